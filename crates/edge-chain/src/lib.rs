@@ -1,0 +1,1 @@
+//! The ledger: JSON-RPC client, escrow contract, and the development chain.

@@ -1,0 +1,1 @@
+//! From hop addresses to zones to IEP candidates, without IO.

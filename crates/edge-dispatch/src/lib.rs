@@ -1,0 +1,1 @@
+//! Which site a client is sent to, and for how long.

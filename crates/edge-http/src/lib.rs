@@ -1,0 +1,1 @@
+//! Client and server of the IEP API, and the front end that redirects.

@@ -1,0 +1,1 @@
+//! OCI images: build a layout, serve it read-only, pull it by digest.

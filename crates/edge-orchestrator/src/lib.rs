@@ -1,0 +1,1 @@
+//! Algorithm 1: topology task, placement task, dispatch service.

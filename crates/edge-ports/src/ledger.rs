@@ -1,0 +1,115 @@
+//! The chain as a ledger: who holds which money under which agreement.
+
+use std::fmt;
+
+use edge_types::{
+    AgreementId, AgreementRecord, Amount, ChainAddress, ChainId, ChainTime, EscrowTotals, Hash32,
+    Offer, Receipt,
+};
+
+use crate::BoxFuture;
+
+/// One account's view of one escrow contract on one chain.
+///
+/// Every mutation resolves when the transaction has the configured number of confirmations, so that a state read
+/// afterwards includes it. State is what counts: callers poll [`Ledger::agreement`] and reconcile; there are no events.
+pub trait Ledger: Send + Sync + fmt::Debug {
+    /// The chain.
+    fn chain(&self) -> ChainId;
+    /// The escrow contract.
+    fn contract(&self) -> ChainAddress;
+    /// The account that signs.
+    fn account(&self) -> ChainAddress;
+
+    /// Checks that the runtime code at [`Ledger::contract`] is exactly that of the escrow this build knows (rule 10).
+    /// Mutations do this before the first transaction by themselves.
+    fn verify_contract(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// Pays `price × slot seconds` into escrow under the provider's signed offer.
+    fn propose<'a>(
+        &'a self,
+        offer: &'a Offer,
+        confirm_by: ChainTime,
+    ) -> BoxFuture<'a, Result<AgreementId, LedgerError>>;
+    /// Provider: accepts.
+    fn confirm(&self, agreement: AgreementId) -> BoxFuture<'_, Result<(), LedgerError>>;
+    /// Provider: declines; the deposit is credited back to the buyer.
+    fn reject(&self, agreement: AgreementId) -> BoxFuture<'_, Result<(), LedgerError>>;
+    /// Anyone, after `confirm_by`: credits the deposit back to the buyer.
+    fn expire(&self, agreement: AgreementId) -> BoxFuture<'_, Result<(), LedgerError>>;
+    /// With the buyer's receipt: the provider closes and divides the deposit by it, or the buyer does after the slot.
+    /// Without one: anyone, once the slot and the challenge window are over.
+    fn settle(
+        &self,
+        agreement: AgreementId,
+        receipt: Option<Receipt>,
+    ) -> BoxFuture<'_, Result<(), LedgerError>>;
+    /// Moves this account's credit out of the contract; the amount moved, zero if there was none.
+    fn withdraw(&self) -> BoxFuture<'_, Result<Amount, LedgerError>>;
+
+    /// The agreement as the ledger has it; `None` if it has none of this id.
+    fn agreement(
+        &self,
+        agreement: AgreementId,
+    ) -> BoxFuture<'_, Result<Option<AgreementRecord>, LedgerError>>;
+    /// The escrow's sums over all agreements.
+    fn totals(&self) -> BoxFuture<'_, Result<EscrowTotals, LedgerError>>;
+    /// The chain's native balance of an account.
+    fn balance(&self, account: ChainAddress) -> BoxFuture<'_, Result<Amount, LedgerError>>;
+    /// Time of the latest block.
+    fn now(&self) -> BoxFuture<'_, Result<ChainTime, LedgerError>>;
+}
+
+/// An operation on the ledger failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The node could not be reached or did not answer in time. Transient; the operation may or may not have happened.
+    #[error("the chain node did not answer while {attempted}")]
+    Unreachable {
+        /// What was being done.
+        attempted: &'static str,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The contract refused; its error's name, e.g. `SlotTaken`.
+    #[error("the escrow refused to {attempted}: {error}")]
+    Refused {
+        /// What was being done.
+        attempted: &'static str,
+        /// Name of the contract's error, or the node's message.
+        error: String,
+    },
+    /// The code at the contract's address is not the escrow that this build knows. No money may move.
+    #[error("contract {contract} has code {found}, not {expected}")]
+    UnknownContract {
+        /// Its address.
+        contract: ChainAddress,
+        /// keccak-256 of the code found.
+        found: Hash32,
+        /// keccak-256 of the known code.
+        expected: Hash32,
+    },
+    /// The node serves another chain than configured.
+    #[error("the node serves chain {}, not {}", found.0, expected.0)]
+    WrongChain {
+        /// What it serves.
+        found: ChainId,
+        /// What was configured.
+        expected: ChainId,
+    },
+    /// The offer is not one that this ledger can pay: another chain, contract or asset, or a price out of range.
+    #[error("the offer cannot be paid here: {detail}")]
+    NotPayable {
+        /// Which part.
+        detail: &'static str,
+    },
+    /// The node's answer could not be understood.
+    #[error("the chain node's answer while {attempted} makes no sense: {detail}")]
+    Malformed {
+        /// What was being done.
+        attempted: &'static str,
+        /// What was wrong.
+        detail: String,
+    },
+}

@@ -1,0 +1,1 @@
+//! Paths to many targets: a paced, parallel Paris traceroute.

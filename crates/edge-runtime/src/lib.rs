@@ -1,0 +1,1 @@
+//! Workloads in containers, started by a helper process of the same binary.

@@ -1,0 +1,1 @@
+//! From path observations to the aggregate tree and its latencies.

@@ -1,0 +1,142 @@
+//! Agreements as the ledger knows them.
+
+use crate::chain::{AgreementId, ChainAddress, Hash32, Signature};
+use crate::money::Amount;
+use crate::offer::Slot;
+use crate::time::ChainTime;
+
+/// Where an agreement stands on the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgreementState {
+    /// The buyer's money is in escrow and the provider has not answered.
+    Proposed,
+    /// The provider accepted; the slot is sold.
+    Confirmed,
+    /// The provider declined; the money was credited back.
+    Rejected,
+    /// The provider did not answer in time; the money was credited back.
+    Expired,
+    /// The money was divided for good.
+    Settled,
+}
+
+impl AgreementState {
+    /// Can nothing change any more?
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Rejected | Self::Expired | Self::Settled)
+    }
+}
+
+/// An agreement as read from the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgreementRecord {
+    /// Its id, also that of the offer it consumed.
+    pub id: AgreementId,
+    /// Who paid in.
+    pub buyer: ChainAddress,
+    /// Who is paid.
+    pub provider: ChainAddress,
+    /// The period sold.
+    pub slot: Slot,
+    /// keccak-256 of the site's entry point as `host:port`.
+    pub site_hash: Hash32,
+    /// Price of one second.
+    pub price_per_second: Amount,
+    /// What was paid in.
+    pub deposit: Amount,
+    /// Where it stands.
+    pub state: AgreementState,
+    /// After this the buyer (or anyone) can take the money back if the provider has not answered.
+    pub confirm_by: ChainTime,
+    /// What the provider got, net of the burned share; zero until settled.
+    pub released: Amount,
+    /// What went back to the buyer; zero until settled, rejected or expired.
+    pub refunded: Amount,
+    /// What was burned; zero until settled.
+    pub burned: Amount,
+}
+
+/// The escrow's own sums over all agreements. `deposited = released + refunded + burned + held`, always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EscrowTotals {
+    /// Everything ever paid in.
+    pub deposited: Amount,
+    /// Everything ever credited to providers.
+    pub released: Amount,
+    /// Everything ever credited back to buyers.
+    pub refunded: Amount,
+    /// Everything ever burned.
+    pub burned: Amount,
+    /// What is in escrow now.
+    pub held: Amount,
+}
+
+/// Why a provider says no; each with the numbers it rests on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectReason {
+    /// Another agreement or reservation has the slot.
+    #[error("the slot is taken")]
+    SlotTaken,
+    /// The offer is past its expiry.
+    #[error("the offer expired {seconds_ago} s ago")]
+    OfferExpired {
+        /// Seconds since the expiry.
+        seconds_ago: u64,
+    },
+    /// No offer, reservation or agreement of this id is known here.
+    #[error("unknown {what}")]
+    Unknown {
+        /// `offer`, `reservation` or `agreement`.
+        what: &'static str,
+    },
+    /// The hardware asked for is not left.
+    #[error("not enough {resource} left")]
+    Capacity {
+        /// `cpu`, `memory` or `pids`.
+        resource: &'static str,
+    },
+    /// The buyer holds too many unfunded reservations (rule 8).
+    #[error("{held} unfunded reservations already held, at most {limit}")]
+    TooManyReservations {
+        /// How many are held.
+        held: u32,
+        /// The cap.
+        limit: u32,
+    },
+    /// The ledger does not show the escrow that the buyer claims, or not for these terms.
+    #[error("the ledger does not show this agreement as funded on the offered terms")]
+    NotFunded,
+    /// The request was not signed by the key that pays, or replayed, or for another chain or provider.
+    #[error("not authorised: {detail}")]
+    NotAuthorised {
+        /// Which check failed.
+        detail: &'static str,
+    },
+    /// A generation older than the one in force.
+    #[error("generation {offered} is older than {current}")]
+    StaleGeneration {
+        /// What was sent.
+        offered: u64,
+        /// What is in force.
+        current: u64,
+    },
+    /// The provider's content or image policy refuses the workload.
+    #[error("refused by policy: {detail}")]
+    Policy {
+        /// Which rule.
+        detail: &'static str,
+    },
+}
+
+/// The buyer's signed word on how much of the deposit the provider has earned so far.
+///
+/// Cumulative, so that a later receipt replaces an earlier one and a lost receipt loses nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The agreement.
+    pub agreement: AgreementId,
+    /// Everything due up to now, in units of the agreement's asset.
+    pub due: Amount,
+    /// The buyer's EIP-712 signature.
+    pub signature: Signature,
+}

@@ -1,0 +1,31 @@
+//! The words of ExEC: names, prefixes, units, offers, agreements.
+//!
+//! Every other crate speaks in these types. They hold no decisions beyond "is this value well formed", do no IO, and
+//! do not serialize themselves: JSON belongs to `edge-wire`, the ABI to `edge-chain`.
+
+pub mod address_policy;
+pub mod agreement;
+pub mod chain;
+pub mod dns;
+pub mod iep;
+pub mod money;
+pub mod offer;
+pub mod path;
+pub mod prefix;
+pub mod time;
+pub mod workload;
+
+pub use address_policy::{AddressPolicy, AddressRefusal};
+pub use agreement::{AgreementRecord, AgreementState, EscrowTotals, Receipt, RejectReason};
+pub use chain::{AgreementId, ChainAddress, ChainId, Hash32, OfferId, ReservationId, Signature};
+pub use dns::{DnsName, DnsNameError};
+pub use iep::{IepId, IepOrigin};
+pub use ipnet::IpNet;
+pub use money::{Amount, Asset, MoneyError};
+pub use offer::{HardwareProfile, Offer, Preferences, Settlement, SlaTerms, Slot};
+pub use path::{Hop, HopReply, PathEnd, PathObservation};
+pub use prefix::PrefixGrouping;
+pub use time::{ChainTime, Generation, MonotonicTime, Rtt, UtcTime};
+pub use workload::{
+    HealthCheck, ImageDigest, ImageReference, ResourceLimits, Workload, WorkloadState,
+};

@@ -1,0 +1,1 @@
+//! The versioned JSON of the IEP API and its signatures.

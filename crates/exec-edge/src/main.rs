@@ -1,0 +1,3 @@
+//! The exec-edge command.
+
+fn main() {}
