@@ -1,3 +1,73 @@
-//! The exec-edge command.
+//! The exec-edge command: parse, wire, print, exit.
+//!
+//! Each subcommand is a module with its `Args` and a `run`. `main` starts no thread and no runtime by itself, since
+//! making namespaces and starting containers need a single-threaded process.
 
-fn main() {}
+mod app;
+mod chain;
+mod demo;
+mod exit;
+mod lab;
+mod orchestrator;
+mod output;
+mod provider;
+mod runtime_helper;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Failure;
+
+/// ExEC: lets anyone be an edge provider, and lets cloud applications move closer to their users.
+///
+/// Exit codes: 0 done; 1 ran, but the answer is negative; 2 failed while running; 64 wrong usage or input.
+#[derive(Debug, Parser)]
+#[command(name = "exec-edge", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole of ExEC working, on a packet network of its own.
+    Demo(demo::Args),
+    /// Run the orchestrator beside a cloud application.
+    Orchestrator(orchestrator::Args),
+    /// Run the agent of an edge provider.
+    Provider(provider::Args),
+    /// Trace the paths to many targets at once.
+    Trace(trace::Args),
+    /// An Internet in a box.
+    #[command(subcommand)]
+    Lab(lab::Args),
+    /// A development chain.
+    #[command(subcommand)]
+    Chain(chain::Args),
+    /// The demo's application.
+    #[command(subcommand, hide = true)]
+    App(app::Args),
+    /// Starts one container; used by the provider.
+    #[command(hide = true)]
+    RuntimeHelper(runtime_helper::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::from_clap(&error),
+    };
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Orchestrator(args) => orchestrator::run(args),
+        Command::Provider(args) => provider::run(args),
+        Command::Trace(args) => trace::run(args),
+        Command::Lab(args) => lab::run(args),
+        Command::Chain(args) => chain::run(args),
+        Command::App(args) => app::run(args),
+        Command::RuntimeHelper(args) => runtime_helper::run(args),
+    };
+    result.unwrap_or_else(|failure: Failure| failure.report())
+}

@@ -1,0 +1,14 @@
+//! `exec-edge orchestrator`.
+
+use std::process::ExitCode;
+
+use crate::exit::Failure;
+
+/// Options of `exec-edge orchestrator`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// Runs it.
+pub(crate) fn run(_args: Args) -> Result<ExitCode, Failure> {
+    Err(Failure::usage(anyhow::anyhow!("`exec-edge orchestrator` is not part of this build")))
+}

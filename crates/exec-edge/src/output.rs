@@ -1,0 +1,15 @@
+//! The only place that writes to the terminal.
+//!
+//! A reader that has gone away (a closed pipe) is not an error.
+
+use std::io::Write;
+
+/// One line of data, to standard output.
+pub(crate) fn line(text: &str) {
+    let _closed_pipe = writeln!(std::io::stdout(), "{text}");
+}
+
+/// One line for people, to standard error.
+pub(crate) fn error(text: &str) {
+    let _closed_pipe = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,14 @@
+//! Hidden: starts one container.
+
+use std::process::ExitCode;
+
+use crate::exit::Failure;
+
+/// Options of `exec-edge runtime-helper`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// Runs it.
+pub(crate) fn run(_args: Args) -> Result<ExitCode, Failure> {
+    Err(Failure::usage(anyhow::anyhow!("`exec-edge runtime-helper` is not part of this build")))
+}
