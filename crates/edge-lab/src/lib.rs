@@ -1,1 +1,4 @@
 //! An Internet in a box: packet network, DNS, clients and the ground truth.
+
+pub mod network;
+pub mod scenario;
