@@ -1,0 +1,485 @@
+//! What is signed: offers, receipts and requests, as EIP-712 typed data.
+//!
+//! ## Rule
+//! A digest is `keccak256(0x19 0x01 ‖ domain ‖ struct)`; a struct is `keccak256(type hash ‖ one 32-octet word per field)`
+//! with text and octets replaced by their keccak-256. Money is signed in the domain `("ExEC", "1", chain, escrow contract)`,
+//! requests in `("ExEC API", "1", chain, 0)`. Contact offers have chain and contract 0, so that no contract accepts them.
+//!
+//! ## Limits
+//! Only recoverable secp256k1 signatures with v 27 or 28 and s in the lower half count (EIP-2): each message then has
+//! one valid signature per key and nonce, and copies cannot be varied.
+//!
+//! ## Source
+//! EIP-712, EIP-2. The typed data are the project's own; the escrow contract computes the same.
+
+use alloy_primitives::{B256, U256, keccak256};
+use edge_types::{
+    Asset, ChainAddress, ChainId, HardwareProfile, Hash32, IepId, Offer, OfferId, Receipt,
+    Settlement, Signature, SlaTerms, UtcTime,
+};
+
+const DOMAIN_TYPE: &str =
+    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
+const OFFER_TYPE: &str = "Offer(address provider,bytes32 site,uint64 slotStart,uint64 slotEnd,bytes32 hardware,bytes32 sla,uint64 receiptInterval,address asset,uint256 pricePerSecond,uint64 expires,bytes32 nonce)";
+const RECEIPT_TYPE: &str = "Receipt(bytes32 agreement,uint256 due)";
+const REQUEST_TYPE: &str = "Request(string method,string path,bytes32 bodyHash,bytes32 nonce,uint64 expires,address provider)";
+
+/// Half the order of secp256k1; s may not be above it (EIP-2).
+const HALF_ORDER: U256 = U256::from_be_bytes([
+    0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0x5d, 0x57, 0x6e, 0x73, 0x57, 0xa4, 0x50, 0x1d, 0xdf, 0xe9, 0x2f, 0x46, 0x68, 0x1b, 0x20, 0xa0,
+]);
+
+/// A signature does not stand for what it came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// v is not 27 or 28, s is zero or in the upper half, or no key can have made it.
+    #[error("the signature is malformed")]
+    Malformed,
+    /// Somebody else signed.
+    #[error("signed by {found}, not {expected}")]
+    WrongSigner {
+        /// Who signed.
+        found: ChainAddress,
+        /// Who should have.
+        expected: ChainAddress,
+    },
+    /// An offer's id is not the digest of its terms.
+    #[error("the offer's id is not the digest of its terms")]
+    WrongId,
+}
+
+/// The domain in which money is signed.
+fn money_domain(chain: ChainId, contract: ChainAddress) -> B256 {
+    domain("ExEC", chain, contract)
+}
+
+fn domain(name: &str, chain: ChainId, contract: ChainAddress) -> B256 {
+    hash_struct(
+        DOMAIN_TYPE,
+        &[
+            keccak256(name),
+            keccak256("1"),
+            number(chain.0),
+            account(contract),
+        ],
+    )
+}
+
+fn hash_struct(type_text: &str, fields: &[B256]) -> B256 {
+    let mut words = keccak256(type_text).to_vec();
+    words.extend(fields.iter().flatten());
+    keccak256(words)
+}
+
+fn digest(domain: B256, message: B256) -> Hash32 {
+    let mut bytes = vec![0x19, 0x01];
+    bytes.extend(domain);
+    bytes.extend(message);
+    Hash32(keccak256(bytes).0)
+}
+
+fn number(value: impl Into<u128>) -> B256 {
+    B256::from(U256::from(value.into()))
+}
+
+fn account(address: ChainAddress) -> B256 {
+    B256::left_padding_from(&address.0)
+}
+
+fn word(hash: Hash32) -> B256 {
+    B256::new(hash.0)
+}
+
+/// keccak-256 of a text, as used for sites, SLA prose and contact information.
+pub fn text_hash(text: &str) -> Hash32 {
+    Hash32(keccak256(text).0)
+}
+
+/// keccak-256 of the site's entry point as `host:port`.
+pub fn site_hash(site: &IepId) -> Hash32 {
+    text_hash(&site.to_string())
+}
+
+/// keccak-256 of the ABI encoding of the hardware configuration.
+pub fn hardware_hash(hardware: &HardwareProfile) -> Hash32 {
+    let words = [
+        number(hardware.milli_cpu),
+        number(hardware.memory_bytes),
+        number(hardware.pids),
+    ];
+    Hash32(keccak256(words.concat()).0)
+}
+
+/// keccak-256 of the ABI encoding of the promises and, for contact offers, of whom to contact.
+pub fn sla_hash(sla: &SlaTerms, settlement: &Settlement) -> Hash32 {
+    let contact = match settlement {
+        Settlement::Contact(contact) => keccak256(contact),
+        Settlement::Escrow { .. } => B256::ZERO,
+    };
+    let words = [
+        word(sla.text_hash),
+        number(sla.availability_ppm),
+        number(sla.receipt_interval_seconds),
+        number(sla.notice_seconds),
+        contact,
+    ];
+    Hash32(keccak256(words.concat()).0)
+}
+
+/// What the provider signs, and the offer's id: everything but `id` and `signature`.
+pub fn offer_digest(offer: &Offer) -> OfferId {
+    let (chain, contract) = match offer.settlement {
+        Settlement::Contact(_) => (ChainId(0), ChainAddress([0; 20])),
+        Settlement::Escrow { chain, contract } => (chain, contract),
+    };
+    let asset = match offer.price_per_second.asset {
+        Asset::Native => ChainAddress([0; 20]),
+        Asset::Token(token) => token,
+    };
+    let message = hash_struct(
+        OFFER_TYPE,
+        &[
+            account(offer.provider),
+            word(site_hash(&offer.site)),
+            number(offer.slot.start.0),
+            number(offer.slot.end.0),
+            word(hardware_hash(&offer.hardware)),
+            word(sla_hash(&offer.sla, &offer.settlement)),
+            number(offer.sla.receipt_interval_seconds),
+            account(asset),
+            number(offer.price_per_second.units),
+            number(offer.expires.0),
+            word(offer.nonce),
+        ],
+    );
+    OfferId(digest(money_domain(chain, contract), message).0)
+}
+
+/// `offer` with its id and signature filled in by whoever holds the key.
+pub fn sign_offer(mut offer: Offer, sign: impl FnOnce(Hash32) -> Signature) -> Offer {
+    offer.id = offer_digest(&offer);
+    offer.signature = sign(Hash32(offer.id.0));
+    offer
+}
+
+/// Checks that the id is the digest of the terms and that the provider named in the offer signed it.
+pub fn verify_offer(offer: &Offer) -> Result<(), SignatureError> {
+    let id = offer_digest(offer);
+    if id != offer.id {
+        return Err(SignatureError::WrongId);
+    }
+    expect_signer(Hash32(id.0), &offer.signature, offer.provider)
+}
+
+/// What the buyer signs in a receipt: the agreement and everything due so far.
+pub fn receipt_digest(receipt: &Receipt, chain: ChainId, contract: ChainAddress) -> Hash32 {
+    let message = hash_struct(
+        RECEIPT_TYPE,
+        &[B256::new(receipt.agreement.0), number(receipt.due.units)],
+    );
+    digest(money_domain(chain, contract), message)
+}
+
+/// Checks that `buyer` signed the receipt for the escrow at `contract`.
+pub fn verify_receipt(
+    receipt: &Receipt,
+    chain: ChainId,
+    contract: ChainAddress,
+    buyer: ChainAddress,
+) -> Result<(), SignatureError> {
+    expect_signer(
+        receipt_digest(receipt, chain, contract),
+        &receipt.signature,
+        buyer,
+    )
+}
+
+/// Header with the 65-octet signature of the request, hexadecimal.
+pub const SIGNATURE_HEADER: &str = "exec-signature";
+/// Header with the 32-octet nonce, hexadecimal. Each is accepted once; it is the request's idempotency key.
+pub const NONCE_HEADER: &str = "exec-nonce";
+/// Header with the last second in which the request may be accepted, Unix time.
+pub const EXPIRES_HEADER: &str = "exec-expires";
+/// A request may not be valid for longer, so that a server remembers nonces no longer.
+pub const MAX_REQUEST_SECONDS: u64 = 120;
+
+/// A request as far as its signature covers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestToSign<'a> {
+    /// `GET`, `POST`, `PUT`.
+    pub method: &'a str,
+    /// Path with [`crate::BASE`], without query.
+    pub path: &'a str,
+    /// The body; empty for reads.
+    pub body: &'a [u8],
+    /// Unique for the key.
+    pub nonce: Hash32,
+    /// Last second in which it may be accepted.
+    pub expires: UtcTime,
+    /// The provider that it is meant for.
+    pub provider: ChainAddress,
+    /// The chain that the two settle on; 0 for none.
+    pub chain: ChainId,
+}
+
+/// What the paying key signs in a request.
+pub fn request_digest(request: &RequestToSign<'_>) -> Hash32 {
+    let message = hash_struct(
+        REQUEST_TYPE,
+        &[
+            keccak256(request.method),
+            keccak256(request.path),
+            keccak256(request.body),
+            word(request.nonce),
+            number(request.expires.0),
+            account(request.provider),
+        ],
+    );
+    digest(
+        domain("ExEC API", request.chain, ChainAddress([0; 20])),
+        message,
+    )
+}
+
+/// Who signed the request. A signature for another body, path, provider or chain yields another, unknown account.
+pub fn verify_request(
+    request: &RequestToSign<'_>,
+    signature: &Signature,
+) -> Result<ChainAddress, SignatureError> {
+    recover(request_digest(request), signature)
+}
+
+/// The account whose key made `signature` of `digest`.
+pub fn recover(digest: Hash32, signature: &Signature) -> Result<ChainAddress, SignatureError> {
+    let [r @ .., v] = signature.0;
+    let (r, s) = r.split_at(32);
+    let (r, s) = (U256::from_be_slice(r), U256::from_be_slice(s));
+    if !matches!(v, 27 | 28) || s > HALF_ORDER {
+        return Err(SignatureError::Malformed);
+    }
+    alloy_primitives::Signature::new(r, s, v == 28)
+        .recover_address_from_prehash(&word(digest))
+        .map(|address| ChainAddress(address.into_array()))
+        .map_err(|_| SignatureError::Malformed)
+}
+
+fn expect_signer(
+    digest: Hash32,
+    signature: &Signature,
+    expected: ChainAddress,
+) -> Result<(), SignatureError> {
+    let found = recover(digest, signature)?;
+    if found == expected {
+        Ok(())
+    } else {
+        Err(SignatureError::WrongSigner { found, expected })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_types::{AgreementId, Amount, Slot};
+
+    use super::*;
+
+    /// The account of the private key 0x11…11, with which eth-account 0.14 made the signatures below.
+    const SIGNER: &str = "0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a";
+    const ESCROW_SIGNATURE: &str = "0x7a9cb05c16e9fd9ee922bc557f73b8b999f25f78f696d04dc9c6f904faefbfbb6211d823c2a6e43a734bf606997db93ca766b612b4e7d2b5d01dd5395be2b6e41b";
+
+    fn offer(settlement: Settlement, id: &str, signature: &str) -> Offer {
+        Offer {
+            id: id.parse().unwrap(),
+            provider: SIGNER.parse().unwrap(),
+            site: IepId {
+                host: "site1.isp.example".parse().unwrap(),
+                port: 8080,
+            },
+            slot: Slot {
+                start: UtcTime(1_800_000_000),
+                end: UtcTime(1_800_000_060),
+            },
+            hardware: HardwareProfile {
+                milli_cpu: 1500,
+                memory_bytes: 268_435_456,
+                pids: 64,
+            },
+            price_per_second: Amount::wei(12_345_678_901_234_567_890),
+            sla: SlaTerms {
+                text_hash: text_hash("prose"),
+                availability_ppm: 990_000,
+                receipt_interval_seconds: 30,
+                notice_seconds: 10,
+            },
+            settlement,
+            expires: UtcTime(1_799_999_990),
+            nonce: Hash32([7; 32]),
+            signature: signature.parse().unwrap(),
+        }
+    }
+
+    fn escrow_offer() -> Offer {
+        offer(
+            Settlement::Escrow {
+                chain: ChainId(1337),
+                contract: ChainAddress([0x22; 20]),
+            },
+            "0x183e2f420e764532d34f14fa2ac15920a9dd8b7b4db560f44c868a24e1120619",
+            ESCROW_SIGNATURE,
+        )
+    }
+
+    #[test]
+    fn offers_signed_by_another_implementation_verify() {
+        let contact = offer(
+            Settlement::Contact("mailto:noc@isp.example".to_owned()),
+            "0xf22e284ad11715fe72bac67779d706acc7a29c8870711b9cc0e85e353d3f4ce8",
+            "0x16ab8b33f4e72a4d14680240aea126fe9d5cadd3275d186060feca264747064332603088dd9e452dfe83d11d2e0e0ee624c6ab556128b8867a2587c86d0148ba1c",
+        );
+        assert_eq!(verify_offer(&escrow_offer()), Ok(()));
+        assert_eq!(verify_offer(&contact), Ok(()));
+    }
+
+    #[test]
+    fn receipts_signed_by_another_implementation_verify() {
+        let receipt = Receipt {
+            agreement: AgreementId([0x33; 32]),
+            due: Amount::wei(77_777_777_777_777_777_777),
+            signature: "0x5535785c9445086bd3dab9c4bf9c593d9e64ae9b27b1772e96d0a25e6ba0ea72566781b48192b42e24be7a7be9897b4d854b72e665884d4d0b717915eeb52d8d1b".parse().unwrap(),
+        };
+        let check = |chain, contract: u8, due| {
+            verify_receipt(
+                &Receipt {
+                    due: Amount::wei(due),
+                    ..receipt
+                },
+                ChainId(chain),
+                ChainAddress([contract; 20]),
+                SIGNER.parse().unwrap(),
+            )
+        };
+        assert_eq!(check(1337, 0x22, receipt.due.units), Ok(()));
+        assert!(check(1, 0x22, receipt.due.units).is_err(), "another chain");
+        assert!(
+            check(1337, 0x23, receipt.due.units).is_err(),
+            "another contract"
+        );
+        assert!(
+            check(1337, 0x22, receipt.due.units + 1).is_err(),
+            "another sum"
+        );
+    }
+
+    #[test]
+    fn requests_are_bound_to_everything_in_them() {
+        let signature: Signature = "0xadb93dc8e1201b7fe69d12091acf2ed21e15dfa2882d895f61f339f32607d32b3be135ea453cbc008f7fb4209671a4d0ea24e0b2986de1d08289da479c9244d01c".parse().unwrap();
+        let request = RequestToSign {
+            method: "POST",
+            path: "/exec/v1/hello",
+            body: br#"{"a":1}"#,
+            nonce: Hash32([9; 32]),
+            expires: UtcTime(1_800_000_000),
+            provider: ChainAddress([0x44; 20]),
+            chain: ChainId(1337),
+        };
+        let signer: ChainAddress = SIGNER.parse().unwrap();
+        assert_eq!(verify_request(&request, &signature), Ok(signer));
+        for forged in [
+            RequestToSign {
+                method: "PUT",
+                ..request
+            },
+            RequestToSign {
+                path: "/exec/v1/hello/",
+                ..request
+            },
+            RequestToSign {
+                body: b"{}",
+                ..request
+            },
+            RequestToSign {
+                nonce: Hash32([8; 32]),
+                ..request
+            },
+            RequestToSign {
+                expires: UtcTime(1_800_000_001),
+                ..request
+            },
+            RequestToSign {
+                provider: ChainAddress([0x45; 20]),
+                ..request
+            },
+            RequestToSign {
+                chain: ChainId(1),
+                ..request
+            },
+        ] {
+            assert_ne!(
+                verify_request(&forged, &signature),
+                Ok(signer),
+                "{forged:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_term_of_an_offer_is_signed() {
+        let good = escrow_offer();
+        let mut variants = vec![good.clone(); 12];
+        variants[0].provider = ChainAddress([1; 20]);
+        variants[1].site.port = 8081;
+        variants[2].slot.start = UtcTime(1);
+        variants[3].slot.end = UtcTime(1_900_000_000);
+        variants[4].hardware.pids = 65;
+        variants[5].price_per_second = Amount::wei(1);
+        variants[6].sla.notice_seconds = 11;
+        variants[7].sla.receipt_interval_seconds = 31;
+        variants[8].settlement = Settlement::Contact(String::new());
+        variants[9].expires = UtcTime(1_900_000_000);
+        variants[10].nonce = Hash32([8; 32]);
+        variants[11].price_per_second.asset = Asset::Token(ChainAddress([5; 20]));
+        for forged in variants {
+            assert_eq!(
+                verify_offer(&forged),
+                Err(SignatureError::WrongId),
+                "{forged:?}"
+            );
+            let resealed = sign_offer(forged, |_| good.signature);
+            assert!(
+                matches!(
+                    verify_offer(&resealed),
+                    Err(SignatureError::WrongSigner { .. })
+                ),
+                "{resealed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_twin_of_a_signature_is_refused() {
+        let mut offer = escrow_offer();
+        let order = U256::from_be_bytes([
+            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0xff, 0xfe, 0xba, 0xae, 0xdc, 0xe6, 0xaf, 0x48, 0xa0, 0x3b, 0xbf, 0xd2, 0x5e, 0x8c,
+            0xd0, 0x36, 0x41, 0x41,
+        ]);
+        assert_eq!(HALF_ORDER, order >> 1);
+        let s = U256::from_be_slice(&offer.signature.0[32..64]);
+        offer.signature.0[32..64].copy_from_slice(&(order - s).to_be_bytes::<32>());
+        offer.signature.0[64] ^= 0b111;
+        assert_eq!(verify_offer(&offer), Err(SignatureError::Malformed));
+        for v in [0, 1, 29, 37] {
+            let mut offer = escrow_offer();
+            offer.signature.0[64] = v;
+            assert_eq!(
+                verify_offer(&offer),
+                Err(SignatureError::Malformed),
+                "v = {v}"
+            );
+        }
+        assert_eq!(
+            recover(Hash32([1; 32]), &Signature([0; 65])),
+            Err(SignatureError::Malformed)
+        );
+    }
+}
