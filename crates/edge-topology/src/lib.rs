@@ -1,1 +1,49 @@
-//! From path observations to the aggregate tree and its latencies.
+//! From path observations to the aggregate tree and its latencies (paper sections 2.2 and 2.6).
+//!
+//! [`Observations`] holds what traceroutes saw: one normalised path per target, and round trips per interface. Together
+//! the paths are a directed acyclic graph in all but the odd loop; it is the primary store, and trees are views of it.
+//! [`Observations::tree`] groups addresses by prefix and gives an immutable, numbered [`AggregateTree`], on which
+//! edge sites are hung ([`AggregateTree::attach`]) and latencies between clients and sites are estimated
+//! ([`AggregateTree::distance`]). [`change`] compares two trees, for the threshold of Algorithm 1.
+//!
+//! This crate does no probing, reads no clock and knows no names; a single vantage point is assumed, and half a round
+//! trip is never called a one-way delay.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use edge_topology::{ClientDemand, Limits, Observations};
+//! use edge_types::{Generation, Hop, HopReply, MonotonicTime, PathEnd, PathObservation, PrefixGrouping, Rtt};
+//! use std::time::Duration;
+//!
+//! let reply = |address: &str, ms| {
+//!     let (address, rtt) = (address.parse().unwrap(), Rtt(Duration::from_millis(ms)));
+//!     Hop::Reply(HopReply { address, rtt, shared: false })
+//! };
+//! let mut observations = Observations::new(Limits::default());
+//! observations.insert(&PathObservation {
+//!     target: "240.9.9.9".parse().unwrap(),
+//!     observed_at: MonotonicTime::ZERO,
+//!     hops: vec![reply("240.0.0.1", 3), reply("240.9.9.9", 10)],
+//!     end: PathEnd::Reached,
+//!     probes_sent: 2,
+//! })?;
+//! let prefix = "240.9.9.0/24".parse().unwrap();
+//! let client = ClientDemand { target: "240.9.9.9".parse().unwrap(), milli_requests_per_second: 1000 };
+//! let tree = observations.tree(Generation(1), PrefixGrouping::SITE, &BTreeMap::from([(prefix, client)]));
+//! assert_eq!(tree.client(prefix).unwrap().rtt.rtt.as_ms(), 10.0);
+//! # Ok::<(), edge_topology::InsertError>(())
+//! ```
+
+mod build;
+mod change;
+mod normalise;
+mod observations;
+mod rtt;
+mod tree;
+
+pub use change::change;
+pub use observations::{InsertError, Limits, Observations};
+pub use tree::{
+    AggregateTree, Attachment, ClientDemand, ClientLeaf, Demand, MAX_CLIENT_DEMAND, NodeId,
+    NodeIndex, RttBasis, RttEstimate, TreeNode,
+};
