@@ -1,1 +1,3 @@
 //! Client and server of the IEP API, and the front end that redirects.
+
+pub mod front_end;

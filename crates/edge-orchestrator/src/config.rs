@@ -1,0 +1,496 @@
+//! The orchestrator's configuration: its application, its money, its policy. Nothing about the network it will find.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use edge_types::{
+    ChainAddress, ChainId, DnsName, HardwareProfile, ImageDigest, IpNet, PrefixGrouping,
+};
+use serde::Deserialize;
+
+/// The configuration file, TOML. Times are in the unit that the name ends in; money is a decimal string of wei.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What is offered to clients and what of it may move.
+    pub application: Application,
+    /// Where names are resolved.
+    pub resolver: Resolver,
+    /// Who pays, and where.
+    pub wallet: Wallet,
+    /// How much may be spent.
+    pub budget: Budget,
+    /// What is acceptable.
+    #[serde(default)]
+    pub policy: Policy,
+    /// How often and how fast.
+    #[serde(default)]
+    pub pace: Pace,
+    /// Where edge sites pull the image of the edge service from: our own read-only registry listens here.
+    pub registry: SocketAddr,
+    /// A Unix socket for status and control; none means no admin interface.
+    #[serde(default)]
+    pub admin: Option<PathBuf>,
+}
+
+/// The application manifest: its services and which of them call which.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Application {
+    /// Name told to providers; at most 64 octets.
+    pub name: String,
+    /// Client-facing address of the front end.
+    pub listen: SocketAddr,
+    /// Host names whose clients may be redirected.
+    pub hosts: Vec<DnsName>,
+    /// Host names of the control group: served, counted, never redirected.
+    #[serde(default)]
+    pub control_hosts: Vec<DnsName>,
+    /// The services.
+    pub services: Vec<Service>,
+    /// Who calls whom.
+    #[serde(default)]
+    pub calls: Vec<Call>,
+}
+
+/// One service of the application.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "placement", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Service {
+    /// Stays in the cloud.
+    Cloud {
+        /// Its name in `calls`.
+        name: String,
+        /// Where it listens, as seen from the orchestrator.
+        address: SocketAddr,
+        /// Where edge sites reach it, if any service at the edge calls it.
+        #[serde(default)]
+        public_address: Option<SocketAddr>,
+    },
+    /// May run at rented edge sites.
+    Edge {
+        /// Its name in `calls`.
+        name: String,
+        /// OCI image layout folder.
+        image: PathBuf,
+        /// Manifest digest, `sha256:…`.
+        digest: String,
+        /// Program and arguments; empty takes the image's own.
+        #[serde(default)]
+        command: Vec<String>,
+        /// TCP port that it listens on.
+        port: u16,
+        /// Path whose GET answers 200 when it serves.
+        health: String,
+        /// What it needs.
+        needs: Needs,
+    },
+    /// Already runs at sites that the application provider arranged by itself (paper footnote 1).
+    Predeployed {
+        /// Its name in `calls`.
+        name: String,
+        /// Client-facing addresses.
+        addresses: Vec<SocketAddr>,
+    },
+}
+
+/// Hardware that an edge service needs.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Needs {
+    /// Thousandths of a processor.
+    pub milli_cpu: u32,
+    /// Mebibytes of memory.
+    pub memory_mib: u32,
+    /// Processes and threads.
+    pub pids: u32,
+}
+
+impl From<Needs> for HardwareProfile {
+    fn from(needs: Needs) -> Self {
+        Self {
+            milli_cpu: needs.milli_cpu,
+            memory_bytes: u64::from(needs.memory_mib) << 20,
+            pids: needs.pids,
+        }
+    }
+}
+
+/// One service calling another: inside the caller the callee is `127.0.0.1:local_port`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Calling service.
+    pub from: String,
+    /// Called service.
+    pub to: String,
+    /// Port under which the caller finds it.
+    pub local_port: u16,
+    /// Share of requests that need it, 0 to 1.
+    pub share: f64,
+}
+
+/// DNS.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolver {
+    /// Resolvers, tried in order.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The paying key and its chain.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wallet {
+    /// File with the key.
+    pub key_file: PathBuf,
+    /// The chain that it pays on.
+    pub chain_id: u64,
+    /// JSON-RPC endpoint of a node of that chain.
+    pub rpc: SocketAddr,
+    /// The escrow contract that is used there. Its code is checked before money moves.
+    pub escrow: String,
+    /// Blocks on top of a transaction before it counts, itself included.
+    #[serde(default = "one")]
+    pub confirmations: u64,
+}
+
+/// Spending caps (security rule 13).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Most wei put into escrow within an hour.
+    pub wei_per_hour: String,
+    /// Most wei put into escrow within a day.
+    pub wei_per_day: String,
+    /// Most wei for one agreement.
+    pub wei_per_site: String,
+}
+
+/// What is acceptable.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Placement algorithm, `betweenness` or `saving`.
+    pub algorithm: String,
+    /// Most sites rented at once.
+    pub max_sites: usize,
+    /// Length of a lease in seconds.
+    pub lease_s: u64,
+    /// A site must beat the cloud by this much for a client to be sent there.
+    pub min_saving_ms: u64,
+    /// Highest price in wei per second.
+    pub price_ceiling_wei_per_s: String,
+    /// How a provider's key must be bound to its zone: `dnssec`, or `dns` where the resolver and the way to it are trusted.
+    pub key_binding: String,
+    /// Prefixes outside global unicast that may be probed and contacted all the same.
+    pub allowed_prefixes: Vec<IpNet>,
+    /// Prefixes whose owners asked not to be probed.
+    pub opted_out: Vec<IpNet>,
+    /// Longest `max-age` of a redirect.
+    pub max_redirect_s: u32,
+    /// Prefix length by which client addresses are grouped, IPv4.
+    pub group_v4: u8,
+    /// Prefix length by which client addresses are grouped, IPv6.
+    pub group_v6: u8,
+    /// Requests from a prefix before it is traced.
+    pub requests_before_trace: u64,
+    /// Most client prefixes known at once.
+    pub max_prefixes: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            algorithm: "betweenness".to_owned(),
+            max_sites: 16,
+            lease_s: 3600,
+            min_saving_ms: 5,
+            price_ceiling_wei_per_s: "1000000000000".to_owned(),
+            key_binding: "dnssec".to_owned(),
+            allowed_prefixes: Vec::new(),
+            opted_out: Vec::new(),
+            max_redirect_s: 300,
+            group_v4: 24,
+            group_v6: 48,
+            requests_before_trace: 2,
+            max_prefixes: 100_000,
+        }
+    }
+}
+
+/// How often the tasks wake up, and how fast they may go.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pace {
+    /// Algorithm 1's `topology_update_interval`.
+    pub topology_ms: u64,
+    /// Algorithm 1's `platforms_update_interval`.
+    pub platforms_ms: u64,
+    /// A first plan waits this long for the first traces to come in.
+    pub settle_ms: u64,
+    /// Share of demand whose path is new or changed that wakes the placement task early.
+    pub change_threshold: f64,
+    /// Probes per second, a hard cap.
+    pub probes_per_s: u32,
+    /// Age at which the path to an active prefix is traced again.
+    pub refresh_s: u64,
+    /// Time between health checks of a rented site.
+    pub health_ms: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            topology_ms: 250,
+            platforms_ms: 10_000,
+            settle_ms: 2500,
+            change_threshold: 0.02,
+            probes_per_s: 500,
+            refresh_s: 300,
+            health_ms: 1000,
+        }
+    }
+}
+
+const fn one() -> u64 {
+    1
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML of the expected shape.
+    #[error("malformed configuration")]
+    Malformed(#[from] toml::de::Error),
+    /// A value is out of range or does not fit the others.
+    #[error("{field}: {problem}")]
+    Value {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// A configuration whose text fields have been understood.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The file as it was.
+    pub config: Config,
+    /// Grouping of client addresses.
+    pub grouping: PrefixGrouping,
+    /// Chain of the wallet.
+    pub chain: ChainId,
+    /// Escrow contract of the wallet.
+    pub escrow: ChainAddress,
+    /// Hourly cap in wei.
+    pub wei_per_hour: u128,
+    /// Daily cap in wei.
+    pub wei_per_day: u128,
+    /// Cap for one agreement in wei.
+    pub wei_per_site: u128,
+    /// Price ceiling in wei per second.
+    pub price_ceiling: u128,
+    /// The service in the cloud that answers what is not redirected.
+    pub upstream: SocketAddr,
+    /// The service that may run at the edge.
+    pub edge_service: EdgeService,
+    /// Client-facing addresses of sites that the application provider runs itself.
+    pub predeployed: Vec<SocketAddr>,
+}
+
+/// The edge service, resolved.
+#[derive(Clone, Debug)]
+pub struct EdgeService {
+    /// Its name.
+    pub name: String,
+    /// OCI image layout folder.
+    pub image: PathBuf,
+    /// Manifest digest.
+    pub digest: ImageDigest,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// TCP port inside.
+    pub port: u16,
+    /// Health path.
+    pub health: String,
+    /// Hardware needed.
+    pub needs: HardwareProfile,
+    /// Cloud services that it calls: port inside and address outside.
+    pub egress: Vec<(u16, SocketAddr)>,
+}
+
+impl Settings {
+    /// Reads and checks a configuration file's text.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the field that is wrong.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::resolve(toml::from_str(text)?)
+    }
+
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the field that is wrong.
+    pub fn resolve(config: Config) -> Result<Self, ConfigError> {
+        let grouping = PrefixGrouping::new(config.policy.group_v4, config.policy.group_v6)
+            .ok_or_else(|| value("policy.group_v4, policy.group_v6", "longer than an address"))?;
+        if config.resolver.addresses.is_empty() {
+            return Err(value("resolver.addresses", "at least one resolver is needed"));
+        }
+        if config.application.hosts.is_empty() {
+            return Err(value("application.hosts", "at least one host name is needed"));
+        }
+        if config.application.name.is_empty() || config.application.name.len() > 64 {
+            return Err(value("application.name", "1 to 64 octets"));
+        }
+        if config.policy.lease_s == 0 {
+            return Err(value("policy.lease_s", "a lease lasts at least a second"));
+        }
+        let (upstream, edge_service, predeployed) = services(&config.application)?;
+        Ok(Self {
+            grouping,
+            chain: ChainId(config.wallet.chain_id),
+            escrow: config
+                .wallet
+                .escrow
+                .parse()
+                .map_err(|error| value("wallet.escrow", &format!("{error}")))?,
+            wei_per_hour: wei("budget.wei_per_hour", &config.budget.wei_per_hour)?,
+            wei_per_day: wei("budget.wei_per_day", &config.budget.wei_per_day)?,
+            wei_per_site: wei("budget.wei_per_site", &config.budget.wei_per_site)?,
+            price_ceiling: wei("policy.price_ceiling_wei_per_s", &config.policy.price_ceiling_wei_per_s)?,
+            upstream,
+            edge_service,
+            predeployed,
+            config,
+        })
+    }
+
+    /// Addresses of the resolvers without their ports.
+    pub fn resolver_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.config.resolver.addresses.iter().map(SocketAddr::ip)
+    }
+}
+
+fn services(application: &Application) -> Result<(SocketAddr, EdgeService, Vec<SocketAddr>), ConfigError> {
+    let mut upstream = None;
+    let mut edge_service = None;
+    let mut predeployed = Vec::new();
+    for service in &application.services {
+        match service {
+            Service::Cloud { address, .. } => {
+                upstream.get_or_insert(*address);
+            }
+            Service::Edge { name, image, digest, command, port, health, needs } => {
+                let digest = digest.parse().map_err(|error| value("application.services.digest", &format!("{error}")))?;
+                if !health.starts_with('/') {
+                    return Err(value("application.services.health", "must be an absolute path"));
+                }
+                let service = EdgeService {
+                    name: name.clone(),
+                    image: image.clone(),
+                    digest,
+                    command: command.clone(),
+                    port: *port,
+                    health: health.clone(),
+                    needs: (*needs).into(),
+                    egress: egress(application, name)?,
+                };
+                if edge_service.replace(service).is_some() {
+                    return Err(value("application.services", "only one service may be placed at the edge"));
+                }
+            }
+            Service::Predeployed { addresses, .. } => predeployed.extend(addresses),
+        }
+    }
+    let upstream = upstream.ok_or_else(|| value("application.services", "one service must stay in the cloud"))?;
+    let edge_service =
+        edge_service.ok_or_else(|| value("application.services", "one service must be allowed at the edge"))?;
+    Ok((upstream, edge_service, predeployed))
+}
+
+/// The cloud services that `caller` calls.
+fn egress(application: &Application, caller: &str) -> Result<Vec<(u16, SocketAddr)>, ConfigError> {
+    let mut egress = Vec::new();
+    for call in application.calls.iter().filter(|call| call.from == caller) {
+        let callee = application.services.iter().find_map(|service| match service {
+            Service::Cloud { name, public_address, .. } if *name == call.to => Some(*public_address),
+            _ => None,
+        });
+        match callee {
+            Some(Some(address)) => egress.push((call.local_port, address)),
+            Some(None) => {
+                let problem = format!("{} is called from the edge and needs a public_address", call.to);
+                return Err(value("application.services", &problem));
+            }
+            None => return Err(value("application.calls.to", &format!("no cloud service is called {}", call.to))),
+        }
+    }
+    Ok(egress)
+}
+
+fn wei(field: &'static str, text: &str) -> Result<u128, ConfigError> {
+    text.parse().map_err(|_| value(field, &format!("{text:?} is not a whole number of wei")))
+}
+
+fn value(field: &'static str, problem: &str) -> ConfigError {
+    ConfigError::Value { field, problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"
+        registry = "240.0.0.10:5000"
+        [application]
+        name = "gallery"
+        listen = "240.0.0.10:80"
+        hosts = ["app.example"]
+        services = [
+            { placement = "cloud", name = "origin", address = "127.0.0.1:8080", public_address = "240.0.0.10:8081" },
+            { placement = "edge", name = "objects", image = "/var/image", digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000", port = 8080, health = "/healthz", needs = { milli_cpu = 500, memory_mib = 64, pids = 32 } },
+        ]
+        calls = [{ from = "objects", to = "origin", local_port = 9000, share = 0.1 }]
+        [resolver]
+        addresses = ["240.0.0.53:53"]
+        [wallet]
+        key_file = "/run/key"
+        chain_id = 1337
+        rpc = "240.0.0.54:8545"
+        escrow = "0x00000000000000000000000000000000000000aa"
+        [budget]
+        wei_per_hour = "1000"
+        wei_per_day = "2000"
+        wei_per_site = "100"
+    "#;
+
+    #[test]
+    fn a_complete_file_is_understood() {
+        let settings = Settings::parse(SAMPLE).unwrap();
+        assert_eq!(settings.edge_service.egress, [(9000, "240.0.0.10:8081".parse().unwrap())]);
+        assert_eq!(settings.upstream, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(settings.edge_service.needs.memory_bytes, 64 << 20);
+        assert_eq!(settings.config.policy.key_binding, "dnssec");
+    }
+
+    #[test]
+    fn mistakes_name_their_field() {
+        for (from, to, field) in [
+            ("wei_per_site = \"100\"", "wei_per_site = \"1e3\"", "budget.wei_per_site"),
+            ("to = \"origin\"", "to = \"nobody\"", "application.calls.to"),
+            (", public_address = \"240.0.0.10:8081\"", "", "public_address"),
+            ("hosts = [\"app.example\"]", "hosts = []", "application.hosts"),
+            ("health = \"/healthz\"", "health = \"healthz\"", "health"),
+            ("port = 8080, health", "port = 8080, colour = 1, health", ""),
+        ] {
+            let text = SAMPLE.replace(from, to);
+            assert_ne!(text, SAMPLE, "{from}");
+            let error = Settings::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(field), "{error} does not name {field}");
+        }
+    }
+}
