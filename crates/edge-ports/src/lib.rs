@@ -8,12 +8,14 @@ use std::pin::Pin;
 
 mod clock;
 mod ledger;
+mod name_lookup;
 mod path_source;
 mod signer;
 mod site_runtime;
 
 pub use clock::{Clock, SystemClock};
 pub use ledger::{Ledger, LedgerError};
+pub use name_lookup::NameLookup;
 pub use path_source::{BudgetScope, PathSource, TraceError, TracePriority};
 pub use signer::Signer;
 pub use site_runtime::{RuntimeError, SiteRuntime, WorkloadId};

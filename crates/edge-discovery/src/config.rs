@@ -1,0 +1,98 @@
+//! What discovery is allowed to do.
+
+use std::time::Duration;
+
+use edge_types::{AddressPolicy, DnsName, DnsNameError};
+
+/// Everything that discovery is told from outside.
+#[derive(Clone, Debug)]
+pub struct DiscoveryConfig {
+    pub(crate) service: DnsName,
+    pub(crate) control: DnsName,
+    pub(crate) policy: AddressPolicy,
+    pub(crate) limits: Limits,
+}
+
+impl DiscoveryConfig {
+    /// The service name of the paper's Listing 1.
+    pub const SERVICE: &str = "_edge._tcp";
+
+    /// Looks for `service` (usually [`DiscoveryConfig::SERVICE`]); contacts and reports only addresses that `policy`
+    /// allows.
+    ///
+    /// `token` is a label that nobody has records for, 1 to 62 letters and digits drawn at random by the caller. It takes
+    /// the place of the first label of `service` in the question that tells wildcards from real records.
+    ///
+    /// # Errors
+    /// `service` or `token` is no part of a DNS name.
+    pub fn new(
+        service: &str,
+        token: &str,
+        policy: AddressPolicy,
+        limits: Limits,
+    ) -> Result<Self, DnsNameError> {
+        let service: DnsName = service.parse()?;
+        let control = match service.parent() {
+            Some(protocol) => protocol.with_prefix(&format!("_{token}"))?,
+            None => format!("_{token}").parse()?,
+        };
+        Ok(Self {
+            service,
+            control,
+            policy,
+            limits,
+        })
+    }
+}
+
+/// Bounds on what strangers' answers can make us do. The defaults suit one orchestrator with some thousand routers in
+/// its topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Time from the start of a run after which no question is asked. Longer finds more behind slow servers.
+    pub run_time: Duration,
+    /// Questions per run, all zones together.
+    pub questions_per_run: usize,
+    /// Hop addresses known at a time; further ones are counted and ignored.
+    pub addresses: usize,
+    /// Paths remembered per hop address.
+    pub sightings_per_address: usize,
+    /// Names taken from the PTR records of one address.
+    pub names_per_address: usize,
+    /// Candidate zones per name, those nearest to the registrable domain.
+    pub zones_per_name: usize,
+    /// SRV records taken from one zone, in order of priority.
+    pub targets_per_zone: usize,
+    /// Addresses of each family taken from one SRV target.
+    pub addresses_per_target: usize,
+    /// TXT records read at one name.
+    pub texts_per_name: usize,
+    /// Shortest and longest time for which records are kept, whatever their TTL says.
+    pub record_lifetime: (Duration, Duration),
+    /// The same for "there is none"; without SOA record the shortest (RFC 2308 section 5 advises 1 to 3 hours at most).
+    pub absence_lifetime: (Duration, Duration),
+    /// A question without answer is not repeated before this time (RFC 2308 section 7: at most 5 minutes).
+    pub retry_after: Duration,
+    /// A hop address that was not seen for this long is forgotten, with all that only it led to.
+    pub retention: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            run_time: Duration::from_secs(4),
+            questions_per_run: 20_000,
+            addresses: 20_000,
+            sightings_per_address: 1024,
+            names_per_address: 4,
+            zones_per_name: 6,
+            targets_per_zone: 64,
+            addresses_per_target: 4,
+            texts_per_name: 8,
+            record_lifetime: (Duration::from_secs(30), Duration::from_secs(86_400)),
+            absence_lifetime: (Duration::from_secs(30), Duration::from_secs(3 * 3600)),
+            retry_after: Duration::from_secs(15),
+            retention: Duration::from_secs(3600),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What the answers known so far mean, and what is still to be asked. Nothing here changes anything.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use edge_types::{ChainAddress, ChainId, DnsName, IepId};
+
+use crate::cache::{Cache, Records};
+use crate::config::DiscoveryConfig;
+use crate::key_record::{KeyBinding, KeyRefusal, read_keys};
+use crate::question::{AnswerName, Question, RecordData, RecordKind, SrvRecord};
+use crate::trail::{
+    ControlOutcome, IepCandidate, Lookup, NotAsked, ServiceTrail, SiteOutcome, SiteRejection,
+    SiteTrail, ZoneDecision, ZoneStep,
+};
+
+/// The SRV question of a zone; `None` if the name would be too long.
+pub(crate) fn service_question(config: &DiscoveryConfig, zone: &DnsName) -> Option<Question> {
+    prefixed(&config.service, zone, RecordKind::Srv)
+}
+
+fn prefixed(prefix: &DnsName, zone: &DnsName, kind: RecordKind) -> Option<Question> {
+    zone.with_prefix(prefix.as_str())
+        .ok()
+        .map(|name| Question::new(name, kind))
+}
+
+/// Decides about the candidate zones of a name, most specific first.
+///
+/// The first and the last are asked at once. Those between are asked one after the other, since the SOA record of each
+/// negative answer names the enclosing zone and with it those in between where no zone starts.
+pub(crate) fn ladder(config: &DiscoveryConfig, cache: &Cache, zones: &[DnsName]) -> Vec<ZoneStep> {
+    let mut steps: Vec<ZoneStep> = zones
+        .iter()
+        .map(|zone| ZoneStep {
+            zone: zone.clone(),
+            decision: ZoneDecision::Waiting,
+        })
+        .collect();
+    let Some(last) = zones.len().checked_sub(1) else {
+        return steps;
+    };
+    steps[last].decision = ZoneDecision::Asked;
+    let mut index = 0;
+    while index < last {
+        steps[index].decision = ZoneDecision::Asked;
+        let found = service_question(config, &zones[index])
+            .map_or(Lookup::NotAsked(NotAsked::NameTooLong), |question| {
+                cache.lookup(&question)
+            });
+        if !found.is_settled() {
+            break;
+        }
+        let next = match found {
+            Lookup::Absent {
+                apex: Some(apex), ..
+            } if zones[index].is_within(&apex) && apex != zones[index] => {
+                let cut = zones
+                    .iter()
+                    .position(|zone| *zone == apex)
+                    .unwrap_or(last)
+                    .max(index + 1);
+                for step in &mut steps[index + 1..cut] {
+                    step.decision = ZoneDecision::NotACut { apex: apex.clone() };
+                }
+                cut
+            }
+            _ => index + 1,
+        };
+        index = next;
+    }
+    steps
+}
+
+/// What is known about a zone, and the questions that would tell more.
+pub(crate) fn zone(
+    config: &DiscoveryConfig,
+    cache: &Cache,
+    zone: &DnsName,
+) -> (Lookup<ServiceTrail>, Vec<Question>) {
+    let (Some(service), Some(control)) = (
+        service_question(config, zone),
+        prefixed(&config.control, zone, RecordKind::Srv),
+    ) else {
+        return (Lookup::NotAsked(NotAsked::NameTooLong), Vec::new());
+    };
+    let mut wanted = vec![service.clone()];
+    let found = cache.lookup(&service).map(|answer| {
+        let records = srv_records(&answer);
+        let view = ZoneView {
+            config,
+            cache,
+            zone,
+            service_name: &service.name,
+            is_authenticated: answer.authenticated,
+        };
+        let is_usable = records.iter().any(|record| target_of(record).is_ok());
+        let control = if is_usable {
+            wanted.push(control.clone());
+            wanted.push(Question::new(service.name.clone(), RecordKind::Txt));
+            control_outcome(&records, &cache.lookup(&control))
+        } else {
+            ControlOutcome::Explicit
+        };
+        let sites = records
+            .into_iter()
+            .map(|record| view.site(record, &control, &mut wanted))
+            .collect();
+        ServiceTrail {
+            control,
+            sites,
+            over_limit: answer.over_limit,
+        }
+    });
+    (found, wanted)
+}
+
+fn srv_records(answer: &Records<'_>) -> Vec<SrvRecord> {
+    let mut records: Vec<SrvRecord> = answer
+        .records
+        .iter()
+        .filter_map(|record| match record {
+            RecordData::Srv(srv) => Some(srv.clone()),
+            _ => None,
+        })
+        .collect();
+    records.sort_by(|a, b| {
+        (a.priority, b.weight, &a.target, a.port).cmp(&(b.priority, a.weight, &b.target, b.port))
+    });
+    let mut seen = BTreeSet::new();
+    records.retain(|record| seen.insert((record.target.clone(), record.port)));
+    records
+}
+
+fn target_of(record: &SrvRecord) -> Result<&DnsName, SiteRejection> {
+    match &record.target {
+        AnswerName::Root => Err(SiteRejection::NotAvailable),
+        AnswerName::Unacceptable(why) => Err(SiteRejection::UnacceptableTarget(why.clone())),
+        AnswerName::Name(_) if record.port == 0 => Err(SiteRejection::PortZero),
+        AnswerName::Name(name) => Ok(name),
+    }
+}
+
+fn control_outcome(records: &[SrvRecord], control: &Lookup<Records<'_>>) -> ControlOutcome {
+    match control {
+        Lookup::Pending => ControlOutcome::Pending,
+        Lookup::Absent { .. } => ControlOutcome::Explicit,
+        Lookup::Unanswered(reason) => ControlOutcome::Unanswered(reason.clone()),
+        Lookup::NotAsked(reason) => ControlOutcome::NotAsked(*reason),
+        Lookup::Records(answer) => {
+            let made_up: BTreeSet<(AnswerName, u16)> = srv_records(answer)
+                .into_iter()
+                .map(|record| (record.target, record.port))
+                .collect();
+            let shared = records
+                .iter()
+                .filter(|record| made_up.contains(&(record.target.clone(), record.port)))
+                .count();
+            if shared == 0 {
+                ControlOutcome::Explicit
+            } else {
+                ControlOutcome::Wildcard { shared }
+            }
+        }
+    }
+}
+
+struct ZoneView<'a> {
+    config: &'a DiscoveryConfig,
+    cache: &'a Cache,
+    zone: &'a DnsName,
+    service_name: &'a DnsName,
+    is_authenticated: bool,
+}
+
+impl ZoneView<'_> {
+    fn site(
+        &self,
+        record: SrvRecord,
+        control: &ControlOutcome,
+        wanted: &mut Vec<Question>,
+    ) -> SiteTrail {
+        let mut trail = SiteTrail {
+            record,
+            outcome: SiteOutcome::Pending,
+            addresses_refused: Vec::new(),
+            addresses_over_limit: 0,
+            keys_refused: Vec::new(),
+        };
+        let target = match target_of(&trail.record) {
+            Ok(target) => target.clone(),
+            Err(rejection) => {
+                trail.outcome = SiteOutcome::Rejected(rejection);
+                return trail;
+            }
+        };
+        let rejection = match control {
+            ControlOutcome::Wildcard { .. } => Some(SiteRejection::Wildcard),
+            ControlOutcome::Unanswered(_) | ControlOutcome::NotAsked(_) => {
+                Some(SiteRejection::ControlUnanswered)
+            }
+            ControlOutcome::Pending | ControlOutcome::Explicit => None,
+        };
+        if let Some(rejection) = rejection {
+            trail.outcome = SiteOutcome::Rejected(rejection);
+            return trail;
+        }
+        for kind in [RecordKind::A, RecordKind::Aaaa, RecordKind::Txt] {
+            wanted.push(Question::new(target.clone(), kind));
+        }
+        let v4 = self.addresses(&target, RecordKind::A, &mut trail);
+        let v6 = self.addresses(&target, RecordKind::Aaaa, &mut trail);
+        let key = self.key(&target, &mut trail);
+        let (true, Some(key)) = (
+            v4.is_settled() && v6.is_settled() && *control == ControlOutcome::Explicit,
+            key,
+        ) else {
+            return trail;
+        };
+        let addresses: Vec<IpAddr> = [&v4, &v6]
+            .into_iter()
+            .filter_map(|found| match found {
+                Lookup::Records(addresses) => Some(addresses),
+                _ => None,
+            })
+            .flatten()
+            .copied()
+            .collect();
+        trail.outcome = if !addresses.is_empty() {
+            SiteOutcome::Candidate(IepCandidate {
+                id: IepId {
+                    host: target,
+                    port: trail.record.port,
+                },
+                zone: self.zone.clone(),
+                addresses,
+                priority: trail.record.priority,
+                weight: trail.record.weight,
+                key,
+                seen_on: BTreeSet::new(),
+            })
+        } else if trail.addresses_refused.is_empty() {
+            SiteOutcome::Rejected(SiteRejection::NoAddress {
+                v4: v4.map(drop),
+                v6: v6.map(drop),
+            })
+        } else {
+            SiteOutcome::Rejected(SiteRejection::NoAllowedAddress {
+                count: trail.addresses_refused.len(),
+            })
+        };
+        trail
+    }
+
+    /// The allowed addresses of one family.
+    fn addresses(
+        &self,
+        target: &DnsName,
+        kind: RecordKind,
+        trail: &mut SiteTrail,
+    ) -> Lookup<Vec<IpAddr>> {
+        let question = Question::new(target.clone(), kind);
+        self.cache.lookup(&question).map(|answer| {
+            trail.addresses_over_limit += answer.over_limit;
+            let mut allowed = Vec::new();
+            for record in answer.records {
+                let RecordData::Address(address) = *record else {
+                    continue;
+                };
+                match self.config.policy.check(address) {
+                    Ok(()) => allowed.push(address),
+                    Err(refusal) => trail.addresses_refused.push(refusal),
+                }
+            }
+            allowed
+        })
+    }
+
+    /// The key of the target, or else of the zone; `None` while a TXT question is open.
+    fn key(&self, target: &DnsName, trail: &mut SiteTrail) -> Option<Option<KeyBinding>> {
+        let names = [target, self.service_name];
+        let found = names.map(|name| Question::new(name.clone(), RecordKind::Txt));
+        let found = found.each_ref().map(|question| self.cache.lookup(question));
+        if !found.iter().all(Lookup::is_settled) {
+            return None;
+        }
+        for (name, found) in names.into_iter().zip(found) {
+            let Lookup::Records(answer) = found else {
+                continue;
+            };
+            match key_in(&answer) {
+                Ok(Some((chain, address))) => {
+                    return Some(Some(KeyBinding {
+                        address,
+                        chain,
+                        authenticated: self.is_authenticated && answer.authenticated,
+                        published_at: name.clone(),
+                    }));
+                }
+                Ok(None) => {}
+                Err(refusal) => {
+                    // A key that is there but unclear is not replaced by a less specific one.
+                    trail.keys_refused.push((name.clone(), refusal));
+                    return Some(None);
+                }
+            }
+        }
+        Some(None)
+    }
+}
+
+fn key_in(answer: &Records<'_>) -> Result<Option<(ChainId, ChainAddress)>, KeyRefusal> {
+    read_keys(answer.records.iter().filter_map(|record| match record {
+        RecordData::Txt(strings) => Some(strings.as_slice()),
+        _ => None,
+    }))
+}

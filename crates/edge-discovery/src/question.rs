@@ -1,0 +1,223 @@
+//! What is asked of the DNS, and everything that can come back.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use edge_types::{DnsName, DnsNameError};
+
+/// One question, as it goes to a resolver.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Question {
+    /// Owner name.
+    pub name: DnsName,
+    /// Record type.
+    pub kind: RecordKind,
+}
+
+/// The record types that discovery needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordKind {
+    /// Names of an address (RFC 1035 section 3.5).
+    Ptr,
+    /// Entry points of a service (RFC 2782).
+    Srv,
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses (RFC 3596).
+    Aaaa,
+    /// Text; here the key of a provider.
+    Txt,
+}
+
+impl Question {
+    /// Asks for records of `kind` at `name`.
+    pub const fn new(name: DnsName, kind: RecordKind) -> Self {
+        Self { name, kind }
+    }
+
+    /// Asks for the names of `address`.
+    pub fn reverse(address: IpAddr) -> Self {
+        Self::new(reverse_name(address), RecordKind::Ptr)
+    }
+}
+
+/// The name under `in-addr.arpa` (RFC 1035 section 3.5) or `ip6.arpa` (RFC 3596 section 2.5) that stands for
+/// `address`. A v4-mapped address is treated as the IPv4 address that it is.
+///
+/// # Panics
+/// Never: the text is made of digits and dots of known length.
+pub fn reverse_name(address: IpAddr) -> DnsName {
+    let text = match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(v6) => reverse_v6(v6),
+    };
+    text.parse()
+        .expect("reverse names are well-formed by construction")
+}
+
+fn reverse_v6(address: Ipv6Addr) -> String {
+    let nibbles = address
+        .octets()
+        .into_iter()
+        .rev()
+        .flat_map(|octet| [octet & 0xf, octet >> 4]);
+    let mut text = String::with_capacity(72);
+    for nibble in nibbles {
+        text.extend(char::from_digit(nibble.into(), 16));
+        text.push('.');
+    }
+    text + "ip6.arpa"
+}
+
+/// What came of a question. Silence is not an answer, and is never turned into one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// There are records.
+    Records {
+        /// The records of the kind asked for, in the order received, at the end of any CNAME chain.
+        records: Vec<RecordData>,
+        /// Seconds for which they hold: the least time to live of all records and aliases used.
+        ttl_seconds: u32,
+        /// A validating resolver that we trust vouched for every part (RFC 4035 section 3.2.3).
+        authenticated: bool,
+    },
+    /// There are none.
+    Absent {
+        /// In which way.
+        absence: Absence,
+        /// The SOA record of the negative answer, if it had one (RFC 2308).
+        soa: Option<NegativeSoa>,
+        /// As in [`Answer::Records`].
+        authenticated: bool,
+    },
+    /// Nothing is known.
+    Unanswered(NoAnswer),
+}
+
+/// How records can be absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Absence {
+    /// The name does not exist, nor anything below it (RFC 8020).
+    NxDomain,
+    /// The name exists, without records of this kind.
+    NoData,
+}
+
+/// The part of a negative answer's SOA record that matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NegativeSoa {
+    /// Owner of the record: the apex of the zone that the name would be in.
+    pub apex: DnsName,
+    /// Seconds for which the absence holds: the lesser of the record's own TTL and its MINIMUM field (RFC 2308
+    /// section 5).
+    pub negative_ttl_seconds: u32,
+}
+
+/// Why nothing is known.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoAnswer {
+    /// Nobody answered in time, all attempts counted.
+    TimedOut {
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The servers could not be reached at all.
+    Unreachable,
+    /// A server answered that it will not or cannot answer; the RCODE (2 is SERVFAIL, 5 is REFUSED).
+    Failed {
+        /// The RCODE.
+        response_code: u16,
+    },
+    /// What came back is no valid answer.
+    Malformed {
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// The run's time was over before an answer came.
+    RunOver,
+}
+
+/// The content of one record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordData {
+    /// A name of an address.
+    Ptr(AnswerName),
+    /// An entry point.
+    Srv(SrvRecord),
+    /// An address of a host.
+    Address(IpAddr),
+    /// The strings of one TXT record.
+    Txt(Vec<Vec<u8>>),
+}
+
+/// The fields of an SRV record (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SrvRecord {
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Relative share among equal priorities.
+    pub weight: u16,
+    /// TCP port.
+    pub port: u16,
+    /// Host.
+    pub target: AnswerName,
+}
+
+/// A name inside an answer: DNS can carry names that this system does not accept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AnswerName {
+    /// The root, ".".
+    Root,
+    /// An acceptable name.
+    Name(DnsName),
+    /// Any other; why it is not acceptable, in words.
+    Unacceptable(String),
+}
+
+impl AnswerName {
+    /// Reads a name in presentation form.
+    pub fn parse(text: &str) -> Self {
+        if text == "." {
+            return Self::Root;
+        }
+        text.parse().map_or_else(
+            |error: DnsNameError| Self::Unacceptable(error.to_string()),
+            Self::Name,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reverse_names() {
+        for (address, want) in [
+            ("240.1.2.3", "3.2.1.240.in-addr.arpa"),
+            ("::ffff:240.1.2.3", "3.2.1.240.in-addr.arpa"),
+            (
+                "3fff::1a",
+                "a.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.f.f.f.3.ip6.arpa",
+            ),
+        ] {
+            assert_eq!(reverse_name(address.parse().unwrap()).as_str(), want);
+        }
+    }
+
+    #[test]
+    fn names_in_answers() {
+        assert_eq!(AnswerName::parse("."), AnswerName::Root);
+        assert_eq!(
+            AnswerName::parse("A.example."),
+            AnswerName::Name("a.example".parse().unwrap())
+        );
+        assert!(matches!(
+            AnswerName::parse("a\\.b.example."),
+            AnswerName::Unacceptable(_)
+        ));
+    }
+}

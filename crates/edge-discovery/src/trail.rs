@@ -1,0 +1,256 @@
+//! Why each address, name, zone and record led to an IEP or did not.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use edge_types::{AddressRefusal, DnsName, IepId};
+
+use crate::key_record::{KeyBinding, KeyRefusal};
+use crate::question::{Absence, NoAnswer, SrvRecord};
+use crate::zones::NameRefusal;
+
+/// An entry point of a provider, as DNS tells it. Nothing of it is proven but what `key` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IepCandidate {
+    /// SRV target and port.
+    pub id: IepId,
+    /// The zone whose SRV record named it. The same entry point may come from several zones.
+    pub zone: DnsName,
+    /// Its addresses, at least one, each allowed by the policy. A connection goes to one of these, with no further
+    /// lookup.
+    pub addresses: Vec<IpAddr>,
+    /// RFC 2782: lower is preferred by the provider.
+    pub priority: u16,
+    /// RFC 2782: share among equal priorities.
+    pub weight: u16,
+    /// The key that DNS names for it.
+    pub key: Option<KeyBinding>,
+    /// Routers whose names led to the zone; empty if the zone was configured.
+    pub seen_on: BTreeSet<IpAddr>,
+}
+
+/// What is known about one question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// Not asked, and why.
+    NotAsked(NotAsked),
+    /// Waiting to be sent or answered.
+    Pending,
+    /// Answered with records.
+    Records(T),
+    /// Answered: there are none.
+    Absent {
+        /// In which way.
+        absence: Absence,
+        /// Apex of the zone that said so.
+        apex: Option<DnsName>,
+    },
+    /// No answer. Says nothing about what exists.
+    Unanswered(NoAnswer),
+}
+
+impl<T> Lookup<T> {
+    /// Will nothing more come in this run?
+    pub const fn is_settled(&self) -> bool {
+        !matches!(self, Self::Pending)
+    }
+
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Lookup<U> {
+        match self {
+            Self::Records(records) => Lookup::Records(convert(records)),
+            Self::NotAsked(reason) => Lookup::NotAsked(reason),
+            Self::Pending => Lookup::Pending,
+            Self::Absent { absence, apex } => Lookup::Absent { absence, apex },
+            Self::Unanswered(reason) => Lookup::Unanswered(reason),
+        }
+    }
+}
+
+/// Why a question was not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum NotAsked {
+    /// The run's number of questions was used up.
+    #[error("all {limit} questions of the run were used up")]
+    OverBudget {
+        /// The number.
+        limit: usize,
+    },
+    /// The run's time was over, or no run was open.
+    #[error("the run was over")]
+    RunOver,
+    /// The name to ask for would be longer than a DNS name can be.
+    #[error("the name would be too long")]
+    NameTooLong,
+}
+
+/// The whole account of a discovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trail {
+    /// Every hop address, in order.
+    pub addresses: Vec<AddressTrail>,
+    /// Every zone that was asked or was to be asked, in order.
+    pub zones: Vec<ZoneTrail>,
+    /// Sightings ignored since too many addresses were known.
+    pub sightings_over_limit: u64,
+}
+
+/// What became of one hop address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressTrail {
+    /// The address.
+    pub address: IpAddr,
+    /// Number of paths it was seen on.
+    pub paths: usize,
+    /// Its names.
+    pub outcome: AddressOutcome,
+}
+
+/// Names of an address, or why there are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressOutcome {
+    /// Its names were not asked for: no public address.
+    NotAllowed(AddressRefusal),
+    /// The PTR question.
+    Ptr(Lookup<PtrTrail>),
+}
+
+/// The names of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PtrTrail {
+    /// The names that were looked at.
+    pub names: Vec<NameTrail>,
+    /// How many further names there were, over the limit.
+    pub over_limit: usize,
+}
+
+/// Where one name led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameTrail {
+    /// The name; `None` if it is not one that can be shown.
+    pub name: Option<DnsName>,
+    /// Its candidate zones, most specific first, or why it has none.
+    pub zones: Result<Vec<ZoneStep>, NameRefusal>,
+}
+
+/// One candidate zone of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneStep {
+    /// The zone.
+    pub zone: DnsName,
+    /// Whether it was asked.
+    pub decision: ZoneDecision,
+}
+
+/// What was decided about a candidate zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ZoneDecision {
+    /// Asked; see the zone's own trail.
+    Asked,
+    /// Not yet: a more specific one is being asked, whose answer may make this one needless.
+    Waiting,
+    /// Not asked: a negative answer for a more specific name came from the zone `apex` above, so no zone starts here.
+    NotACut {
+        /// That zone.
+        apex: DnsName,
+    },
+}
+
+/// What became of one zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneTrail {
+    /// The zone.
+    pub zone: DnsName,
+    /// True if the operator named it.
+    pub is_configured: bool,
+    /// The SRV question.
+    pub service: Lookup<ServiceTrail>,
+}
+
+/// The SRV records of a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceTrail {
+    /// Whether a name nobody registered answers the same.
+    pub control: ControlOutcome,
+    /// Every record that was looked at, in order of priority.
+    pub sites: Vec<SiteTrail>,
+    /// How many further records there were, over the limit.
+    pub over_limit: usize,
+}
+
+/// Outcome of the wildcard control question (RFC 4592).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlOutcome {
+    /// Not answered yet.
+    Pending,
+    /// A made-up name has no such record: these are meant.
+    Explicit,
+    /// A made-up name has the same targets: they come from a wildcard and mean nothing.
+    Wildcard {
+        /// How many targets the two answers share.
+        shared: usize,
+    },
+    /// No answer, so the records are not used in this run.
+    Unanswered(NoAnswer),
+    /// Not asked, so the records are not used in this run.
+    NotAsked(NotAsked),
+}
+
+/// What became of one SRV record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteTrail {
+    /// The record.
+    pub record: SrvRecord,
+    /// The verdict.
+    pub outcome: SiteOutcome,
+    /// Addresses of the target that may not be contacted.
+    pub addresses_refused: Vec<AddressRefusal>,
+    /// Further addresses of the target, over the limit.
+    pub addresses_over_limit: usize,
+    /// Key records that could not be used, with the name that holds them.
+    pub keys_refused: Vec<(DnsName, KeyRefusal)>,
+}
+
+/// The verdict on one SRV record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteOutcome {
+    /// Something is still to be answered.
+    Pending,
+    /// A candidate.
+    Candidate(IepCandidate),
+    /// Not used, and why.
+    Rejected(SiteRejection),
+}
+
+/// Why an SRV record gives no candidate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SiteRejection {
+    /// Target ".": the zone says that it has no such service (RFC 2782).
+    #[error("the zone says that it has no such service")]
+    NotAvailable,
+    /// The target is not an acceptable name.
+    #[error("the target is not a host name: {0}")]
+    UnacceptableTarget(String),
+    /// Nothing listens at port 0.
+    #[error("port 0")]
+    PortZero,
+    /// The zone's answer comes from a wildcard.
+    #[error("a wildcard answers for every service")]
+    Wildcard,
+    /// It is unknown whether the zone's answer comes from a wildcard.
+    #[error("unknown whether the answer comes from a wildcard")]
+    ControlUnanswered,
+    /// The target has no address, as far as was answered.
+    #[error("the target has no address")]
+    NoAddress {
+        /// What was said about IPv4.
+        v4: Lookup<()>,
+        /// What was said about IPv6.
+        v6: Lookup<()>,
+    },
+    /// Every address of the target is one that may not be contacted.
+    #[error("none of the target's {count} addresses may be contacted")]
+    NoAllowedAddress {
+        /// How many it has, as far as looked at.
+        count: usize,
+    },
+}
