@@ -1,0 +1,84 @@
+//! One query to one server: UDP first, TCP where that is not enough.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use hickory_proto::op::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+use crate::wire::{Reply, SentQuery};
+
+/// Largest datagram looked at. Servers keep to the size asked for; larger ones are cut and then decided by TCP.
+const MAX_DATAGRAM: usize = 4096;
+/// After this many datagrams that are not the answer, somebody is guessing: TCP decides.
+const MAX_UNRELATED: usize = 16;
+
+/// Why one exchange gave no message.
+#[derive(Debug)]
+pub(crate) enum ExchangeFailure {
+    /// A socket could not be opened, or the server's host refused.
+    Unreachable,
+    /// The answer makes no sense, over TCP too.
+    Malformed(&'static str),
+}
+
+impl From<std::io::Error> for ExchangeFailure {
+    fn from(_: std::io::Error) -> Self {
+        Self::Unreachable
+    }
+}
+
+/// Sends the query from a fresh port and waits for its answer, without limit of time.
+pub(crate) async fn exchange(
+    server: SocketAddr,
+    query: &SentQuery,
+) -> Result<Message, ExchangeFailure> {
+    match over_udp(server, query).await? {
+        Some(message) => Ok(message),
+        None => over_tcp(server, query).await,
+    }
+}
+
+async fn over_udp(
+    server: SocketAddr,
+    query: &SentQuery,
+) -> Result<Option<Message>, ExchangeFailure> {
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    // Connected: the kernel drops datagrams from anybody else, and tells of a closed port.
+    socket.connect(server).await?;
+    socket.send(&query.octets).await?;
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    for _ in 0..MAX_UNRELATED {
+        let length = socket.recv(&mut buffer).await?;
+        match query.judge(&buffer[..length], false) {
+            Reply::Answer(message) => return Ok(Some(*message)),
+            Reply::Doubtful(_) => return Ok(None),
+            Reply::Unrelated => {}
+        }
+    }
+    Ok(None)
+}
+
+async fn over_tcp(server: SocketAddr, query: &SentQuery) -> Result<Message, ExchangeFailure> {
+    let mut stream = TcpStream::connect(server).await?;
+    let length = u16::try_from(query.octets.len())
+        .map_err(|_| ExchangeFailure::Malformed("a query that is too long"))?;
+    let mut framed = length.to_be_bytes().to_vec();
+    framed.extend_from_slice(&query.octets);
+    stream.write_all(&framed).await?;
+    let length = stream.read_u16().await?;
+    let mut octets = Vec::new();
+    stream.take(length.into()).read_to_end(&mut octets).await?;
+    if octets.len() != usize::from(length) {
+        return Err(ExchangeFailure::Malformed("an answer that breaks off"));
+    }
+    match query.judge(&octets, true) {
+        Reply::Answer(message) => Ok(*message),
+        Reply::Doubtful(why) => Err(ExchangeFailure::Malformed(why)),
+        Reply::Unrelated => Err(ExchangeFailure::Malformed("an answer to another query")),
+    }
+}

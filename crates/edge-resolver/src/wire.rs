@@ -1,0 +1,283 @@
+//! Messages: making queries, judging replies, reading answers.
+
+use edge_discovery::{
+    Absence, Answer, AnswerName, NegativeSoa, NoAnswer, Question, RecordData, RecordKind, SrvRecord,
+};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+/// Largest UDP answer asked for: avoids fragments on every path (the recommendation of DNS flag day 2020).
+pub(crate) const UDP_PAYLOAD: u16 = 1232;
+/// Longest chain of aliases that is followed.
+pub(crate) const MAX_ALIASES: usize = 8;
+
+/// Largest name is 255 octets, so this many bits choose the case of every letter.
+pub(crate) const CASE_OCTETS: usize = 32;
+
+/// A query as it was sent, to compare replies with.
+#[derive(Debug)]
+pub(crate) struct SentQuery {
+    pub(crate) id: u16,
+    pub(crate) name: Name,
+    pub(crate) kind: RecordType,
+    pub(crate) octets: Vec<u8>,
+}
+
+/// What a datagram or TCP message is to the query that is open.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// The answer.
+    Answer(Box<Message>),
+    /// Possibly the answer, but cut, unreadable, or not repeating the question as it was sent: ask over TCP.
+    Doubtful(&'static str),
+    /// Nothing to do with the query.
+    Unrelated,
+}
+
+pub(crate) const fn record_type(kind: RecordKind) -> RecordType {
+    match kind {
+        RecordKind::Ptr => RecordType::PTR,
+        RecordKind::Srv => RecordType::SRV,
+        RecordKind::A => RecordType::A,
+        RecordKind::Aaaa => RecordType::AAAA,
+        RecordKind::Txt => RecordType::TXT,
+    }
+}
+
+/// The owner name of a question; `None` if it cannot be put on the wire.
+pub(crate) fn question_name(question: &Question) -> Option<Name> {
+    let mut name = Name::from_ascii(question.name.as_str()).ok()?;
+    name.set_fqdn(true);
+    Some(name)
+}
+
+impl SentQuery {
+    /// Makes a query with letters in the case that `case` says, bit by bit: a reply has to repeat it, which a forger
+    /// who cannot see the query has to guess along with `id` and the port.
+    pub(crate) fn new(
+        name: &Name,
+        kind: RecordType,
+        id: u16,
+        case: &[u8; CASE_OCTETS],
+    ) -> Option<Self> {
+        let mut bits = case
+            .iter()
+            .flat_map(|octet| (0..8).map(move |bit| octet >> bit & 1 == 1))
+            .cycle();
+        let labels: Vec<Vec<u8>> = name
+            .iter()
+            .map(|label| {
+                label
+                    .iter()
+                    .map(|octet| {
+                        if bits.next() == Some(true) {
+                            octet.to_ascii_uppercase()
+                        } else {
+                            octet.to_ascii_lowercase()
+                        }
+                    })
+                    .collect()
+            })
+            .collect();
+        let mut name = Name::from_labels(labels.iter().map(Vec::as_slice)).ok()?;
+        name.set_fqdn(true);
+        let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+        message.metadata.recursion_desired = true;
+        // RFC 6840 section 5.7: asks for the AD bit without asking for signatures.
+        message.metadata.authentic_data = true;
+        let mut query = Query::query(name.clone(), kind);
+        query.set_query_class(DNSClass::IN);
+        message.add_query(query);
+        let mut edns = Edns::new();
+        edns.set_max_payload(UDP_PAYLOAD).set_version(0);
+        message.set_edns(edns);
+        let octets = message.to_vec().ok()?;
+        Some(Self {
+            id,
+            name,
+            kind,
+            octets,
+        })
+    }
+
+    /// Judges octets that came back. Over TCP, where nobody can inject, the case need not be repeated.
+    pub(crate) fn judge(&self, octets: &[u8], is_tcp: bool) -> Reply {
+        let [id_high, id_low, flags, _, ..] = *octets else {
+            return Reply::Unrelated;
+        };
+        let is_response = flags & 0x80 != 0;
+        if u16::from_be_bytes([id_high, id_low]) != self.id || !is_response {
+            return Reply::Unrelated;
+        }
+        let is_truncated = flags & 0x02 != 0;
+        if is_truncated {
+            return Reply::Doubtful("a truncated answer");
+        }
+        let Ok(message) = Message::from_vec(octets) else {
+            return Reply::Doubtful("an answer that cannot be decoded");
+        };
+        let repeats_question = match message.queries.as_slice() {
+            [query] => {
+                query.query_type() == self.kind
+                    && query.query_class() == DNSClass::IN
+                    && if is_tcp {
+                        *query.name() == self.name
+                    } else {
+                        query.name().eq_case(&self.name)
+                    }
+            }
+            // Servers may leave the question out where they could not read it (RFC 6891 leaves it open).
+            [] => is_tcp && message.metadata.response_code != ResponseCode::NoError,
+            _ => false,
+        };
+        if repeats_question && message.metadata.op_code == OpCode::Query {
+            Reply::Answer(Box::new(message))
+        } else {
+            Reply::Doubtful("an answer to another question")
+        }
+    }
+}
+
+/// What a message says about a name.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// The end.
+    Done(Answer),
+    /// The name is an alias of another, about which the message says nothing: ask for that.
+    Alias {
+        /// The other name.
+        next: Name,
+    },
+}
+
+/// What was learnt on the way along aliases.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    pub(crate) ttl_seconds: u32,
+    pub(crate) is_authenticated: bool,
+    pub(crate) aliases: usize,
+}
+
+/// Reads the answer for `name` out of a message, following aliases (RFC 1034 section 3.6.2, RFC 2317).
+pub(crate) fn read(message: &Message, name: &Name, kind: RecordType, chain: &mut Chain) -> Reading {
+    let response_code = message.metadata.response_code;
+    if !matches!(
+        response_code,
+        ResponseCode::NoError | ResponseCode::NXDomain
+    ) {
+        return Reading::Done(Answer::Unanswered(NoAnswer::Failed {
+            response_code: response_code.into(),
+        }));
+    }
+    let mut current = name.clone();
+    loop {
+        let found: Vec<&Record> = at(&message.answers, &current)
+            .filter(|record| record.record_type() == kind)
+            .collect();
+        if !found.is_empty() {
+            let ttl = found.iter().map(|record| record.ttl).min().unwrap_or(0);
+            return Reading::Done(Answer::Records {
+                records: found.into_iter().filter_map(record_data).collect(),
+                ttl_seconds: chain.ttl_seconds.min(ttl),
+                authenticated: chain.is_authenticated,
+            });
+        }
+        let alias = at(&message.answers, &current).find_map(|record| match &record.data {
+            RData::CNAME(target) => Some((target.0.clone(), record.ttl)),
+            _ => None,
+        });
+        let Some((target, ttl)) = alias else { break };
+        chain.aliases += 1;
+        chain.ttl_seconds = chain.ttl_seconds.min(ttl);
+        if chain.aliases > MAX_ALIASES {
+            return Reading::Done(Answer::Unanswered(NoAnswer::Malformed {
+                detail: "too many aliases, or a loop of them",
+            }));
+        }
+        current = target;
+    }
+
+    let soa = message
+        .authorities
+        .iter()
+        .find_map(|record| negative_soa(record, &current));
+    let has_soa = message
+        .authorities
+        .iter()
+        .any(|record| record.record_type() == RecordType::SOA);
+    if response_code == ResponseCode::NoError && !has_soa {
+        if current != *name {
+            return Reading::Alias { next: current };
+        }
+        let is_referral = message
+            .authorities
+            .iter()
+            .any(|record| record.record_type() == RecordType::NS);
+        if is_referral {
+            return Reading::Done(Answer::Unanswered(NoAnswer::Malformed {
+                detail: "a referral to other servers",
+            }));
+        }
+    }
+    Reading::Done(Answer::Absent {
+        absence: if response_code == ResponseCode::NXDomain {
+            Absence::NxDomain
+        } else {
+            Absence::NoData
+        },
+        soa: soa.map(|soa| NegativeSoa {
+            negative_ttl_seconds: soa.negative_ttl_seconds.min(chain.ttl_seconds),
+            ..soa
+        }),
+        authenticated: chain.is_authenticated,
+    })
+}
+
+fn at<'a>(records: &'a [Record], name: &'a Name) -> impl Iterator<Item = &'a Record> {
+    records
+        .iter()
+        .filter(move |record| record.dns_class == DNSClass::IN && record.name == *name)
+}
+
+/// The SOA record of a negative answer for `name`. One that does not enclose the name says nothing about it.
+fn negative_soa(record: &Record, name: &Name) -> Option<NegativeSoa> {
+    let RData::SOA(soa) = &record.data else {
+        return None;
+    };
+    if !record.name.zone_of(name) {
+        return None;
+    }
+    let AnswerName::Name(apex) = answer_name(&record.name) else {
+        return None;
+    };
+    Some(NegativeSoa {
+        apex,
+        negative_ttl_seconds: record.ttl.min(soa.minimum),
+    })
+}
+
+fn record_data(record: &Record) -> Option<RecordData> {
+    Some(match &record.data {
+        RData::PTR(name) => RecordData::Ptr(answer_name(&name.0)),
+        RData::SRV(srv) => RecordData::Srv(SrvRecord {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: answer_name(&srv.target),
+        }),
+        RData::A(address) => RecordData::Address(address.0.into()),
+        RData::AAAA(address) => RecordData::Address(address.0.into()),
+        RData::TXT(text) => {
+            RecordData::Txt(text.txt_data.iter().map(|part| part.to_vec()).collect())
+        }
+        _ => return None,
+    })
+}
+
+fn answer_name(name: &Name) -> AnswerName {
+    if name.is_root() {
+        AnswerName::Root
+    } else {
+        AnswerName::parse(&name.to_ascii())
+    }
+}
