@@ -1,0 +1,369 @@
+//! Checks a plan by other means than it was made with.
+//!
+//! Shares nothing with the planner but the types: distances come from sets of ancestors, the service of each client from
+//! trying every chosen site, sums from adding up again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use edge_topology::{AggregateTree, Attachment, NodeIndex};
+use edge_types::{Amount, Generation, IepId, IpNet, Rtt};
+
+use crate::input::{Candidate, PlanInput};
+use crate::plan::{Plan, ServedBy, SiteOffer};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The plan may be carried out, but is not as good as it should be.
+    Warning,
+    /// The plan must not be carried out.
+    Fatal,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// What is wrong with a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// It is not the plan, or not on the tree, that was asked for.
+    #[error("plan {plan} on topology {topology} was not asked for")]
+    OtherInput {
+        /// The plan's number.
+        plan: Generation,
+        /// Its tree.
+        topology: Generation,
+    },
+    /// A chosen site is not among the usable candidates on these terms.
+    #[error("{0} was not offered on these terms")]
+    NotOffered(IepId),
+    /// A site is chosen more than once.
+    #[error("{0} is chosen twice")]
+    ChosenTwice(IepId),
+    /// More sites than allowed.
+    #[error("{chosen} sites chosen, {limit} allowed")]
+    TooManySites {
+        /// How many are chosen.
+        chosen: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// More money than allowed.
+    #[error("the plan costs {cost}, {budget} allowed")]
+    OverBudget {
+        /// What it costs.
+        cost: Amount,
+        /// What is allowed.
+        budget: Amount,
+    },
+    /// A number in the plan is not what it should be.
+    #[error("{what} is given as {given}, but comes to {derived}")]
+    WrongNumber {
+        /// Which number.
+        what: String,
+        /// What the plan says.
+        given: String,
+        /// What it should say.
+        derived: String,
+    },
+    /// A client prefix of the tree is not in the plan, or the other way round.
+    #[error("client prefix {0} is in only one of tree and plan")]
+    ClientMismatch(IpNet),
+    /// A client prefix is served by a site that is not chosen, or does not beat the cloud for it.
+    #[error("{site} must not serve {prefix}")]
+    WrongSite {
+        /// The client prefix.
+        prefix: IpNet,
+        /// The site.
+        site: IepId,
+    },
+    /// A client prefix could be served better by a chosen site.
+    #[error("{better} would serve {prefix} better")]
+    BetterSite {
+        /// The client prefix.
+        prefix: IpNet,
+        /// The site.
+        better: IepId,
+    },
+    /// A chosen site serves nobody.
+    #[error("{0} is chosen but serves nobody")]
+    Idle(IepId),
+    /// A candidate is neither chosen nor rejected, or both.
+    #[error("{} is not accounted for once", .0.site)]
+    Unaccounted(SiteOffer),
+}
+
+/// Everything that is wrong with `plan` as an answer to `input`; empty if it is right.
+pub fn check_plan(input: &PlanInput<'_>, plan: &Plan) -> Vec<Note> {
+    let mut checker = Checker {
+        input,
+        plan,
+        notes: Vec::new(),
+    };
+    checker.check_identity();
+    checker.check_choice();
+    checker.check_clients();
+    checker.check_accounts();
+    checker.notes
+}
+
+struct Checker<'a> {
+    input: &'a PlanInput<'a>,
+    plan: &'a Plan,
+    notes: Vec<Note>,
+}
+
+impl Checker<'_> {
+    fn fatal(&mut self, finding: Finding) {
+        self.notes.push(Note {
+            severity: Severity::Fatal,
+            finding,
+        });
+    }
+
+    fn warn(&mut self, finding: Finding) {
+        self.notes.push(Note {
+            severity: Severity::Warning,
+            finding,
+        });
+    }
+
+    fn compare<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, given: &T, derived: &T) {
+        if given != derived {
+            self.fatal(Finding::WrongNumber {
+                what: what.to_owned(),
+                given: format!("{given:?}"),
+                derived: format!("{derived:?}"),
+            });
+        }
+    }
+
+    fn check_identity(&mut self) {
+        let asked = (self.input.generation, self.input.tree.generation());
+        if (self.plan.generation, self.plan.topology) != asked
+            || self.plan.algorithm != self.input.algorithm
+        {
+            self.fatal(Finding::OtherInput {
+                plan: self.plan.generation,
+                topology: self.plan.topology,
+            });
+        }
+    }
+
+    fn check_choice(&mut self) {
+        let policy = &self.input.policy;
+        let mut seen = BTreeSet::new();
+        let mut cost = Some(0u128);
+        for chosen in &self.plan.chosen {
+            if !seen.insert(&chosen.site) {
+                self.fatal(Finding::ChosenTwice(chosen.site.clone()));
+            }
+            let price = |candidate: &Candidate| {
+                if candidate.already_running {
+                    return Some(0);
+                }
+                let seconds = candidate.slot.end.0.checked_sub(candidate.slot.start.0)?;
+                candidate
+                    .price_per_second
+                    .units
+                    .checked_mul(u128::from(seconds))
+            };
+            let offered = self.input.candidates.iter().any(|candidate| {
+                candidate.site == chosen.site
+                    && candidate.offer == chosen.offer
+                    && candidate.slot == chosen.slot
+                    && candidate.already_running == chosen.already_running
+                    && candidate.slot.start < candidate.slot.end
+                    && candidate.attachment.reached
+                    && candidate.attachment.generation == self.input.tree.generation()
+                    && candidate.price_per_second.asset == policy.budget.asset
+                    && chosen.cost.asset == policy.budget.asset
+                    && price(candidate) == Some(chosen.cost.units)
+            });
+            if !offered || self.input.excluded.contains(&chosen.site) {
+                self.fatal(Finding::NotOffered(chosen.site.clone()));
+            }
+            cost = cost.and_then(|sum| sum.checked_add(chosen.cost.units));
+        }
+
+        let cost = Amount {
+            units: cost.unwrap_or(u128::MAX),
+            ..policy.budget
+        };
+        self.compare("the cost", &self.plan.cost, &cost);
+        if cost.units > policy.budget.units {
+            self.fatal(Finding::OverBudget {
+                cost,
+                budget: policy.budget,
+            });
+        }
+        let of_found = self
+            .input
+            .sites_found
+            .saturating_mul(policy.max_share_percent.into())
+            / 100;
+        let limit = if of_found < policy.max_sites {
+            of_found
+        } else {
+            policy.max_sites
+        };
+        if self.plan.chosen.len() > limit {
+            self.fatal(Finding::TooManySites {
+                chosen: self.plan.chosen.len(),
+                limit,
+            });
+        }
+    }
+
+    fn check_clients(&mut self) {
+        let (tree, plan) = (self.input.tree, self.plan);
+        let in_tree: BTreeSet<IpNet> = tree
+            .nodes()
+            .iter()
+            .filter_map(|node| node.client.map(|leaf| leaf.prefix))
+            .collect();
+        let in_plan: BTreeSet<IpNet> = plan.clients.keys().copied().collect();
+        for prefix in in_tree.symmetric_difference(&in_plan) {
+            self.fatal(Finding::ClientMismatch(*prefix));
+        }
+
+        let places: Vec<(&IepId, Attachment)> = plan
+            .chosen
+            .iter()
+            .filter_map(|chosen| {
+                let mut candidates = self.input.candidates.iter();
+                let candidate = candidates.find(|candidate| {
+                    candidate.site == chosen.site && candidate.offer == chosen.offer
+                })?;
+                Some((&chosen.site, candidate.attachment))
+            })
+            .collect();
+        let margin = whole_micros(self.input.policy.min_saving).max(1);
+        let mut sums: BTreeMap<&IepId, (usize, u64, u128)> = BTreeMap::new();
+        let (mut demand, mut cloud_only, mut planned) = (0u64, 0u128, 0u128);
+        for (at, node) in tree.nodes().iter().enumerate() {
+            let Some(leaf) = node.client else { continue };
+            let Some(service) = plan.clients.get(&leaf.prefix) else {
+                continue;
+            };
+            let cloud = whole_micros(node.rtt.rtt);
+            let ways: Vec<(u64, &IepId)> = places
+                .iter()
+                .map(|(site, place)| (distance(tree, NodeIndex(at), place), *site))
+                .filter(|(micros, _)| micros.saturating_add(margin) <= cloud)
+                .collect();
+            let used = match &service.served_by {
+                ServedBy::Cloud => Some(cloud),
+                ServedBy::Site(site) => ways
+                    .iter()
+                    .find(|(_, other)| *other == site)
+                    .map(|(micros, _)| *micros),
+            };
+            let Some(used) = used else {
+                if let ServedBy::Site(site) = &service.served_by {
+                    self.fatal(Finding::WrongSite {
+                        prefix: leaf.prefix,
+                        site: site.clone(),
+                    });
+                }
+                continue;
+            };
+            if let Some((_, better)) = ways.iter().filter(|(micros, _)| *micros < used).min() {
+                self.fatal(Finding::BetterSite {
+                    prefix: leaf.prefix,
+                    better: (*better).clone(),
+                });
+            }
+            let what = format!("the service of {}", leaf.prefix);
+            let given = (service.demand, service.cloud, service.predicted);
+            let micros = |micros| Rtt(Duration::from_micros(micros));
+            self.compare(&what, &given, &(leaf.demand, micros(cloud), micros(used)));
+
+            demand = demand.saturating_add(leaf.demand);
+            cloud_only += u128::from(leaf.demand) * u128::from(cloud);
+            planned += u128::from(leaf.demand) * u128::from(used);
+            if let ServedBy::Site(site) = &service.served_by {
+                let sum = sums.entry(site).or_default();
+                sum.0 += 1;
+                sum.1 = sum.1.saturating_add(leaf.demand);
+                sum.2 += u128::from(leaf.demand) * u128::from(cloud.saturating_sub(used));
+            }
+        }
+
+        let given = &plan.prediction;
+        self.compare("the total demand", &given.demand, &demand);
+        self.compare("the cloud-only latency", &given.cloud_only, &cloud_only);
+        self.compare("the planned latency", &given.planned, &planned);
+        for chosen in &plan.chosen {
+            let derived = sums.get(&chosen.site).copied().unwrap_or_default();
+            if derived.0 == 0 {
+                self.warn(Finding::Idle(chosen.site.clone()));
+            }
+            let what = format!("what {} serves", chosen.site);
+            let given = (chosen.clients, chosen.demand, chosen.saving);
+            self.compare(&what, &given, &derived);
+        }
+    }
+
+    fn check_accounts(&mut self) {
+        let named = |site: &IepId, offer| SiteOffer {
+            site: site.clone(),
+            offer,
+        };
+        let mut open: BTreeMap<SiteOffer, i64> = BTreeMap::new();
+        for candidate in self.input.candidates {
+            *open
+                .entry(named(&candidate.site, candidate.offer))
+                .or_default() += 1;
+        }
+        let chosen = self.plan.chosen.iter().map(|c| named(&c.site, c.offer));
+        let rejected = self.plan.rejected.iter().map(|r| named(&r.site, r.offer));
+        for name in chosen.chain(rejected) {
+            *open.entry(name).or_default() -= 1;
+        }
+        for (name, count) in open {
+            if count != 0 {
+                self.warn(Finding::Unaccounted(name));
+            }
+        }
+    }
+}
+
+/// Round trip between a client and a site in microseconds, by the ancestors that they do not share.
+fn distance(tree: &AggregateTree, client: NodeIndex, site: &Attachment) -> u64 {
+    let ancestors = |from: NodeIndex| {
+        let mut chain = Vec::new();
+        let mut at = Some(from);
+        while let Some(node) = at.and_then(|index| tree.nodes().get(index.0)) {
+            chain.extend(at);
+            at = node.parent;
+        }
+        chain
+    };
+    // The length of a node's own link, there and back.
+    let link = |index: NodeIndex| {
+        let node = &tree.nodes()[index.0];
+        let before = node
+            .parent
+            .map_or(Duration::ZERO, |parent| tree.nodes()[parent.0].rtt.rtt.0);
+        node.rtt.rtt.0.saturating_sub(before)
+    };
+    let to_client: BTreeSet<NodeIndex> = ancestors(client).into_iter().collect();
+    let to_site: BTreeSet<NodeIndex> = ancestors(site.node).into_iter().collect();
+    let links: Duration = to_client
+        .symmetric_difference(&to_site)
+        .map(|index| link(*index))
+        .sum();
+    whole_micros(Rtt(links.saturating_add(site.beyond.0)))
+}
+
+fn whole_micros(rtt: Rtt) -> u64 {
+    rtt.0.as_micros().min(u128::from(u32::MAX)) as u64
+}
