@@ -365,5 +365,6 @@ fn distance(tree: &AggregateTree, client: NodeIndex, site: &Attachment) -> u64 {
 }
 
 fn whole_micros(rtt: Rtt) -> u64 {
-    rtt.0.as_micros().min(u128::from(u32::MAX)) as u64
+    let limit = u64::from(u32::MAX);
+    u64::try_from(rtt.0.as_micros()).map_or(limit, |micros| micros.min(limit))
 }

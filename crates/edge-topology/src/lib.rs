@@ -41,6 +41,9 @@ mod observations;
 mod rtt;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use change::change;
 pub use observations::{InsertError, Limits, Observations};
 pub use tree::{

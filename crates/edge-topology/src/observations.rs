@@ -1,7 +1,7 @@
 //! The store of path observations.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Default for Limits {
         Self {
             max_targets: 100_000,
             max_hops: 64,
-            rtt_window: Duration::from_secs(600),
+            rtt_window: Duration::from_mins(10),
         }
     }
 }
@@ -130,8 +130,12 @@ impl Observations {
         for address in path.addresses() {
             self.interfaces.entry(address).or_default().on_paths += 1;
         }
+        // Hops that went with a loop are no samples: whether their interface is known depends on what came before.
+        let kept: BTreeSet<IpAddr> = path.addresses().collect();
         for hop in &observation.hops {
-            if let Hop::Reply(reply) = hop {
+            if let Hop::Reply(reply) = hop
+                && kept.contains(&reply.address)
+            {
                 self.sample(reply, observation.observed_at);
             }
         }

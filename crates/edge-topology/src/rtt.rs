@@ -78,7 +78,7 @@ mod tests {
             window.record(
                 MonotonicTime(Duration::from_secs(second)),
                 Rtt(Duration::from_millis(ms)),
-                Duration::from_secs(60),
+                Duration::from_mins(1),
             );
         }
         let expected = RttSummary {
@@ -90,7 +90,7 @@ mod tests {
         window.record(
             MonotonicTime(Duration::from_secs(61)),
             Rtt(Duration::from_millis(40)),
-            Duration::from_secs(60),
+            Duration::from_mins(1),
         );
         assert_eq!(
             window.summary().unwrap().minimum,

@@ -120,7 +120,7 @@ pub struct TreeNode {
     pub rtt: RttEstimate,
     /// Addresses that answered here, in order; empty where silent.
     pub members: Vec<IpAddr>,
-    /// Demand of all clients at or behind the node (S_v), in thousandths of a request per second.
+    /// Demand of all clients at or behind the node (`S_v`), in thousandths of a request per second.
     pub demand: u64,
     /// The client prefix, at a leaf.
     pub client: Option<ClientLeaf>,
@@ -220,7 +220,7 @@ impl AggregateTree {
         let node = routers
             .chain(clean.arrival.map(|reply| reply.address))
             .filter_map(|address| self.find(NodeId::Group(self.grouping.group(address))))
-            .last()
+            .next_back()
             .unwrap_or(NodeIndex(0));
         let last_reply = path.replies().last().map(|(_, reply)| reply.rtt);
         let rtt = match clean.arrival {
