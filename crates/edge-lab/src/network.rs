@@ -11,6 +11,7 @@ use edge_types::{DnsName, IpNet};
 
 use crate::scenario::{Icmp, Quote, RateScope, Scenario};
 use routing::Routing;
+pub(crate) use routing::mix;
 
 /// A router, by its position in [`Network::routers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
