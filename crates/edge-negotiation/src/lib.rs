@@ -1,1 +1,21 @@
 //! Both sides of an agreement as state machines, and the escrow's reference model.
+//!
+//! The flow is that of section 2.3 of the paper: hello, offers, green-list, (placement), reservation, money into escrow,
+//! positive acknowledgment, confirmation or rejection, service, and the money's division. [`orchestrator::Negotiation`]
+//! is one IEP as its buyer sees it, [`provider::ProviderBook`] all buyers as one provider sees them, and
+//! [`escrow::Escrow`] what the contract between them must do.
+//!
+//! All of it is sans-IO: messages and time come in by `handle_…` methods, what to do comes out of `poll_action`, and
+//! when to come back out of `poll_timeout`. Signatures are checked by the caller (`edge-wire`), who says so in
+//! [`green_list::Evidence`]; only a [`green_list::GreenListed`] offer is ever paid.
+
+pub mod escrow;
+pub mod green_list;
+pub mod orchestrator;
+pub mod provider;
+
+pub use green_list::{
+    Evidence, GreenListPolicy, GreenListRefusal, GreenListed, KeyBinding, green_list,
+};
+pub use orchestrator::{Action, Negotiation, NegotiationFailure, NegotiationState, Now, Pace};
+pub use provider::{Answer, BookLimits, ProviderAction, ProviderBook, SiteTerms};

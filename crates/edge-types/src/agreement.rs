@@ -128,6 +128,50 @@ pub enum RejectReason {
     },
 }
 
+/// The words that refusals use for what exactly failed; on the wire other words become `unspecified`.
+pub mod detail {
+    /// The signature headers are missing or malformed.
+    pub const SIGNATURE: &str = "signature missing or malformed";
+    /// The request's expiry is past or too far ahead.
+    pub const EXPIRY: &str = "request expired or valid for too long";
+    /// The signer is not a party of the agreement.
+    pub const PARTY: &str = "not signed by a party of the agreement";
+    /// The signer is not the one that the ledger shows.
+    pub const KEY: &str = "not signed by the key that paid";
+    /// The receipt is not signed by the buyer, or above the deposit.
+    pub const RECEIPT: &str = "receipt not signed by the buyer or above the deposit";
+    /// The site is configured to reject everything.
+    pub const ACCEPTS_NOBODY: &str = "this site accepts no agreements";
+    /// A registry or egress address is not one that this provider lets workloads reach.
+    pub const ADDRESS: &str = "an address that may not be contacted";
+    /// The limits exceed the hardware agreed on.
+    pub const LIMITS: &str = "limits above the hardware agreed on";
+    /// The price ceiling is below this site's price.
+    pub const PRICE: &str = "price ceiling too low";
+    /// The period asked for is over, too far ahead, or too short for the notice period.
+    pub const SLOT: &str = "period not offered";
+    /// The agreement is not in a state, or its slot not in a time, in which this can be done.
+    pub const NOT_NOW: &str = "not in this state of the agreement";
+    /// This provider keeps as many agreements as it can.
+    pub const FULL: &str = "no room for more agreements";
+
+    /// All of them.
+    pub const ALL: &[&str] = &[
+        SIGNATURE,
+        EXPIRY,
+        PARTY,
+        KEY,
+        RECEIPT,
+        ACCEPTS_NOBODY,
+        ADDRESS,
+        LIMITS,
+        PRICE,
+        SLOT,
+        NOT_NOW,
+        FULL,
+    ];
+}
+
 /// The buyer's signed word on how much of the deposit the provider has earned so far.
 ///
 /// Cumulative, so that a later receipt replaces an earlier one and a lost receipt loses nothing.

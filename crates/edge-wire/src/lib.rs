@@ -1,7 +1,7 @@
 //! The versioned JSON of the IEP API, and what is signed in it.
 //!
-//! An independent edge provider's entry point speaks REST under [`BASE`] (paper section 2.2: the entry point is a
-//! "RESTful service"). This crate turns the bodies into the words of `edge-types` and back, and computes and checks the EIP-712
+//! An independent edge provider's entry point speaks REST under [`BASE`] (paper section 2.2). This crate turns the
+//! bodies into the words of `edge-types` and back, and computes and checks the EIP-712
 //! signatures of offers, receipts and requests. It opens no connection, reads no clock and decides nothing.
 //!
 //! Everything decoded comes from a stranger: [`decode`] refuses bodies above [`MAX_BODY_BYTES`] and checks every length

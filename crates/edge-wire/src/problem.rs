@@ -4,6 +4,7 @@
 //! the status. Types are absolute paths below the API, since a provider's own authority is all the name there is.
 
 use edge_types::RejectReason;
+use edge_types::agreement::detail;
 use serde::{Deserialize, Serialize};
 
 use crate::{Message, WireError};
@@ -122,58 +123,12 @@ impl Message for ProblemJson {
     }
 }
 
-/// Details that have a name in this version; a stranger's other words become `unspecified`.
-const DETAILS: &[&str] = &[
-    "offer",
-    "reservation",
-    "agreement",
-    "cpu",
-    "memory",
-    "pids",
-    detail::SIGNATURE,
-    detail::EXPIRY,
-    detail::PARTY,
-    detail::KEY,
-    detail::RECEIPT,
-    detail::ACCEPTS_NOBODY,
-    detail::ADDRESS,
-    detail::LIMITS,
-    detail::PRICE,
-    detail::SLOT,
-    detail::HARDWARE,
-    detail::IMAGE,
-];
+/// Things and resources that refusals name.
+const NAMES: &[&str] = &["offer", "reservation", "agreement", "cpu", "memory", "pids"];
 
-/// The words that refusals of this API use for what exactly failed.
-pub mod detail {
-    /// The signature headers are missing or malformed.
-    pub const SIGNATURE: &str = "signature missing or malformed";
-    /// The request's expiry is past or too far ahead.
-    pub const EXPIRY: &str = "request expired or valid for too long";
-    /// The signer is not a party of the agreement.
-    pub const PARTY: &str = "not signed by a party of the agreement";
-    /// The signer is not the one that the ledger shows.
-    pub const KEY: &str = "not signed by the key that paid";
-    /// The receipt is not signed by the buyer, or goes back.
-    pub const RECEIPT: &str = "receipt not signed by the buyer or above the deposit";
-    /// The site is configured to reject everything.
-    pub const ACCEPTS_NOBODY: &str = "this site accepts no agreements";
-    /// A registry or egress address is not one that this provider lets workloads reach.
-    pub const ADDRESS: &str = "an address that may not be contacted";
-    /// The limits exceed the hardware agreed on.
-    pub const LIMITS: &str = "limits above the hardware agreed on";
-    /// The price ceiling is below this site's price.
-    pub const PRICE: &str = "price ceiling too low";
-    /// The period asked for has no time for the notice period, or is over, or too far ahead.
-    pub const SLOT: &str = "period not offered";
-    /// More hardware than the site has.
-    pub const HARDWARE: &str = "hardware above the site's";
-    /// The image is not one that this provider runs.
-    pub const IMAGE: &str = "image not accepted";
-}
-
+/// The word of this version that a stranger used; anything else is `unspecified`.
 fn known(word: Option<&String>) -> &'static str {
-    word.and_then(|word| DETAILS.iter().find(|known| *known == word))
+    word.and_then(|word| NAMES.iter().chain(detail::ALL).find(|known| *known == word))
         .copied()
         .unwrap_or("unspecified")
 }

@@ -1,0 +1,410 @@
+//! Is an offer fair? (paper section 2.3: "whether the orchestrator accepts the contract and finds offer by IEP fair, it
+//! green-lists the IEP").
+
+use std::collections::BTreeSet;
+
+use edge_types::{
+    Amount, ChainAddress, ChainId, HardwareProfile, Hash32, IepId, Offer, Settlement, Slot, UtcTime,
+};
+
+/// How a provider's key is tied to the zone in which its entry point was found (security rule 6). Later is stronger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyBinding {
+    /// Not at all: whoever answered at the address claims the key.
+    None,
+    /// A record of the zone names the key, without DNSSEC.
+    Dns,
+    /// A record of the zone names the key, and DNSSEC proves it.
+    Dnssec,
+}
+
+/// What the caller found out about an offer by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The id is the digest of the terms, and the provider in the offer signed it.
+    pub signature_verified: bool,
+    /// How the provider's key is tied to the zone.
+    pub key_binding: KeyBinding,
+    /// The entry point that was asked.
+    pub site: IepId,
+}
+
+/// What an orchestrator accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GreenListPolicy {
+    /// The wanted period; the offered slot must cover it.
+    pub wanted: Slot,
+    /// The least hardware that the edge service needs.
+    pub need: HardwareProfile,
+    /// The most that a second of the wanted period may cost, and times its seconds the most that the slot may cost.
+    pub price_ceiling_per_second: Amount,
+    /// The escrow that we pay into.
+    pub escrow: (ChainId, ChainAddress),
+    /// Least promised availability, parts per million.
+    pub min_availability_ppm: u32,
+    /// Longest acceptable notice period, seconds: time that is paid but serves nobody.
+    pub max_notice_seconds: u32,
+    /// Shortest acceptable time between receipts, seconds; each costs a request.
+    pub min_receipt_interval_seconds: u32,
+    /// Agreement texts that somebody read and accepted, by keccak-256; `None` accepts any.
+    pub accepted_texts: Option<BTreeSet<Hash32>>,
+    /// The weakest binding of the key to the zone with which money may move.
+    pub min_key_binding: KeyBinding,
+}
+
+impl GreenListPolicy {
+    /// A policy for `wanted`, `need` and a price, with the defaults for the rest: 90 % availability, notice of at most
+    /// 60 s, receipts every 5 s at most, any text, keys bound by DNSSEC.
+    pub const fn new(
+        wanted: Slot,
+        need: HardwareProfile,
+        price_ceiling_per_second: Amount,
+        escrow: (ChainId, ChainAddress),
+    ) -> Self {
+        Self {
+            wanted,
+            need,
+            price_ceiling_per_second,
+            escrow,
+            min_availability_ppm: 900_000,
+            max_notice_seconds: 60,
+            min_receipt_interval_seconds: 5,
+            accepted_texts: None,
+            min_key_binding: KeyBinding::Dnssec,
+        }
+    }
+}
+
+/// Why an offer is not green-listed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GreenListRefusal {
+    /// Nobody is known to have signed it.
+    #[error("the offer's signature does not verify")]
+    NotSigned,
+    /// It is for another entry point than the one asked.
+    #[error("the offer is for {offered}")]
+    OtherSite {
+        /// The entry point in the offer.
+        offered: IepId,
+    },
+    /// Money moves only to a key bound to the zone.
+    #[error("the key is bound to the zone by {found:?}, {required:?} is required")]
+    KeyNotBound {
+        /// How it is bound.
+        found: KeyBinding,
+        /// The least that the policy asks for.
+        required: KeyBinding,
+    },
+    /// It has expired.
+    #[error("the offer expired {seconds_ago} s ago")]
+    Expired {
+        /// Seconds since.
+        seconds_ago: u64,
+    },
+    /// People have to talk first.
+    #[error("the provider wants to be contacted")]
+    ContactOnly,
+    /// It is to be paid into an escrow other than ours.
+    #[error("the offer is for another escrow")]
+    OtherEscrow,
+    /// The slot does not cover the wanted period.
+    #[error("the slot does not cover the wanted period")]
+    SlotTooShort,
+    /// The hardware is not enough.
+    #[error("the hardware does not cover the need")]
+    HardwareTooSmall,
+    /// The slot costs too much, or in another asset.
+    #[error("the slot costs more than the ceiling")]
+    TooExpensive,
+    /// Promised availability too low.
+    #[error("{offered} ppm availability promised, {required} required")]
+    AvailabilityTooLow {
+        /// Promised.
+        offered: u32,
+        /// Required.
+        required: u32,
+    },
+    /// Too much of the slot is notice period.
+    #[error("a notice period of {offered} s, at most {limit} accepted")]
+    NoticeTooLong {
+        /// Offered.
+        offered: u32,
+        /// Accepted.
+        limit: u32,
+    },
+    /// Receipts wanted too often.
+    #[error("a receipt every {offered} s wanted, {limit} s at the least accepted")]
+    ReceiptsTooOften {
+        /// Offered.
+        offered: u32,
+        /// Accepted.
+        limit: u32,
+    },
+    /// An agreement text that nobody accepted.
+    #[error("the agreement's text {0} was not accepted by anybody")]
+    UnknownText(Hash32),
+}
+
+/// An offer that passed [`green_list`]: the only kind that is ever paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GreenListed(Offer);
+
+impl GreenListed {
+    /// The offer.
+    pub const fn offer(&self) -> &Offer {
+        &self.0
+    }
+}
+
+/// Checks an offer against the policy, most damaging first.
+pub fn green_list(
+    offer: Offer,
+    evidence: &Evidence,
+    policy: &GreenListPolicy,
+    now: UtcTime,
+) -> Result<GreenListed, GreenListRefusal> {
+    use GreenListRefusal as Refusal;
+    if !evidence.signature_verified {
+        return Err(Refusal::NotSigned);
+    }
+    if offer.site != evidence.site {
+        return Err(Refusal::OtherSite {
+            offered: offer.site,
+        });
+    }
+    match &offer.settlement {
+        Settlement::Contact(_) => return Err(Refusal::ContactOnly),
+        Settlement::Escrow { chain, contract } if (*chain, *contract) != policy.escrow => {
+            return Err(Refusal::OtherEscrow);
+        }
+        Settlement::Escrow { .. } => {}
+    }
+    if evidence.key_binding < policy.min_key_binding {
+        return Err(Refusal::KeyNotBound {
+            found: evidence.key_binding,
+            required: policy.min_key_binding,
+        });
+    }
+    if offer.expires < now {
+        return Err(Refusal::Expired {
+            seconds_ago: now.seconds_since(offer.expires),
+        });
+    }
+    if offer.slot.start > policy.wanted.start || offer.slot.end < policy.wanted.end {
+        return Err(Refusal::SlotTooShort);
+    }
+    if !offer.hardware.covers(&policy.need) {
+        return Err(Refusal::HardwareTooSmall);
+    }
+    let ceiling = policy.price_ceiling_per_second;
+    let affordable = offer.price_per_second.asset == ceiling.asset
+        && match (
+            offer.price_per_second.times(offer.slot.seconds()),
+            ceiling.times(policy.wanted.seconds()),
+        ) {
+            (Ok(price), Ok(most)) => price.units <= most.units,
+            _ => false,
+        };
+    if !affordable {
+        return Err(Refusal::TooExpensive);
+    }
+    let sla = &offer.sla;
+    if sla.availability_ppm < policy.min_availability_ppm {
+        return Err(Refusal::AvailabilityTooLow {
+            offered: sla.availability_ppm,
+            required: policy.min_availability_ppm,
+        });
+    }
+    if sla.notice_seconds > policy.max_notice_seconds
+        || u64::from(sla.notice_seconds) >= offer.slot.seconds()
+    {
+        return Err(Refusal::NoticeTooLong {
+            offered: sla.notice_seconds,
+            limit: policy.max_notice_seconds,
+        });
+    }
+    if sla.receipt_interval_seconds < policy.min_receipt_interval_seconds {
+        return Err(Refusal::ReceiptsTooOften {
+            offered: sla.receipt_interval_seconds,
+            limit: policy.min_receipt_interval_seconds,
+        });
+    }
+    if let Some(accepted) = &policy.accepted_texts
+        && !accepted.contains(&sla.text_hash)
+    {
+        return Err(Refusal::UnknownText(sla.text_hash));
+    }
+    Ok(GreenListed(offer))
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_types::{Asset, OfferId, Signature, SlaTerms};
+
+    use super::*;
+
+    const ESCROW: (ChainId, ChainAddress) = (ChainId(1337), ChainAddress([4; 20]));
+
+    fn site() -> IepId {
+        IepId {
+            host: "edge.isp.example".parse().unwrap(),
+            port: 80,
+        }
+    }
+
+    fn offer() -> Offer {
+        Offer {
+            id: OfferId([1; 32]),
+            provider: ChainAddress([2; 20]),
+            site: site(),
+            slot: Slot {
+                start: UtcTime(1_000),
+                end: UtcTime(1_100),
+            },
+            hardware: need(),
+            price_per_second: Amount::wei(10),
+            sla: SlaTerms {
+                text_hash: Hash32([3; 32]),
+                availability_ppm: 950_000,
+                receipt_interval_seconds: 10,
+                notice_seconds: 10,
+            },
+            settlement: Settlement::Escrow {
+                chain: ESCROW.0,
+                contract: ESCROW.1,
+            },
+            expires: UtcTime(900),
+            nonce: Hash32([5; 32]),
+            signature: Signature([6; 65]),
+        }
+    }
+
+    const fn need() -> HardwareProfile {
+        HardwareProfile {
+            milli_cpu: 500,
+            memory_bytes: 1 << 26,
+            pids: 16,
+        }
+    }
+
+    fn policy() -> GreenListPolicy {
+        GreenListPolicy {
+            accepted_texts: Some(BTreeSet::from([Hash32([3; 32])])),
+            ..GreenListPolicy::new(offer().slot, need(), Amount::wei(10), ESCROW)
+        }
+    }
+
+    fn evidence() -> Evidence {
+        Evidence {
+            signature_verified: true,
+            key_binding: KeyBinding::Dnssec,
+            site: site(),
+        }
+    }
+
+    fn check(
+        change: impl FnOnce(&mut Offer, &mut Evidence, &mut GreenListPolicy),
+    ) -> Result<(), GreenListRefusal> {
+        let (mut offer, mut evidence, mut policy) = (offer(), evidence(), policy());
+        change(&mut offer, &mut evidence, &mut policy);
+        green_list(offer, &evidence, &policy, UtcTime(900)).map(drop)
+    }
+
+    #[test]
+    fn a_fair_offer_passes_and_each_flaw_has_its_reason() {
+        use GreenListRefusal as R;
+        assert_eq!(check(|_, _, _| {}), Ok(()));
+        assert_eq!(
+            check(|_, e, _| e.signature_verified = false),
+            Err(R::NotSigned)
+        );
+        let other = IepId { port: 81, ..site() };
+        assert_eq!(
+            check(|o, _, _| o.site.port = 81),
+            Err(R::OtherSite { offered: other })
+        );
+        assert_eq!(
+            check(|o, _, _| o.settlement = Settlement::Contact("us".to_owned())),
+            Err(R::ContactOnly)
+        );
+        assert_eq!(
+            check(|_, _, p| p.escrow.0 = ChainId(1)),
+            Err(R::OtherEscrow)
+        );
+        assert_eq!(
+            check(|o, _, _| o.expires = UtcTime(899)),
+            Err(R::Expired { seconds_ago: 1 })
+        );
+        assert_eq!(
+            check(|o, _, _| o.slot.start = UtcTime(1_001)),
+            Err(R::SlotTooShort)
+        );
+        assert_eq!(
+            check(|o, _, _| o.slot.end = UtcTime(1_099)),
+            Err(R::SlotTooShort)
+        );
+        assert_eq!(
+            check(|o, _, _| o.hardware.pids = 15),
+            Err(R::HardwareTooSmall)
+        );
+        assert_eq!(
+            check(|o, _, _| o.price_per_second.units = 11),
+            Err(R::TooExpensive)
+        );
+        assert_eq!(
+            check(|o, _, _| o.slot.end = UtcTime(1_101)),
+            Err(R::TooExpensive)
+        );
+        assert_eq!(
+            check(|o, _, _| o.price_per_second.asset = Asset::Token(ChainAddress([0; 20]))),
+            Err(R::TooExpensive)
+        );
+        assert_eq!(
+            check(|o, _, _| o.price_per_second.units = u128::MAX),
+            Err(R::TooExpensive)
+        );
+        assert_eq!(
+            check(|o, _, _| o.sla.availability_ppm = 1),
+            Err(R::AvailabilityTooLow {
+                offered: 1,
+                required: 900_000
+            })
+        );
+        assert_eq!(
+            check(|o, _, _| o.sla.notice_seconds = 61),
+            Err(R::NoticeTooLong {
+                offered: 61,
+                limit: 60
+            })
+        );
+        assert_eq!(
+            check(|o, _, _| o.sla.receipt_interval_seconds = 1),
+            Err(R::ReceiptsTooOften {
+                offered: 1,
+                limit: 5
+            })
+        );
+        assert_eq!(
+            check(|o, _, _| o.sla.text_hash = Hash32([9; 32])),
+            Err(R::UnknownText(Hash32([9; 32])))
+        );
+    }
+
+    /// Security rule 6: over plain DNS the default refuses, and an operator can say otherwise.
+    #[test]
+    fn money_moves_only_to_a_key_bound_to_the_zone() {
+        use KeyBinding::{Dns, Dnssec, None};
+        let refused = |found, required| Err(GreenListRefusal::KeyNotBound { found, required });
+        let check = |binding, least| {
+            check(|_, evidence, policy| {
+                evidence.key_binding = binding;
+                policy.min_key_binding = least;
+            })
+        };
+        assert_eq!(check(None, Dnssec), refused(None, Dnssec));
+        assert_eq!(check(Dns, Dnssec), refused(Dns, Dnssec));
+        assert_eq!(check(None, Dns), refused(None, Dns));
+        assert_eq!(check(Dns, Dns), Ok(()));
+        assert_eq!(check(Dnssec, Dns), Ok(()));
+    }
+}

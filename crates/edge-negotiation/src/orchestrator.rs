@@ -1,0 +1,749 @@
+//! One negotiation with one IEP, as its buyer sees it: from hello to the money's division.
+//!
+//! ```text
+//! Idle -> HelloSent -> Offered -> Reserving -> Reserved -> Proposed -> Acknowledged -> Confirmed -> Deploying
+//!      -> Running -> Draining -> Settling -> Settled
+//! before money: -> Failed, Rejected, Expired        after money: -> Rejected, Expired, Settled by the ledger's word
+//! ```
+//!
+//! ## Rule
+//! One action is under way at a time; it succeeds, fails, or times out, and is then tried again up to a bound. Paying is
+//! the exception: a transaction whose fate is unknown is never sent twice, the ledger is asked instead until the offer
+//! can no longer be taken up. Once money is in escrow only the ledger ends the negotiation, since nothing else gives it
+//! back: what a provider says by HTTP is noted, and what the ledger shows counts.
+//!
+//! ## What is due
+//! Seconds between two good health checks, times the price; the whole deposit if they reach the promised share of the
+//! slot. Time in which nobody was served is not paid.
+
+use std::time::Duration;
+
+use edge_types::{
+    AgreementId, AgreementRecord, AgreementState, Amount, ChainTime, MonotonicTime, Offer,
+    Preferences, RejectReason, ReservationId, UtcTime,
+};
+
+use crate::escrow::{CHALLENGE_WINDOW_SECONDS, PROVIDER_WINDOW_SECONDS};
+use crate::green_list::{Evidence, GreenListPolicy, GreenListRefusal, GreenListed, green_list};
+
+/// Both clocks that a negotiation needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For retries and measured service.
+    pub monotonic: MonotonicTime,
+    /// For slots and expiries.
+    pub utc: UtcTime,
+}
+
+/// How fast and how often things are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// After this an action without a result counts as failed.
+    pub action_timeout: Duration,
+    /// Wait before an action is tried again; doubles with each failure, up to eight times.
+    pub retry: Duration,
+    /// Failures in a row after which an action is given up.
+    pub attempts: u32,
+    /// Seconds that the provider has to confirm; at most 600 (security rule 9).
+    pub confirm_within_seconds: u64,
+    /// Time between two looks at the ledger.
+    pub ledger_interval: Duration,
+    /// Time between two health checks.
+    pub health_interval: Duration,
+    /// Time from the deployment's acceptance to the first good health check.
+    pub start_timeout: Duration,
+    /// Bad health checks in a row after which a running site is left.
+    pub health_failures: u32,
+    /// How long before its slot a workload is deployed, seconds.
+    pub deploy_lead_seconds: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            action_timeout: Duration::from_secs(15),
+            retry: Duration::from_millis(500),
+            attempts: 4,
+            confirm_within_seconds: 120,
+            ledger_interval: Duration::from_secs(1),
+            health_interval: Duration::from_secs(1),
+            start_timeout: Duration::from_mins(1),
+            health_failures: 3,
+            deploy_lead_seconds: 20,
+        }
+    }
+}
+
+/// Where a negotiation stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NegotiationState {
+    /// Not begun.
+    Idle,
+    /// Waiting for offers.
+    HelloSent,
+    /// An offer is green-listed; waiting to be selected by a plan.
+    Offered,
+    /// Selected; asking for a reservation.
+    Reserving,
+    /// The slot is held; the money may move.
+    Reserved,
+    /// The money is in escrow; telling the provider.
+    Proposed,
+    /// The provider was told; waiting for its word on the ledger.
+    Acknowledged,
+    /// Agreed; waiting for the time to deploy.
+    Confirmed,
+    /// The workload is being handed over and started.
+    Deploying,
+    /// Clients can be sent there.
+    Running,
+    /// No client may be sent there any more.
+    Draining,
+    /// Waiting for the money to be divided.
+    Settling,
+    /// Final: the money is divided.
+    Settled,
+    /// Final: the provider does not want to; the money, if any, was credited back.
+    Rejected(RejectReason),
+    /// Final: the time for it ran out; the money, if any, was credited back.
+    Expired,
+    /// Final: it did not come to an agreement.
+    Failed(NegotiationFailure),
+}
+
+impl NegotiationState {
+    /// Can nothing change any more?
+    pub const fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Settled | Self::Rejected(_) | Self::Expired | Self::Failed(_)
+        )
+    }
+
+    /// Is money of ours in escrow, as far as we know?
+    pub const fn is_funded(&self) -> bool {
+        matches!(
+            self,
+            Self::Proposed
+                | Self::Acknowledged
+                | Self::Confirmed
+                | Self::Deploying
+                | Self::Running
+                | Self::Draining
+                | Self::Settling
+        )
+    }
+}
+
+/// Why a negotiation, or the service after it, failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NegotiationFailure {
+    /// The IEP did not answer this step within its attempts.
+    #[error("no usable answer to {step} in {attempts} attempts")]
+    NoAnswer {
+        /// `hello`, `reservation`, …
+        step: &'static str,
+        /// How many.
+        attempts: u32,
+    },
+    /// It made no offer.
+    #[error("no offer")]
+    NoOffer,
+    /// None of its offers is acceptable; why not the first.
+    #[error("the offer is not green-listed")]
+    NotGreenListed(#[source] GreenListRefusal),
+    /// The ledger did not take the money.
+    #[error("the ledger shows no payment")]
+    NotFunded,
+    /// The ledger took the money under another id than the offer's: not our escrow.
+    #[error("paid under another id than the offer's")]
+    WrongAgreement,
+    /// The workload never served.
+    #[error("the workload did not become healthy")]
+    NeverHealthy,
+    /// The workload stopped serving before the end.
+    #[error("the workload stopped answering its health check")]
+    Unhealthy,
+    /// The ledger could not be read until long after every deadline; the money's fate is unknown.
+    #[error("the ledger did not answer until after every deadline")]
+    LedgerSilent,
+    /// We stopped it ourselves.
+    #[error("abandoned by the orchestrator")]
+    Abandoned,
+}
+
+/// What to do next. Report back with the method named; a silent action times out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `POST /hello`; then [`Negotiation::handle_offers`].
+    SendHello(Preferences),
+    /// `POST /reservations`; then [`Negotiation::handle_reserved`].
+    Reserve(Offer),
+    /// Pay into escrow; then [`Negotiation::handle_proposed`]. Given once in a negotiation's life.
+    Propose {
+        /// The green-listed offer.
+        offer: GreenListed,
+        /// Chain seconds from the latest block that the provider has to confirm.
+        confirm_within_seconds: u64,
+    },
+    /// Read the agreement and the chain's time; then [`Negotiation::handle_ledger`].
+    ReadLedger(AgreementId),
+    /// `POST /agreements`; then [`Negotiation::handle_acknowledged`].
+    Acknowledge {
+        /// The offer taken up.
+        offer: Offer,
+        /// The reservation held.
+        reservation: ReservationId,
+    },
+    /// Take the money back on the ledger; then [`Negotiation::handle_done`].
+    Expire(AgreementId),
+    /// `PUT …/deployment`; then [`Negotiation::handle_done`].
+    Deploy(AgreementId),
+    /// Ask through the client-facing address whether it serves; then [`Negotiation::handle_health`].
+    CheckHealth(AgreementId),
+    /// Sign and `POST …/receipts` over this sum; then [`Negotiation::handle_done`].
+    SendReceipt(AgreementId, Amount),
+    /// Sign and `POST …/close` with the final receipt over this sum; then [`Negotiation::handle_done`].
+    SettleWithReceipt(AgreementId, Amount),
+    /// The provider did not divide the money in its time: do it on the ledger; then [`Negotiation::handle_done`].
+    SettleOnLedger(AgreementId, Amount),
+}
+
+/// One negotiation with one IEP.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact that outlives the state in which it became true"
+)]
+pub struct Negotiation {
+    pace: Pace,
+    policy: GreenListPolicy,
+    preferences: Preferences,
+    state: NegotiationState,
+    offer: Option<GreenListed>,
+    reservation: Option<(ReservationId, UtcTime)>,
+    confirm_by_passed: bool,
+    was_paid: bool,
+    was_deployed: bool,
+    receipt_sent: bool,
+    own_settlement_due: bool,
+    rejection: Option<RejectReason>,
+    failure: Option<NegotiationFailure>,
+    step: Step,
+    service: Service,
+}
+
+/// The action under way and its history.
+#[derive(Clone, Copy, Debug, Default)]
+struct Step {
+    under_way_until: Option<MonotonicTime>,
+    not_before: MonotonicTime,
+    failures: u32,
+}
+
+/// Measured service.
+#[derive(Clone, Copy, Debug, Default)]
+struct Service {
+    deployed_at: MonotonicTime,
+    good_since: Option<MonotonicTime>,
+    served: Duration,
+    bad_checks: u32,
+    next_check: MonotonicTime,
+    next_receipt: MonotonicTime,
+    next_is_receipt: bool,
+}
+
+impl Negotiation {
+    /// A negotiation that has not begun.
+    pub fn new(pace: Pace, policy: GreenListPolicy, preferences: Preferences) -> Self {
+        Self {
+            pace,
+            policy,
+            preferences,
+            state: NegotiationState::Idle,
+            offer: None,
+            reservation: None,
+            confirm_by_passed: false,
+            was_paid: false,
+            was_deployed: false,
+            receipt_sent: false,
+            own_settlement_due: false,
+            rejection: None,
+            failure: None,
+            step: Step::default(),
+            service: Service::default(),
+        }
+    }
+
+    /// Where it stands.
+    pub const fn state(&self) -> &NegotiationState {
+        &self.state
+    }
+
+    /// The green-listed offer, from `Offered` on.
+    pub fn offer(&self) -> Option<&Offer> {
+        self.offer.as_ref().map(GreenListed::offer)
+    }
+
+    /// The agreement, once money has moved.
+    pub fn agreement(&self) -> Option<AgreementId> {
+        self.offer()
+            .filter(|_| self.was_paid)
+            .map(|offer| offer.id.into())
+    }
+
+    /// What went wrong with the service, even if the negotiation itself ends as settled.
+    pub const fn failure(&self) -> Option<&NegotiationFailure> {
+        self.failure.as_ref()
+    }
+
+    /// Why the provider says by HTTP that it will not have it; the ledger has the last word.
+    pub const fn rejection(&self) -> Option<&RejectReason> {
+        self.rejection.as_ref()
+    }
+
+    /// May clients be sent there now?
+    pub fn serves(&self) -> bool {
+        self.state == NegotiationState::Running && self.service.bad_checks == 0
+    }
+
+    /// Last second in which a client may still be there: nothing that we tell clients may outlive it.
+    pub fn serves_until(&self) -> Option<UtcTime> {
+        self.offer().map(|offer| {
+            let notice = offer.sla.notice_seconds.into();
+            UtcTime(offer.slot.end.0.saturating_sub(notice))
+        })
+    }
+
+    /// Begins.
+    pub fn start(&mut self, now: Now) {
+        if self.state == NegotiationState::Idle {
+            self.enter(NegotiationState::HelloSent, now);
+        }
+    }
+
+    /// A plan wants this site: from here on it costs money.
+    pub fn select(&mut self, now: Now) {
+        if self.state == NegotiationState::Offered {
+            self.enter(NegotiationState::Reserving, now);
+        }
+    }
+
+    /// No plan wants this site any more. Money in escrow is still followed to its end.
+    pub fn abandon(&mut self, now: Now) {
+        use NegotiationState as S;
+        match self.state {
+            S::Idle | S::HelloSent | S::Offered | S::Reserving => {
+                self.fail(NegotiationFailure::Abandoned, now);
+            }
+            S::Reserved if !self.was_paid => self.fail(NegotiationFailure::Abandoned, now),
+            S::Confirmed | S::Deploying | S::Running | S::Draining => {
+                self.end_service(Some(NegotiationFailure::Abandoned), now);
+            }
+            S::Reserved | S::Proposed | S::Acknowledged => {
+                self.failure = Some(NegotiationFailure::Abandoned);
+            }
+            _ => {}
+        }
+    }
+
+    /// The IEP's offers, each with what the caller found out about it. The cheapest acceptable one is taken.
+    pub fn handle_offers(&mut self, offers: Vec<(Offer, Evidence)>, now: Now) {
+        if self.state != NegotiationState::HelloSent {
+            return;
+        }
+        let mut best: Option<GreenListed> = None;
+        let mut refusal = None;
+        for (offer, evidence) in offers {
+            match green_list(offer, &evidence, &self.policy, now.utc) {
+                Ok(fair) => {
+                    let price = |listed: &GreenListed| {
+                        let offer = listed.offer();
+                        let seconds = offer.slot.seconds().into();
+                        offer.price_per_second.units.saturating_mul(seconds)
+                    };
+                    if best.as_ref().is_none_or(|best| price(&fair) < price(best)) {
+                        best = Some(fair);
+                    }
+                }
+                Err(why) => refusal = refusal.or(Some(why)),
+            }
+        }
+        match (best, refusal) {
+            (Some(fair), _) => {
+                self.offer = Some(fair);
+                self.enter(NegotiationState::Offered, now);
+            }
+            (None, Some(why)) => self.fail(NegotiationFailure::NotGreenListed(why), now),
+            (None, None) => self.fail(NegotiationFailure::NoOffer, now),
+        }
+    }
+
+    /// The slot is held until `until`.
+    pub fn handle_reserved(&mut self, id: ReservationId, until: UtcTime, now: Now) {
+        if self.state == NegotiationState::Reserving {
+            self.reservation = Some((id, until));
+            self.enter(NegotiationState::Reserved, now);
+        }
+    }
+
+    /// The money is in escrow under this id.
+    pub fn handle_proposed(&mut self, id: AgreementId, now: Now) {
+        if self.state != NegotiationState::Reserved || !self.was_paid {
+            return;
+        }
+        if self.agreement() == Some(id) {
+            self.enter(NegotiationState::Proposed, now);
+        } else {
+            self.fail(NegotiationFailure::WrongAgreement, now);
+        }
+    }
+
+    /// The ledger refused the payment for certain: no transaction was sent, or it was mined and failed.
+    pub fn handle_not_proposed(&mut self, now: Now) {
+        if self.state == NegotiationState::Reserved && self.was_paid {
+            self.was_paid = false;
+            self.fail(NegotiationFailure::NotFunded, now);
+        }
+    }
+
+    /// The provider took note of the acknowledgment.
+    pub fn handle_acknowledged(&mut self, now: Now) {
+        if self.state == NegotiationState::Proposed {
+            self.enter(NegotiationState::Acknowledged, now);
+        }
+    }
+
+    /// The provider refused the step under way. Before money moved that is the end; afterwards the ledger decides.
+    pub fn handle_rejected(&mut self, reason: RejectReason, now: Now) {
+        use NegotiationState as S;
+        match self.state {
+            S::HelloSent | S::Reserving => self.enter(S::Rejected(reason), now),
+            S::Proposed => {
+                self.rejection = Some(reason);
+                self.enter(S::Acknowledged, now);
+            }
+            S::Deploying if !self.was_deployed => {
+                self.rejection = Some(reason);
+                self.end_service(Some(NegotiationFailure::NeverHealthy), now);
+            }
+            _ => self.handle_failed(now),
+        }
+    }
+
+    /// What the ledger shows.
+    pub fn handle_ledger(
+        &mut self,
+        record: Option<&AgreementRecord>,
+        chain_now: ChainTime,
+        now: Now,
+    ) {
+        use NegotiationState as S;
+        if self.state.is_final() || !self.was_paid {
+            return;
+        }
+        self.step = Step {
+            not_before: now.monotonic.after(self.pace.ledger_interval),
+            ..Step::default()
+        };
+        let Some(record) = record.filter(|record| Some(record.id) == self.agreement()) else {
+            let offer_is_over = self
+                .offer()
+                .is_some_and(|offer| offer.expires.0.saturating_add(60) < chain_now.0);
+            if self.state == S::Reserved && offer_is_over {
+                self.fail(NegotiationFailure::NotFunded, now);
+            }
+            return;
+        };
+        match (record.state, &self.state) {
+            (AgreementState::Rejected, _) => {
+                let reason = self.rejection.take().unwrap_or(RejectReason::SlotTaken);
+                self.enter(S::Rejected(reason), now);
+            }
+            (AgreementState::Expired, _) => self.enter(S::Expired, now),
+            (AgreementState::Settled, _) => self.enter(S::Settled, now),
+            (AgreementState::Proposed, S::Reserved) => self.enter(S::Proposed, now),
+            (AgreementState::Proposed, _) => {
+                self.confirm_by_passed = chain_now > record.confirm_by;
+            }
+            (AgreementState::Confirmed, S::Reserved | S::Proposed | S::Acknowledged) => {
+                if self.failure.is_some() {
+                    self.end_service(None, now);
+                } else {
+                    self.enter(S::Confirmed, now);
+                }
+            }
+            (AgreementState::Confirmed, S::Settling) => {
+                let window = record.slot.end.0.saturating_add(PROVIDER_WINDOW_SECONDS);
+                self.own_settlement_due = chain_now.0 > window;
+            }
+            (AgreementState::Confirmed, _) => {}
+        }
+    }
+
+    /// The action under way (deploy, expire, receipt, settlement) is done.
+    pub fn handle_done(&mut self, now: Now) {
+        if self.step.under_way_until.is_none() {
+            return;
+        }
+        self.step = Step::default();
+        match self.state {
+            NegotiationState::Deploying => {
+                self.was_deployed = true;
+                self.service.deployed_at = now.monotonic;
+            }
+            NegotiationState::Settling if !self.receipt_sent => self.receipt_sent = true,
+            NegotiationState::Acknowledged | NegotiationState::Settling => {
+                self.confirm_by_passed = false;
+                self.own_settlement_due = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// Did the workload answer its health check?
+    pub fn handle_health(&mut self, is_healthy: bool, now: Now) {
+        use NegotiationState as S;
+        if !matches!(self.state, S::Deploying | S::Running) || !self.was_deployed {
+            return;
+        }
+        self.step = Step::default();
+        self.service.next_check = now.monotonic.after(self.pace.health_interval);
+        if is_healthy {
+            self.count_service(now);
+            self.service.good_since = Some(now.monotonic);
+            self.service.bad_checks = 0;
+            if self.state == S::Deploying {
+                let first = self.receipt_interval();
+                self.service.next_receipt = now.monotonic.after(first);
+                self.enter(S::Running, now);
+            }
+        } else {
+            self.service.good_since = None;
+            self.service.bad_checks += 1;
+            let given_up = match self.state {
+                S::Deploying => {
+                    let waited = now.monotonic.since(self.service.deployed_at);
+                    (waited >= self.pace.start_timeout).then_some(NegotiationFailure::NeverHealthy)
+                }
+                _ => (self.service.bad_checks >= self.pace.health_failures)
+                    .then_some(NegotiationFailure::Unhealthy),
+            };
+            if given_up.is_some() {
+                self.end_service(given_up, now);
+            }
+        }
+    }
+
+    /// The action under way failed; it is tried again, or given up after enough attempts.
+    pub fn handle_failed(&mut self, now: Now) {
+        use NegotiationState as S;
+        if self.step.under_way_until.take().is_none() {
+            return;
+        }
+        if matches!(self.state, S::Running) || (self.state == S::Deploying && self.was_deployed) {
+            if self.service.next_is_receipt {
+                self.service.next_receipt = now.monotonic.after(self.pace.retry * 4);
+            } else {
+                self.handle_health(false, now);
+            }
+            return;
+        }
+        self.step.failures += 1;
+        let factor = 1 << self.step.failures.min(3);
+        self.step.not_before = now.monotonic.after(self.pace.retry * factor);
+        if self.step.failures < self.pace.attempts {
+            return;
+        }
+        let attempts = self.step.failures;
+        let no_answer = |step| NegotiationFailure::NoAnswer { step, attempts };
+        match self.state {
+            S::HelloSent => self.fail(no_answer("hello"), now),
+            S::Reserving => self.fail(no_answer("reservation"), now),
+            S::Proposed => self.enter(S::Acknowledged, now),
+            S::Deploying => self.end_service(Some(no_answer("deployment")), now),
+            S::Settling => {
+                self.receipt_sent = true;
+                self.step.failures = 0;
+            }
+            _ => self.step.failures = 0,
+        }
+    }
+
+    /// What to do now, if anything. Each call may also move the state on by time.
+    pub fn poll_action(&mut self, now: Now) -> Option<Action> {
+        use NegotiationState as S;
+        self.advance(now);
+        match self.step.under_way_until {
+            Some(until) if now.monotonic < until => return None,
+            Some(_) => self.handle_failed(now),
+            None => {}
+        }
+        if self.state.is_final() || now.monotonic < self.step.not_before {
+            return None;
+        }
+        let offer = self.offer.clone();
+        let id = self.agreement();
+        let action = match (&self.state, offer) {
+            (S::HelloSent, _) => Action::SendHello(self.preferences.clone()),
+            (S::Reserving, Some(offer)) => Action::Reserve(offer.offer().clone()),
+            (S::Reserved, Some(offer)) if !self.was_paid => {
+                self.was_paid = true;
+                // The escrow wants the answer before the slot is over; half of what is left leaves room for its clock.
+                let left = offer.offer().slot.end.seconds_since(now.utc) / 2;
+                let confirm_within_seconds = self.pace.confirm_within_seconds.min(600).min(left);
+                Action::Propose {
+                    offer,
+                    confirm_within_seconds,
+                }
+            }
+            (S::Proposed, Some(offer)) => Action::Acknowledge {
+                offer: offer.offer().clone(),
+                reservation: self.reservation?.0,
+            },
+            (S::Acknowledged, _) if self.confirm_by_passed => Action::Expire(id?),
+            (S::Deploying, _) if !self.was_deployed => Action::Deploy(id?),
+            (S::Deploying | S::Running, _) => self.serve(id?, now)?,
+            (S::Settling, _) if !self.receipt_sent => Action::SettleWithReceipt(id?, self.due()),
+            (S::Settling, _) if self.own_settlement_due => Action::SettleOnLedger(id?, self.due()),
+            (S::Reserved | S::Acknowledged | S::Settling, _) => Action::ReadLedger(id?),
+            _ => return None,
+        };
+        self.step.under_way_until = Some(now.monotonic.after(self.pace.action_timeout));
+        Some(action)
+    }
+
+    /// How long to wait before the next [`Negotiation::poll_action`] if nothing comes in; `None` if it is final, or waits
+    /// only for the caller.
+    pub fn poll_timeout(&self, now: Now) -> Option<Duration> {
+        use NegotiationState as S;
+        let until = |at: UtcTime| Duration::from_secs(at.seconds_since(now.utc));
+        let step = self.step.under_way_until.unwrap_or(self.step.not_before);
+        let step = step.since(now.monotonic);
+        let offer = self.offer()?;
+        Some(match self.state {
+            S::Idle => return None,
+            _ if self.state.is_final() => return None,
+            S::Offered => until(offer.expires.plus_seconds(1)),
+            S::Confirmed => until(self.deploy_at()),
+            S::Draining => until(offer.slot.end),
+            S::Deploying | S::Running => {
+                let next = self.service.next_check.min(self.service.next_receipt);
+                step.max(next.since(now.monotonic))
+                    .min(until(self.serves_until()?))
+            }
+            _ => step,
+        })
+    }
+
+    /// Everything due to the provider by now.
+    pub fn due(&self) -> Amount {
+        let Some(offer) = self.offer() else {
+            return Amount::wei(0);
+        };
+        let price = offer.price_per_second;
+        let slot = offer.slot.seconds();
+        let served = self.service.served.as_secs().min(slot);
+        let promised = u128::from(slot) * u128::from(offer.sla.availability_ppm);
+        let is_over = matches!(
+            self.state,
+            NegotiationState::Settling | NegotiationState::Settled
+        );
+        let kept = is_over && served > 0 && u128::from(served) * 1_000_000 >= promised;
+        price
+            .times(if kept { slot } else { served })
+            .unwrap_or(Amount { units: 0, ..price })
+    }
+
+    /// Moves on what time alone moves.
+    fn advance(&mut self, now: Now) {
+        use NegotiationState as S;
+        let Some(offer) = self.offer().cloned() else {
+            return;
+        };
+        let too_late = now.utc > offer.expires || now.utc >= offer.slot.end;
+        match self.state {
+            S::Offered | S::Reserving if too_late => self.enter(S::Expired, now),
+            S::Reserved
+                if !self.was_paid
+                    && (too_late || self.reservation.is_none_or(|(_, until)| now.utc >= until)) =>
+            {
+                self.enter(S::Expired, now);
+            }
+            S::Confirmed if now.utc >= self.deploy_at() => self.enter(S::Deploying, now),
+            _ => {}
+        }
+        if matches!(self.state, S::Deploying | S::Running)
+            && self.serves_until().is_some_and(|until| now.utc >= until)
+        {
+            if self.state == S::Deploying {
+                self.end_service(Some(NegotiationFailure::NeverHealthy), now);
+            } else {
+                self.enter(S::Draining, now);
+            }
+        }
+        if self.state == S::Draining && now.utc >= offer.slot.end {
+            self.end_service(None, now);
+        }
+        let hopeless = offer.slot.end.plus_seconds(2 * CHALLENGE_WINDOW_SECONDS);
+        if self.was_paid && !self.state.is_final() && now.utc >= hopeless {
+            self.fail(NegotiationFailure::LedgerSilent, now);
+        }
+    }
+
+    /// The health check or receipt that is due while the workload runs.
+    fn serve(&mut self, id: AgreementId, now: Now) -> Option<Action> {
+        let receipt_is_due =
+            self.state == NegotiationState::Running && now.monotonic >= self.service.next_receipt;
+        self.service.next_is_receipt = receipt_is_due;
+        if receipt_is_due {
+            self.service.next_receipt = now.monotonic.after(self.receipt_interval());
+            Some(Action::SendReceipt(id, self.due()))
+        } else if now.monotonic >= self.service.next_check {
+            Some(Action::CheckHealth(id))
+        } else {
+            None
+        }
+    }
+
+    fn receipt_interval(&self) -> Duration {
+        let seconds = self
+            .offer()
+            .map_or(1, |offer| offer.sla.receipt_interval_seconds.max(1));
+        Duration::from_secs(seconds.into())
+    }
+
+    fn deploy_at(&self) -> UtcTime {
+        let start = self.offer().map_or(UtcTime(0), |offer| offer.slot.start);
+        UtcTime(start.0.saturating_sub(self.pace.deploy_lead_seconds))
+    }
+
+    /// Adds the time since the last good check to the service measured, as far as it lies in the slot.
+    fn count_service(&mut self, now: Now) {
+        let began = self.offer().is_some_and(|offer| now.utc > offer.slot.start);
+        if let Some(since) = self.service.good_since.filter(|_| began) {
+            self.service.served += now.monotonic.since(since);
+        }
+    }
+
+    fn end_service(&mut self, failure: Option<NegotiationFailure>, now: Now) {
+        if self.state == NegotiationState::Draining {
+            // The site was healthy when the notice period began, and answers clients in it as promised.
+            self.count_service(now);
+        }
+        self.failure = self.failure.take().or(failure);
+        self.enter(NegotiationState::Settling, now);
+    }
+
+    fn fail(&mut self, failure: NegotiationFailure, now: Now) {
+        self.enter(NegotiationState::Failed(failure), now);
+    }
+
+    fn enter(&mut self, state: NegotiationState, now: Now) {
+        self.state = state;
+        self.step = Step {
+            not_before: now.monotonic,
+            ..Step::default()
+        };
+    }
+}
