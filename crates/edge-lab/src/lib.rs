@@ -1,5 +1,11 @@
 //! An Internet in a box: packet network, DNS, clients and the ground truth.
 
 pub mod clients;
+pub mod forwarder;
+pub mod lab;
 pub mod network;
+pub mod party;
+pub mod sample;
+pub mod sandbox;
 pub mod scenario;
+pub mod truth;
