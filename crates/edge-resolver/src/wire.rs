@@ -281,3 +281,72 @@ fn answer_name(name: &Name) -> AnswerName {
         AnswerName::parse(&name.to_ascii())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sent() -> SentQuery {
+        let name = Name::from_ascii("_edge._tcp.isp.example.").unwrap();
+        SentQuery::new(&name, RecordType::SRV, 0x1234, &[0b0101_0101; CASE_OCTETS]).unwrap()
+    }
+
+    fn fresh() -> Chain {
+        Chain {
+            ttl_seconds: u32::MAX,
+            is_authenticated: true,
+            aliases: 0,
+        }
+    }
+
+    #[test]
+    fn a_query_mixes_case_and_asks_for_ad() {
+        let sent = sent();
+        let message = Message::from_vec(&sent.octets).unwrap();
+        assert!(message.metadata.recursion_desired && message.metadata.authentic_data);
+        let text = message.queries[0].name().to_ascii();
+        assert_eq!(text.to_ascii_lowercase(), "_edge._tcp.isp.example.");
+        assert!(text.bytes().any(|octet| octet.is_ascii_uppercase()));
+        assert!(text.bytes().any(|octet| octet.is_ascii_lowercase()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_survived(
+            mut octets in prop::collection::vec(any::<u8>(), 0..300),
+            is_tcp in any::<bool>(),
+        ) {
+            for (octet, needed) in octets.iter_mut().zip([0x12, 0x34, 0x80, 0]) {
+                *octet = needed;
+            }
+            if let Reply::Answer(message) = sent().judge(&octets, is_tcp) {
+                let _ = read(&message, &sent().name, RecordType::SRV, &mut fresh());
+            }
+        }
+
+        #[test]
+        fn a_changed_answer_is_survived(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        ) {
+            let sent = sent();
+            let mut answer = Message::from_vec(&sent.octets).unwrap().into_response();
+            let target = Name::from_ascii("site.isp.example.").unwrap();
+            for _ in 0..3 {
+                let srv = hickory_proto::rr::rdata::SRV::new(1, 2, 3, target.clone());
+                answer.add_answer(Record::from_rdata(sent.name.clone(), 60, RData::SRV(srv)));
+            }
+            let mut octets = answer.to_vec().unwrap();
+            for (index, value) in &changes {
+                let index = index.index(octets.len());
+                octets[index] = *value;
+            }
+            match sent.judge(&octets, false) {
+                Reply::Answer(message) => {
+                    let _ = read(&message, &sent.name, RecordType::SRV, &mut fresh());
+                }
+                Reply::Doubtful(_) | Reply::Unrelated => prop_assert!(!changes.is_empty()),
+            }
+        }
+    }
+}
