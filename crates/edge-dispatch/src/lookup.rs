@@ -12,8 +12,15 @@ use edge_types::IpNet;
 /// Values keyed by prefix, found by address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PrefixMap<V> {
-    v4: Vec<Entry<V>>,
-    v6: Vec<Entry<V>>,
+    v4: Family<V>,
+    v6: Family<V>,
+}
+
+/// One address family. The first addresses stand apart, so that the search touches little memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Family<V> {
+    firsts: Vec<u128>,
+    entries: Vec<Entry<V>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +40,8 @@ pub(crate) struct Duplicate(pub(crate) IpNet);
 impl<V> PrefixMap<V> {
     pub(crate) const fn empty() -> Self {
         Self {
-            v4: Vec::new(),
-            v6: Vec::new(),
+            v4: Family::empty(),
+            v6: Family::empty(),
         }
     }
 
@@ -50,23 +57,24 @@ impl<V> PrefixMap<V> {
             })
             .partition(|entry| matches!(entry.prefix, IpNet::V4(_)));
         Ok(Self {
-            v4: nest(v4)?,
-            v6: nest(v6)?,
+            v4: Family::new(v4)?,
+            v6: Family::new(v6)?,
         })
     }
 
     /// The longest prefix that covers `address`, and its value. An IPv4-mapped address counts as IPv4.
     pub(crate) fn find(&self, address: IpAddr) -> Option<(IpNet, &V)> {
         let address = address.to_canonical();
-        let entries = match address {
+        let family = match address {
             IpAddr::V4(_) => &self.v4,
             IpAddr::V6(_) => &self.v6,
         };
         let number = number(address);
-        let mut at = entries
-            .partition_point(|entry| entry.first <= number)
+        let mut at = family
+            .firsts
+            .partition_point(|first| *first <= number)
             .checked_sub(1);
-        while let Some(entry) = entries.get(at?) {
+        while let Some(entry) = family.entries.get(at?) {
             if number <= entry.last {
                 return Some((entry.prefix, &entry.value));
             }
@@ -76,11 +84,11 @@ impl<V> PrefixMap<V> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
+        self.v4.entries.len() + self.v6.entries.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (IpNet, &V)> {
-        let entries = self.v4.iter().chain(&self.v6);
+        let entries = self.v4.entries.iter().chain(&self.v6.entries);
         entries.map(|entry| (entry.prefix, &entry.value))
     }
 }
@@ -89,6 +97,23 @@ fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => u32::from(v4).into(),
         IpAddr::V6(v6) => v6.into(),
+    }
+}
+
+impl<V> Family<V> {
+    const fn empty() -> Self {
+        Self {
+            firsts: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    fn new(entries: Vec<Entry<V>>) -> Result<Self, Duplicate> {
+        let entries = nest(entries)?;
+        Ok(Self {
+            firsts: entries.iter().map(|entry| entry.first).collect(),
+            entries,
+        })
     }
 }
 

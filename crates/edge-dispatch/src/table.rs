@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    pub(crate) fn target(until: u64) -> SiteTarget {
+    fn target(until: u64) -> SiteTarget {
         SiteTarget {
             site: IepId {
                 host: "edge.isp.example".parse().unwrap(),
@@ -260,25 +260,5 @@ mod tests {
         let next = DispatchTable::new(Generation(2), []).unwrap();
         assert_eq!(current.replace(next.clone()), Ok(()));
         assert_eq!(current, next);
-    }
-
-    #[test]
-    fn lookups_are_quick_at_a_hundred_thousand_prefixes() {
-        let prefixes = (0..100_000u32).map(|index| {
-            let address = IpAddr::V4((0xf000_0000 + (index << 8)).into());
-            (IpNet::new(address, 24).unwrap(), target(1000))
-        });
-        let table = DispatchTable::new(Generation(1), prefixes).unwrap();
-        let started = std::time::Instant::now();
-        let rounds = 200_000u32;
-        let found = (0..rounds)
-            .filter(|round| {
-                let client = 0xf000_0000 + (round.wrapping_mul(2_654_435_761) % (100_000 << 8));
-                table.find(IpAddr::V4(client.into())).is_some()
-            })
-            .count();
-        assert_eq!(found, 200_000);
-        // Unoptimised builds on a busy machine get twenty times the goal of a microsecond.
-        assert!(started.elapsed().as_micros() < 20 * u128::from(rounds));
     }
 }

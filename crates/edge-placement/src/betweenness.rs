@@ -26,7 +26,7 @@
 //! `saving` is better there. A balanced pair of routers is credited as one.
 //!
 //! ## Cost
-//! O(nodes) for the values, O(candidates · clients · depth) for the distances.
+//! O(nodes) for the values, O(candidates · nodes) for the distances.
 //!
 //! ## Determinism
 //! Whole numbers; every comparison ends in the site's name.

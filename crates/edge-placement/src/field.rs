@@ -76,11 +76,13 @@ impl<'a> Field<'a> {
             let option = cost(input, candidate, twice).and_then(|cost| {
                 let mut reach = Vec::new();
                 let mut lacking: Option<u64> = None;
+                let distances = input.tree.distances(&candidate.attachment);
+                let distances = distances.unwrap_or_default(); // never: the attachment is of this tree
                 for (position, (index, _, _)) in leaves.iter().enumerate() {
-                    let Some(distance) = input.tree.distance(*index, &candidate.attachment) else {
+                    let Some(distance) = distances.get(index.0) else {
                         continue;
                     };
-                    let distance = micros(distance.rtt);
+                    let distance = micros(*distance);
                     let needed = distance + margin;
                     if needed <= clients[position].cloud {
                         reach.push((position, distance));

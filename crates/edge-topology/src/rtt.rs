@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use edge_types::{MonotonicTime, Rtt};
 
-/// How many samples are remembered per purpose. Eight spread probes find the minimum (notes on RTT sampling); twice as
-/// many leave room for two windows' ends.
+/// How many samples are remembered per purpose. A handful of probes spread in time finds the minimum; this holds two
+/// rounds of eight.
 const REMEMBERED: usize = 16;
 
 /// Recent round trips of one interface, in bounded space.

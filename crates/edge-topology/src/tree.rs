@@ -259,4 +259,33 @@ impl AggregateTree {
             basis: RttBasis::Composed,
         })
     }
+
+    /// [`AggregateTree::distance`] from every node to one site at once, in order of [`AggregateTree::nodes`], in O(nodes).
+    /// `None` if the site is not of this tree.
+    pub fn distances(&self, site: &Attachment) -> Option<Vec<Rtt>> {
+        let site_node = self.node(site.node)?;
+        if site.generation != self.generation {
+            return None;
+        }
+        let mut on_the_way = vec![false; self.nodes.len()];
+        for (index, _) in self.chain(site.node) {
+            on_the_way[index.0] = true;
+        }
+        // Round trip to the last node in common with the site, for each node; parents come first.
+        let mut shared: Vec<Duration> = Vec::with_capacity(self.nodes.len());
+        let mut distances = Vec::with_capacity(self.nodes.len());
+        for (node, on_the_way) in self.nodes.iter().zip(on_the_way) {
+            let meeting = match node.parent {
+                Some(parent) if !on_the_way => shared[parent.0],
+                _ => node.rtt.rtt.0,
+            };
+            shared.push(meeting);
+            let to_node = node.rtt.rtt.0.saturating_sub(meeting);
+            let to_site_node = site_node.rtt.rtt.0.saturating_sub(meeting);
+            distances.push(Rtt(to_node
+                .saturating_add(to_site_node)
+                .saturating_add(site.beyond.0)));
+        }
+        Some(distances)
+    }
 }
