@@ -1,3 +1,6 @@
 //! Client and server of the IEP API, and the front end that redirects.
 
+pub mod api;
+pub mod client;
 pub mod front_end;
+pub mod server;

@@ -1,0 +1,477 @@
+//! The buyer's side of the IEP API.
+//!
+//! A client is pinned to one checked address: it resolves nothing, follows no redirect, and reads at most 64 KiB of an
+//! answer. One connection carries one request. Until an address has sent a valid greeting it gets one connection an hour
+//! (security rules 4 and 5, [`ContactBudget`]).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use edge_ports::{Clock, Signer};
+use edge_types::{
+    AgreementId, ChainAddress, ChainId, Hash32, IepId, MonotonicTime, Offer, Preferences, Receipt,
+    ReservationId,
+};
+use edge_wire::message::{
+    AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Hello,
+    OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest,
+};
+use edge_wire::signing::{self, EXPIRES_HEADER, NONCE_HEADER, RequestToSign, SIGNATURE_HEADER};
+use edge_wire::{BASE, JSON, MAX_BODY_BYTES, Message, Problem, WireError};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// How long a signed request may travel, seconds.
+const REQUEST_SECONDS: u64 = 60;
+
+/// Time allowed for the parts of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// For the connection.
+    pub connect: Duration,
+    /// For the whole call, the connection included.
+    pub call: Duration,
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            call: Duration::from_secs(15),
+        }
+    }
+}
+
+/// A call to an IEP failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address had its one connection of this hour and sent no greeting (security rule 5).
+    #[error("{address} was contacted less than an hour ago without a greeting")]
+    ContactedBefore {
+        /// The address.
+        address: IpAddr,
+    },
+    /// No connection. Transient.
+    #[error("connecting to {address} failed")]
+    Connect {
+        /// Where to.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// No answer in time; what was asked for may or may not have happened. Transient.
+    #[error("no answer from {address} within {waited:?}")]
+    Timeout {
+        /// From where.
+        address: SocketAddr,
+        /// How long it was given.
+        waited: Duration,
+    },
+    /// The exchange broke off, was not HTTP, or the answer was above 64 KiB.
+    #[error("reading the answer of {address} failed")]
+    Exchange {
+        /// From where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It answered with a redirect, which is not followed.
+    #[error("{address} answered with redirect {status}")]
+    Redirected {
+        /// From where.
+        address: SocketAddr,
+        /// The status.
+        status: u16,
+    },
+    /// The answer is not what the API prescribes.
+    #[error("the answer of {address} is not one of the API")]
+    Malformed {
+        /// From where.
+        address: SocketAddr,
+        /// What is wrong.
+        #[source]
+        cause: WireError,
+    },
+    /// The provider said no.
+    #[error("refused by {address}")]
+    Refused {
+        /// By whom.
+        address: SocketAddr,
+        /// Its reason.
+        #[source]
+        problem: Problem,
+    },
+    /// The machine gives no random numbers.
+    #[error("drawing a nonce failed")]
+    Nonce(#[source] getrandom::Error),
+}
+
+impl ClientError {
+    /// May the same call succeed later?
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Exchange { .. } => true,
+            Self::Refused { problem, .. } => problem.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Why the provider rejected, if that is what happened.
+    pub const fn reject_reason(&self) -> Option<&edge_types::RejectReason> {
+        match self {
+            Self::Refused {
+                problem: Problem::Rejected(reason),
+                ..
+            } => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+/// Remembers which addresses were contacted without a greeting, so that DNS cannot aim us at a stranger's server.
+#[derive(Debug, Default)]
+pub struct ContactBudget {
+    contacts: Mutex<BTreeMap<IpAddr, Contact>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Contact {
+    Tried(MonotonicTime),
+    Greeted,
+}
+
+impl ContactBudget {
+    /// One contact without a greeting per address in this time.
+    pub const PER: Duration = Duration::from_hours(1);
+    /// Addresses remembered; above this no new one is contacted until old ones run out.
+    const ADDRESSES: usize = 65_536;
+
+    fn begin(&self, address: IpAddr, now: MonotonicTime) -> Result<(), ClientError> {
+        let mut contacts = self.contacts.lock().unwrap_or_else(PoisonError::into_inner);
+        if contacts.len() >= Self::ADDRESSES {
+            contacts.retain(|_, contact| match contact {
+                Contact::Tried(at) => now.since(*at) < Self::PER,
+                Contact::Greeted => true,
+            });
+        }
+        match contacts.get(&address) {
+            Some(Contact::Greeted) => return Ok(()),
+            Some(Contact::Tried(at)) if now.since(*at) < Self::PER => {
+                return Err(ClientError::ContactedBefore { address });
+            }
+            None if contacts.len() >= Self::ADDRESSES => {
+                return Err(ClientError::ContactedBefore { address });
+            }
+            _ => {}
+        }
+        contacts.insert(address, Contact::Tried(now));
+        Ok(())
+    }
+
+    fn greeted(&self, address: IpAddr) {
+        self.contacts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(address, Contact::Greeted);
+    }
+}
+
+/// Calls that need no key: greeting and hello.
+#[derive(Clone, Debug)]
+pub struct IepClient {
+    address: SocketAddr,
+    site: IepId,
+    timeouts: ClientTimeouts,
+}
+
+impl IepClient {
+    /// A client of the entry point `site`, at an address that the caller has checked and that is used as it is.
+    pub const fn new(address: SocketAddr, site: IepId, timeouts: ClientTimeouts) -> Self {
+        Self {
+            address,
+            site,
+            timeouts,
+        }
+    }
+
+    /// Where it connects to.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `GET /`: the first thing asked of an address, within the budget.
+    pub async fn greet(
+        &self,
+        budget: &ContactBudget,
+        now: MonotonicTime,
+    ) -> Result<Greeting, ClientError> {
+        budget.begin(self.address.ip(), now)?;
+        let greeting = self.call(Method::GET, "/", &[], None).await?;
+        budget.greeted(self.address.ip());
+        Ok(greeting)
+    }
+
+    /// `POST /hello`. The offers' signatures are not verified here.
+    pub async fn hello(&self, preferences: &Preferences) -> Result<Vec<Offer>, ClientError> {
+        let body = edge_wire::encode(&Hello(preferences.clone()));
+        let offers: Offers = self.call(Method::POST, "/hello", &body, None).await?;
+        Ok(offers.offers.into_iter().map(|offer| offer.0).collect())
+    }
+
+    /// The same entry point for the holder of `signer`, who deals with `provider` on `chain`.
+    pub fn with_key(
+        self,
+        signer: Arc<dyn Signer>,
+        clock: Arc<dyn Clock>,
+        provider: ChainAddress,
+        chain: ChainId,
+    ) -> BuyerClient {
+        BuyerClient {
+            client: self,
+            signer,
+            clock,
+            provider,
+            chain,
+        }
+    }
+
+    async fn call<T: Message>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+        signature: Option<[(&'static str, String); 3]>,
+    ) -> Result<T, ClientError> {
+        let exchange = self.exchange(method, path, body, signature);
+        let (status, body) = tokio::time::timeout(self.timeouts.call, exchange)
+            .await
+            .map_err(|_| ClientError::Timeout {
+                address: self.address,
+                waited: self.timeouts.call,
+            })??;
+        match status {
+            200..=299 => edge_wire::decode(&body).map_err(|cause| ClientError::Malformed {
+                address: self.address,
+                cause,
+            }),
+            300..=399 => Err(ClientError::Redirected {
+                address: self.address,
+                status,
+            }),
+            _ => Err(ClientError::Refused {
+                address: self.address,
+                problem: edge_wire::problem::read_problem(status, &body),
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+        signature: Option<[(&'static str, String); 3]>,
+    ) -> Result<(u16, Bytes), ClientError> {
+        let address = self.address;
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| ClientError::Exchange {
+            address,
+            cause,
+        };
+        let connect = tokio::time::timeout(self.timeouts.connect, TcpStream::connect(address));
+        let stream = connect
+            .await
+            .map_err(|_| ClientError::Timeout {
+                address,
+                waited: self.timeouts.connect,
+            })?
+            .map_err(|cause| ClientError::Connect { address, cause })?;
+        let _ = stream.set_nodelay(true); // only costs time if it fails
+
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{BASE}{path}"))
+            .header(HOST, self.site.to_string())
+            .header(USER_AGENT, concat!("exec-edge/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, JSON);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, JSON);
+        }
+        for (name, value) in signature.into_iter().flatten() {
+            request = request.header(name, value);
+        }
+        let request = request
+            .body(Full::new(Bytes::copy_from_slice(body)))
+            .map_err(|cause| failed(cause.into()))?;
+
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_BODY_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|cause| failed(cause.into()))?;
+        let answer = async {
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(|cause| failed(cause.into()))?;
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
+                .collect()
+                .await
+                .map_err(failed)?
+                .to_bytes();
+            Ok((status, body))
+        };
+        // The connection makes progress only while it is polled, and is dropped with the answer complete.
+        let mut connection = std::pin::pin!(connection);
+        let mut answer = std::pin::pin!(answer);
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            ended = &mut connection => match ended {
+                Ok(()) => answer.await,
+                Err(cause) => Err(failed(cause.into())),
+            },
+        }
+    }
+}
+
+/// Calls by the key that pays.
+#[derive(Clone, Debug)]
+pub struct BuyerClient {
+    client: IepClient,
+    signer: Arc<dyn Signer>,
+    clock: Arc<dyn Clock>,
+    provider: ChainAddress,
+    chain: ChainId,
+}
+
+impl BuyerClient {
+    /// `POST /reservations`.
+    pub async fn reserve(&self, offer: &Offer) -> Result<Reservation, ClientError> {
+        let offer = OfferMessage(offer.clone());
+        self.send(Method::POST, "/reservations", &ReservationRequest { offer })
+            .await
+    }
+
+    /// `POST /agreements`: the money is in escrow.
+    pub async fn acknowledge(
+        &self,
+        offer: &Offer,
+        reservation: ReservationId,
+    ) -> Result<AgreementView, ClientError> {
+        let request = AgreementRequest {
+            offer: OfferMessage(offer.clone()),
+            reservation,
+        };
+        self.send(Method::POST, "/agreements", &request).await
+    }
+
+    /// `GET /agreements/{id}`.
+    pub async fn agreement(&self, id: AgreementId) -> Result<AgreementView, ClientError> {
+        self.signed(Method::GET, &format!("/agreements/{id}"), &[])
+            .await
+    }
+
+    /// `PUT /agreements/{id}/deployment`.
+    pub async fn deploy(
+        &self,
+        id: AgreementId,
+        deployment: &Deployment,
+    ) -> Result<DeploymentView, ClientError> {
+        let path = format!("/agreements/{id}/deployment");
+        self.send(Method::PUT, &path, deployment).await
+    }
+
+    /// `GET /agreements/{id}/deployment`.
+    pub async fn deployment(&self, id: AgreementId) -> Result<DeploymentView, ClientError> {
+        let path = format!("/agreements/{id}/deployment");
+        self.signed(Method::GET, &path, &[]).await
+    }
+
+    /// `POST /agreements/{id}/receipts`.
+    pub async fn send_receipt(&self, receipt: Receipt) -> Result<AgreementView, ClientError> {
+        let path = format!("/agreements/{}/receipts", receipt.agreement);
+        self.send(Method::POST, &path, &ReceiptMessage::from(receipt))
+            .await
+    }
+
+    /// `POST /agreements/{id}/close`, with the final receipt.
+    pub async fn close(
+        &self,
+        id: AgreementId,
+        reason: &str,
+        receipt: Option<Receipt>,
+    ) -> Result<AgreementView, ClientError> {
+        let request = CloseRequest {
+            reason: reason.to_owned(),
+            receipt: receipt.map(ReceiptMessage::from),
+        };
+        self.send(Method::POST, &format!("/agreements/{id}/close"), &request)
+            .await
+    }
+
+    async fn send<A: Message, T: Message>(
+        &self,
+        method: Method,
+        path: &str,
+        message: &A,
+    ) -> Result<T, ClientError> {
+        self.signed(method, path, &edge_wire::encode(message)).await
+    }
+
+    async fn signed<T: Message>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<T, ClientError> {
+        let mut nonce = Hash32([0; 32]);
+        getrandom::fill(&mut nonce.0).map_err(ClientError::Nonce)?;
+        let expires = self.clock.utc().plus_seconds(REQUEST_SECONDS);
+        let digest = signing::request_digest(&RequestToSign {
+            method: method.as_str(),
+            path: &format!("{BASE}{path}"),
+            body,
+            nonce,
+            expires,
+            provider: self.provider,
+            chain: self.chain,
+        });
+        let headers = [
+            (
+                SIGNATURE_HEADER,
+                self.signer.sign_digest(digest).to_string(),
+            ),
+            (NONCE_HEADER, nonce.to_string()),
+            (EXPIRES_HEADER, expires.0.to_string()),
+        ];
+        self.client.call(method, path, body, Some(headers)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_greeting_is_contacted_once_an_hour() {
+        let budget = ContactBudget::default();
+        let (a, b) = ("240.0.0.1".parse().unwrap(), "240.0.0.2".parse().unwrap());
+        let at = |seconds| MonotonicTime(Duration::from_secs(seconds));
+        assert!(budget.begin(a, at(0)).is_ok());
+        assert!(budget.begin(a, at(3_599)).is_err());
+        assert!(budget.begin(b, at(1)).is_ok());
+        assert!(budget.begin(a, at(3_600)).is_ok());
+        budget.greeted(b);
+        assert!(budget.begin(b, at(2)).is_ok());
+    }
+}

@@ -1,0 +1,306 @@
+//! The provider's side of the IEP API.
+//!
+//! Serves one [`IepService`] on one listener. Requests are bounded in size, time and number per source; all but the
+//! greeting, hello and health must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
+//! too). Refusals are RFC 9457 problems.
+
+mod nonces;
+mod sources;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use edge_ports::Clock;
+use edge_types::agreement::detail;
+use edge_types::{AgreementId, ChainAddress, RejectReason, UtcTime};
+use edge_wire::message::{Hello, VERSION};
+use edge_wire::signing::{
+    EXPIRES_HEADER, MAX_REQUEST_SECONDS, NONCE_HEADER, RequestToSign, SIGNATURE_HEADER,
+    verify_request,
+};
+use edge_wire::{BASE, JSON, MAX_BODY_BYTES, Message, Problem, WireError};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::api::IepService;
+pub use nonces::NonceCache;
+use sources::Sources;
+
+/// Bounds of one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiLimits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections at once from one source (address, or /48).
+    pub connections_per_source: u32,
+    /// Requests a second from one source, on average; ten seconds' worth may come at once.
+    pub requests_per_second: u32,
+    /// Longest time for a request's head.
+    pub header_timeout: Duration,
+    /// Longest time for a request's body.
+    pub body_timeout: Duration,
+    /// Longest time for an answer.
+    pub answer_timeout: Duration,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            connections_per_source: 32,
+            requests_per_second: 20,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One site's API on one listener.
+#[derive(Debug)]
+pub struct IepServer {
+    service: Arc<dyn IepService>,
+    clock: Arc<dyn Clock>,
+    nonces: Arc<NonceCache>,
+    limits: ApiLimits,
+    sources: Sources,
+}
+
+impl IepServer {
+    /// Sites with the same key must share `nonces`, or else a request to one could be replayed to another.
+    pub fn new(
+        service: Arc<dyn IepService>,
+        clock: Arc<dyn Clock>,
+        nonces: Arc<NonceCache>,
+        limits: ApiLimits,
+    ) -> Self {
+        Self {
+            service,
+            clock,
+            nonces,
+            limits,
+            sources: Sources::new(limits.connections_per_source, limits.requests_per_second),
+        }
+    }
+
+    /// Serves until it is dropped.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let Ok(slot) = slots.clone().acquire_owned().await else {
+                return;
+            };
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or the peer is gone already: neither is the listener's end.
+                    tracing::debug!(%error, "accepting a connection failed");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+            };
+            let Some(connection) = self.sources.connect(peer.ip()) else {
+                continue;
+            };
+            let server = self.clone();
+            connections.spawn(async move {
+                let _held = (slot, connection);
+                let _ = stream.set_nodelay(true);
+                let timeout = server.limits.header_timeout;
+                let service = service_fn(|request| {
+                    let server = server.clone();
+                    async move { Ok::<_, Infallible>(server.handle(peer, request).await) }
+                });
+                let served = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(timeout)
+                    .max_buf_size(16 * 1024)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+                if let Err(error) = served {
+                    tracing::debug!(%peer, %error, "connection ended early");
+                }
+            });
+        }
+    }
+
+    async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let answer = tokio::time::timeout(self.limits.answer_timeout, async {
+            self.sources
+                .request(peer.ip(), self.clock.monotonic())
+                .map_err(|retry_after_seconds| Problem::TooManyRequests {
+                    retry_after_seconds,
+                })?;
+            let (head, body) = request.into_parts();
+            let body = self.read_body(body).await?;
+            self.route(&head, &body).await
+        });
+        let answer = answer.await.unwrap_or_else(|_| {
+            Err(Problem::Unavailable {
+                detail: "no answer in time".to_owned(),
+            })
+        });
+        match answer {
+            Ok(body) => respond(StatusCode::OK, JSON, body),
+            Err(problem) => refuse(&problem),
+        }
+    }
+
+    async fn read_body(&self, body: Incoming) -> Result<Bytes, Problem> {
+        let read = Limited::new(body, MAX_BODY_BYTES).collect();
+        match tokio::time::timeout(self.limits.body_timeout, read).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::TooLarge),
+            Ok(Err(_)) => Err(malformed("the body broke off")),
+            Err(_) => Err(malformed("the body did not arrive in time")),
+        }
+    }
+
+    async fn route(&self, head: &Parts, body: &[u8]) -> Result<Vec<u8>, Problem> {
+        let path = head
+            .uri
+            .path()
+            .strip_prefix(BASE)
+            .ok_or(Problem::NotFound)?;
+        let service = &*self.service;
+        match (&head.method, path) {
+            (&Method::GET, "" | "/") => return Ok(edge_wire::encode(&service.greeting())),
+            (&Method::GET, "/healthz") => {
+                return Ok(format!("{{\"healthy\":true,\"version\":{VERSION}}}").into_bytes());
+            }
+            (&Method::POST, "/hello") => {
+                let Hello(preferences) = read(body)?;
+                return service
+                    .hello(preferences)
+                    .await
+                    .map(|it| edge_wire::encode(&it));
+            }
+            (&Method::POST, "/reservations") => {
+                let caller = self.caller(head, body)?;
+                let reply = service.reserve(caller, read(body)?).await;
+                return reply.map(|it| edge_wire::encode(&it));
+            }
+            (&Method::POST, "/agreements") => {
+                let caller = self.caller(head, body)?;
+                let reply = service.acknowledge(caller, read(body)?).await;
+                return reply.map(|it| edge_wire::encode(&it));
+            }
+            _ => {}
+        }
+        let of_agreement = path.strip_prefix("/agreements/").ok_or(Problem::NotFound)?;
+        let (id, part) = of_agreement.split_once('/').unwrap_or((of_agreement, ""));
+        let id: AgreementId = id.parse().map_err(|_| Problem::NotFound)?;
+        match (&head.method, part) {
+            (&Method::GET, "") => {
+                let caller = self.caller(head, body)?;
+                let reply = service.agreement(caller, id).await;
+                reply.map(|it| edge_wire::encode(&it))
+            }
+            (&Method::PUT, "deployment") => {
+                let caller = self.caller(head, body)?;
+                let reply = service.deploy(caller, id, read(body)?).await;
+                reply.map(|it| edge_wire::encode(&it))
+            }
+            (&Method::GET, "deployment") => {
+                let caller = self.caller(head, body)?;
+                let reply = service.deployment(caller, id).await;
+                reply.map(|it| edge_wire::encode(&it))
+            }
+            (&Method::POST, "receipts") => {
+                let caller = self.caller(head, body)?;
+                let reply = service.receipt(caller, id, read(body)?).await;
+                reply.map(|it| edge_wire::encode(&it))
+            }
+            (&Method::POST, "close") => {
+                let caller = self.caller(head, body)?;
+                let reply = service.close(caller, id, read(body)?).await;
+                reply.map(|it| edge_wire::encode(&it))
+            }
+            _ => Err(Problem::NotFound),
+        }
+    }
+
+    /// Who signed the request, provided that it is fresh.
+    fn caller(&self, head: &Parts, body: &[u8]) -> Result<ChainAddress, Problem> {
+        let unauthorised = |detail| Problem::Rejected(RejectReason::NotAuthorised { detail });
+        let (Some(signature), Some(nonce), Some(expires)) = (
+            header(&head.headers, SIGNATURE_HEADER),
+            header(&head.headers, NONCE_HEADER),
+            header::<u64>(&head.headers, EXPIRES_HEADER).map(UtcTime),
+        ) else {
+            return Err(unauthorised(detail::SIGNATURE));
+        };
+        let now = self.clock.utc();
+        if expires < now || expires > now.plus_seconds(MAX_REQUEST_SECONDS) {
+            return Err(unauthorised(detail::EXPIRY));
+        }
+        let greeting = self.service.greeting();
+        let request = RequestToSign {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            body,
+            nonce,
+            expires,
+            provider: greeting.provider,
+            chain: greeting.chain,
+        };
+        let caller =
+            verify_request(&request, &signature).map_err(|_| unauthorised(detail::SIGNATURE))?;
+        self.nonces.use_once(caller, nonce, expires, now)?;
+        Ok(caller)
+    }
+}
+
+fn header<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
+}
+
+fn read<T: Message>(body: &[u8]) -> Result<T, Problem> {
+    edge_wire::decode(body).map_err(|error| match error {
+        WireError::TooLarge { .. } => Problem::TooLarge,
+        WireError::Json(cause) => malformed(&cause.to_string()),
+        WireError::Field { .. } => malformed(&error.to_string()),
+    })
+}
+
+fn malformed(detail: &str) -> Problem {
+    Problem::Malformed {
+        detail: detail.chars().take(200).collect(),
+    }
+}
+
+fn refuse(problem: &Problem) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+    let body = edge_wire::problem::write_problem(problem);
+    let mut response = respond(status, edge_wire::problem::PROBLEM_JSON, body);
+    if let Problem::TooManyRequests {
+        retry_after_seconds,
+    } = problem
+    {
+        let seconds = HeaderValue::from(*retry_after_seconds);
+        response.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    response
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
