@@ -24,7 +24,7 @@ pub(crate) enum Dependent {
 /// Records of an answer, cut to the limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Records<'a> {
-    pub(crate) records: &'a [RecordData],
+    pub(crate) data: &'a [RecordData],
     pub(crate) over_limit: usize,
     pub(crate) authenticated: bool,
 }
@@ -71,6 +71,15 @@ impl Cache {
         });
         for entry in self.entries.values_mut() {
             entry.dependents.clear();
+        }
+    }
+
+    /// Gives an open run its full time again.
+    pub(crate) fn extend_run(&mut self, limits: &Limits, now: MonotonicTime) {
+        if let Some(run) = &mut self.run
+            && now < run.deadline
+        {
+            run.deadline = now.after(limits.run_time);
         }
     }
 
@@ -198,7 +207,7 @@ impl Cache {
                     ..
                 }),
             ) => Lookup::Records(Records {
-                records,
+                data: records,
                 over_limit: entry.over_limit,
                 authenticated: *authenticated,
             }),

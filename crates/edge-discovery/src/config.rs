@@ -49,7 +49,8 @@ impl DiscoveryConfig {
 /// its topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Time from the start of a run after which no question is asked. Longer finds more behind slow servers.
+    /// Time from the start of a run, or from the last new address in it, after which no question is asked. Longer finds
+    /// more behind slow servers.
     pub run_time: Duration,
     /// Questions per run, all zones together.
     pub questions_per_run: usize,
@@ -89,10 +90,10 @@ impl Default for Limits {
             targets_per_zone: 64,
             addresses_per_target: 4,
             texts_per_name: 8,
-            record_lifetime: (Duration::from_secs(30), Duration::from_secs(86_400)),
-            absence_lifetime: (Duration::from_secs(30), Duration::from_secs(3 * 3600)),
+            record_lifetime: (Duration::from_secs(30), Duration::from_hours(24)),
+            absence_lifetime: (Duration::from_secs(30), Duration::from_hours(3)),
             retry_after: Duration::from_secs(15),
-            retention: Duration::from_secs(3600),
+            retention: Duration::from_hours(1),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::task::Poll;
 
 use edge_types::{ChainAddress, ChainId, DnsName, IepId};
 
@@ -117,7 +118,7 @@ pub(crate) fn zone(
 
 fn srv_records(answer: &Records<'_>) -> Vec<SrvRecord> {
     let mut records: Vec<SrvRecord> = answer
-        .records
+        .data
         .iter()
         .filter_map(|record| match record {
             RecordData::Srv(srv) => Some(srv.clone()),
@@ -211,7 +212,7 @@ impl ZoneView<'_> {
         let v4 = self.addresses(&target, RecordKind::A, &mut trail);
         let v6 = self.addresses(&target, RecordKind::Aaaa, &mut trail);
         let key = self.key(&target, &mut trail);
-        let (true, Some(key)) = (
+        let (true, Poll::Ready(key)) = (
             v4.is_settled() && v6.is_settled() && *control == ControlOutcome::Explicit,
             key,
         ) else {
@@ -263,7 +264,7 @@ impl ZoneView<'_> {
         self.cache.lookup(&question).map(|answer| {
             trail.addresses_over_limit += answer.over_limit;
             let mut allowed = Vec::new();
-            for record in answer.records {
+            for record in answer.data {
                 let RecordData::Address(address) = *record else {
                     continue;
                 };
@@ -276,13 +277,13 @@ impl ZoneView<'_> {
         })
     }
 
-    /// The key of the target, or else of the zone; `None` while a TXT question is open.
-    fn key(&self, target: &DnsName, trail: &mut SiteTrail) -> Option<Option<KeyBinding>> {
+    /// The key of the target, or else of the zone; pending while a TXT question is.
+    fn key(&self, target: &DnsName, trail: &mut SiteTrail) -> Poll<Option<KeyBinding>> {
         let names = [target, self.service_name];
         let found = names.map(|name| Question::new(name.clone(), RecordKind::Txt));
         let found = found.each_ref().map(|question| self.cache.lookup(question));
         if !found.iter().all(Lookup::is_settled) {
-            return None;
+            return Poll::Pending;
         }
         for (name, found) in names.into_iter().zip(found) {
             let Lookup::Records(answer) = found else {
@@ -290,7 +291,7 @@ impl ZoneView<'_> {
             };
             match key_in(&answer) {
                 Ok(Some((chain, address))) => {
-                    return Some(Some(KeyBinding {
+                    return Poll::Ready(Some(KeyBinding {
                         address,
                         chain,
                         authenticated: self.is_authenticated && answer.authenticated,
@@ -301,16 +302,16 @@ impl ZoneView<'_> {
                 Err(refusal) => {
                     // A key that is there but unclear is not replaced by a less specific one.
                     trail.keys_refused.push((name.clone(), refusal));
-                    return Some(None);
+                    return Poll::Ready(None);
                 }
             }
         }
-        Some(None)
+        Poll::Ready(None)
     }
 }
 
 fn key_in(answer: &Records<'_>) -> Result<Option<(ChainId, ChainAddress)>, KeyRefusal> {
-    read_keys(answer.records.iter().filter_map(|record| match record {
+    read_keys(answer.data.iter().filter_map(|record| match record {
         RecordData::Txt(strings) => Some(strings.as_slice()),
         _ => None,
     }))

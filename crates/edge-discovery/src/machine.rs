@@ -93,6 +93,7 @@ impl Discovery {
     /// long, and asks again what no longer holds.
     pub fn start_run(&mut self, now: MonotonicTime) {
         self.end_run(now);
+        self.news.clear();
         let retention = self.config.limits.retention;
         self.addresses
             .retain(|_, address| now.since(address.last_seen) <= retention);
@@ -153,7 +154,7 @@ impl Discovery {
         }
     }
 
-    /// Takes note of a router.
+    /// Takes note of a router. A new address gives an open run its full time again.
     pub fn observe_hop(&mut self, sighting: HopSighting, now: MonotonicTime) {
         let limits = &self.config.limits;
         let address = sighting.address.to_canonical();
@@ -164,10 +165,13 @@ impl Discovery {
                 self.sightings_over_limit += 1;
                 return;
             }
-            Entry::Vacant(free) => free.insert(Address {
-                sightings: BTreeSet::new(),
-                last_seen: now,
-            }),
+            Entry::Vacant(free) => {
+                self.cache.extend_run(limits, now);
+                free.insert(Address {
+                    sightings: BTreeSet::new(),
+                    last_seen: now,
+                })
+            }
         };
         known.last_seen = now;
         if known.sightings.len() < limits.sightings_per_address {
@@ -201,7 +205,8 @@ impl Discovery {
         }
     }
 
-    /// A candidate that is new, or differs from when it was last returned here in more than where it was seen.
+    /// A candidate that is new, or differs from when it was last returned here in more than where it was seen. What is
+    /// not fetched before the next [`Discovery::start_run`] is only in [`Discovery::candidates`].
     pub fn poll_candidate(&mut self) -> Option<IepCandidate> {
         self.news
             .pop_front()
@@ -285,7 +290,7 @@ impl Discovery {
                 .lookup(&Question::reverse(address))
                 .map(|answer| PtrTrail {
                     names: answer
-                        .records
+                        .data
                         .iter()
                         .map(|record| {
                             let (name, zones) = self.zones_named(record);
@@ -327,7 +332,7 @@ impl Discovery {
         self.cache
             .want(&question, Dependent::Address(address), limits, now);
         let names = match self.cache.lookup(&question) {
-            Lookup::Records(answer) => answer.records,
+            Lookup::Records(answer) => answer.data,
             _ => return,
         };
         let ladders: Vec<Vec<DnsName>> = names

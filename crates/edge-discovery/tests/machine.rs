@@ -1,5 +1,7 @@
 //! The machine against scripted worlds of DNS answers.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -196,7 +198,7 @@ fn finds_the_sites_of_listing_1() {
         site("edgeplatformb.domaina.example", 10, "240.0.1.31"),
     ];
     assert_eq!(discovery.candidates(), want);
-    let mut told = Vec::from_iter(std::iter::from_fn(|| discovery.poll_candidate()));
+    let mut told: Vec<_> = std::iter::from_fn(|| discovery.poll_candidate()).collect();
     told.sort_by_key(|found| u16::MAX - found.weight);
     assert_eq!(told, want, "each is told once");
 }
@@ -485,6 +487,18 @@ fn a_run_ends_with_what_is_known() {
         discovery.trail().addresses[1].outcome,
         AddressOutcome::Ptr(Lookup::NotAsked(NotAsked::RunOver))
     );
+}
+
+#[test]
+fn a_new_address_extends_the_run_but_a_known_one_does_not() {
+    let mut discovery = machine(Limits::default());
+    discovery.start_run(at(0));
+    discovery.observe_hop(sighting("240.0.1.1", "240.9.9.9", 3), at(1));
+    assert_eq!(discovery.deadline(), Some(at(5)));
+    discovery.observe_hop(sighting("240.0.1.1", "240.9.9.8", 3), at(2));
+    assert_eq!(discovery.deadline(), Some(at(5)));
+    discovery.observe_hop(sighting("240.0.1.2", "240.9.9.8", 4), at(5));
+    assert_eq!(discovery.deadline(), Some(at(5)), "it is over");
 }
 
 #[test]

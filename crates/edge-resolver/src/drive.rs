@@ -9,6 +9,7 @@ use edge_types::PathObservation;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Asks what `discovery` wants to know, `parallelism` questions at a time (64 is plenty for one resolver), until all is
 /// known or the run is over; then closes the run. Calls `on_candidate` for each candidate as soon as it is complete.
@@ -34,7 +35,16 @@ pub async fn drive(
     .await;
 }
 
-/// As [`drive`], taking paths as they are traced, until `paths` is closed and all is known, or the run is over.
+/// As [`drive`], taking paths as they are traced, so that paths need not wait for each other's answers. Returns when all
+/// is known and no path waits, or the run is over. A program that traces all the time does this:
+///
+/// ```text
+/// while let Some(path) = paths.recv().await {
+///     discovery.start_run(clock.monotonic());
+///     discovery.observe_path(&path, clock.monotonic());
+///     drive_stream(&mut discovery, &resolver, &clock, parallelism, &mut paths, &mut on_candidate).await;
+/// }
+/// ```
 pub async fn drive_stream(
     discovery: &mut Discovery,
     lookup: &dyn NameLookup,
@@ -45,13 +55,14 @@ pub async fn drive_stream(
 ) {
     let mut under_way: FuturesUnordered<BoxFuture<'_, (Question, Answer)>> =
         FuturesUnordered::new();
-    let remaining = discovery
-        .deadline()
-        .map_or(Duration::ZERO, |deadline| deadline.since(clock.monotonic()));
-    let run_over = tokio::time::sleep(remaining);
+    let run_over = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(run_over);
-    let mut may_come = true;
+    let mut deadline = None;
+    let mut are_paths_open = true;
     loop {
+        while let Ok(path) = paths.try_recv() {
+            discovery.observe_path(&path, clock.monotonic());
+        }
         while under_way.len() < parallelism.get()
             && let Some(question) = discovery.poll_question(clock.monotonic())
         {
@@ -63,17 +74,23 @@ pub async fn drive_stream(
         while let Some(candidate) = discovery.poll_candidate() {
             on_candidate(candidate);
         }
-        if under_way.is_empty() && !may_come {
+        if under_way.is_empty() {
             break;
+        }
+        if deadline != discovery.deadline() {
+            deadline = discovery.deadline();
+            let remaining =
+                deadline.map_or(Duration::ZERO, |deadline| deadline.since(clock.monotonic()));
+            run_over.as_mut().reset(Instant::now() + remaining);
         }
         tokio::select! {
             () = &mut run_over => break,
-            Some((question, answer)) = under_way.next(), if !under_way.is_empty() => {
+            Some((question, answer)) = under_way.next() => {
                 discovery.handle_answer(&question, answer, clock.monotonic());
             }
-            path = paths.recv(), if may_come => match path {
+            path = paths.recv(), if are_paths_open => match path {
                 Some(path) => discovery.observe_path(&path, clock.monotonic()),
-                None => may_come = false,
+                None => are_paths_open = false,
             },
         }
     }

@@ -12,4 +12,4 @@ mod resolver;
 mod wire;
 
 pub use drive::{drive, drive_stream};
-pub use resolver::{Resolver, ResolverConfig, ResolverError};
+pub use resolver::{RandomnessError, Resolver, ResolverConfig, ResolverError, random_label};

@@ -56,6 +56,21 @@ pub enum ResolverError {
     NoConcurrency,
 }
 
+/// A label of 16 hexadecimal digits that nobody can guess, for `DiscoveryConfig::new`.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub fn random_label() -> Result<String, RandomnessError> {
+    getrandom::u64()
+        .map(|number| format!("{number:016x}"))
+        .map_err(RandomnessError)
+}
+
+/// The system gives no random numbers.
+#[derive(Debug, thiserror::Error)]
+#[error("drawing a random label failed")]
+pub struct RandomnessError(#[source] getrandom::Error);
+
 /// Asks DNS servers over UDP and TCP. Needs a tokio runtime with IO and time.
 #[derive(Debug)]
 pub struct Resolver {

@@ -1,5 +1,7 @@
 //! The resolver against `hickory-server` in this process.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The resolver against servers that are dead, slow, forged or wrong. All on loopback ports of this test.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;

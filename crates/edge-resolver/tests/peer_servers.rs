@@ -1,5 +1,7 @@
 //! The resolver against authoritative servers from Debian, on a loopback port of their own.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::fmt::Write as _;

@@ -17,7 +17,7 @@ use edge_types::{AddressPolicy, ChainId};
 pub(crate) fn zones(separator: char) -> Vec<(String, String)> {
     let soa = "$TTL 600\n@ IN SOA ns.isp.example. admin.isp.example. 1 3600 600 86400 120\n@ IN NS ns.isp.example.\n";
     let zone = |records: &str| format!("{soa}{records}");
-    let many: String = (0..60)
+    let many: Vec<String> = (0..60)
         .map(|n| format!("_edge._tcp IN SRV 10 {n} 8080 a-rather-long-host-name-{n}\n"))
         .collect();
     vec![
@@ -42,7 +42,7 @@ pub(crate) fn zones(separator: char) -> Vec<(String, String)> {
             "wild.example".to_owned(),
             zone("*._tcp IN SRV 0 0 80 site\nsite IN A 240.0.2.1\n"),
         ),
-        ("big.example".to_owned(), zone(&many)),
+        ("big.example".to_owned(), zone(&many.concat())),
         (
             "1.0.240.in-addr.arpa".to_owned(),
             zone(&format!(
