@@ -1,6 +1,8 @@
 //! An Internet in a box: packet network, DNS, clients and the ground truth.
 
+pub mod bench;
 pub mod clients;
+pub mod dns_server;
 pub mod forwarder;
 pub mod lab;
 pub mod network;
@@ -9,3 +11,4 @@ pub mod sample;
 pub mod sandbox;
 pub mod scenario;
 pub mod truth;
+pub mod zones;

@@ -432,7 +432,6 @@ const fn pids() -> u32 {
 
 macro_rules! is_value {
     ($($name:ident: $type:ty = $value:expr;)*) => {$(
-        #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
         fn $name(value: &$type) -> bool {
             *value == $value
         }

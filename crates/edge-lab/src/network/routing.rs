@@ -157,7 +157,7 @@ fn at(index: RouterIndex) -> usize {
     usize::from(index.0)
 }
 
-/// The finalizer of SplitMix64: every input bit affects every output bit.
+/// The finalizer of `SplitMix64`: every input bit affects every output bit.
 pub(crate) const fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use toml::ser::ValueSerializer;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Decision, Scenario, SettlementKind};
 
 /// The text of a scenario file, after `heading` as a comment. Reading it gives the same scenario again.
 pub fn render(scenario: &Scenario, heading: &str) -> Result<String, toml::ser::Error> {
@@ -38,10 +38,10 @@ pub fn render(scenario: &Scenario, heading: &str) -> Result<String, toml::ser::E
         if !provider.listed {
             text.push_str("listed = false\n");
         }
-        if provider.decision != Default::default() {
+        if provider.decision != Decision::default() {
             let _ = writeln!(text, "decision = {}", inline(&provider.decision)?);
         }
-        if provider.settlement != Default::default() {
+        if provider.settlement != SettlementKind::default() {
             let _ = writeln!(text, "settlement = {}", inline(&provider.settlement)?);
         }
         rows(&mut text, "sites", &provider.sites)?;

@@ -115,7 +115,7 @@ fn lattice(side: u32) -> Vec<u8> {
 
 #[test]
 fn equal_seeds_give_equal_samples_and_others_do_not() {
-    let world = lattice(30);
+    let world = lattice(20);
     let first = from_topohub(&world, 1).unwrap();
     assert_eq!((first.routers.len(), first.clients.len()), (240, 186));
     assert_eq!(from_topohub(&world, 1).unwrap(), first);

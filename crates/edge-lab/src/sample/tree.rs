@@ -207,14 +207,12 @@ fn number(
     let mut unique_id = |place: u32| {
         let name = map.places[&place].name.as_deref().unwrap_or("junction");
         let label = label(name);
-        let id = (2..)
-            .map(|n| format!("{label}{n}"))
-            .find(|id| !ids.contains(id));
-        let id = if ids.contains(&label) {
-            id.expect("an endless supply")
-        } else {
-            label
-        };
+        let mut id = label.clone();
+        let mut n = 1;
+        while ids.contains(&id) {
+            n += 1;
+            id = format!("{label}{n}");
+        }
         ids.insert(id.clone());
         id
     };

@@ -25,6 +25,7 @@ where
 pub(super) mod option {
     use super::{Deserializer, Display, FromStr, Serializer};
 
+    #[expect(clippy::ref_option, reason = "serde passes references")]
     pub(in super::super) fn serialize<T: Display, S: Serializer>(
         value: &Option<T>,
         to: S,

@@ -115,12 +115,10 @@ impl Scenario {
             client
                 .access_ms
                 .map_or(Ok(()), |ms| milliseconds(&field("access_ms"), ms))?;
-            let covered = match prefix {
-                IpNet::V4(_) | IpNet::V6(_) => check
-                    .addresses
-                    .range(prefix.network()..=prefix.broadcast())
-                    .next(),
-            };
+            let covered = check
+                .addresses
+                .range(prefix.network()..=prefix.broadcast())
+                .next();
             if let Some((address, owner)) = covered {
                 let other = format!("{address} of {owner}");
                 return Err((field("prefix"), Problem::Overlap(prefix.to_string(), other)));
@@ -368,7 +366,7 @@ const fn family(address: &IpAddr) -> u8 {
     }
 }
 
-/// Is this an address that no real host has: 240.0.0.0/4 (RFC 1112 section 4) or 3fff::/20 (RFC 9637)?
+/// Is this an address that no real host has: 240.0.0.0/4 (RFC 1112 section 4) or `3fff::/20` (RFC 9637)?
 pub(crate) fn in_lab(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.octets()[0] >= 240 && !v4.is_broadcast(),
