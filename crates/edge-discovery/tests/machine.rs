@@ -532,7 +532,10 @@ fn questions_stay_within_the_budget() {
 
 #[test]
 fn internal_addresses_are_not_asked_for() {
-    let discovery = discover(&World::default(), &["10.0.0.1"]);
+    let mut discovery = machine(Limits::default());
+    discovery.start_run(at(0));
+    discovery.observe_hop(sighting("10.0.0.1", "240.9.9.9", 1), at(0));
+    assert_eq!(discovery.poll_question(at(0)), None);
     assert!(matches!(
         discovery.trail().addresses[0].outcome,
         AddressOutcome::NotAllowed(_)

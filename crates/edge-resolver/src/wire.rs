@@ -311,6 +311,27 @@ mod tests {
         assert!(text.bytes().any(|octet| octet.is_ascii_lowercase()));
     }
 
+    #[test]
+    fn a_soa_record_of_another_zone_says_nothing() {
+        let sent = sent();
+        let name = |text: &str| Name::from_ascii(text).unwrap();
+        for (owner, want) in [
+            ("isp.example.", Some("isp.example")),
+            ("other.example.", None),
+            ("deep._edge._tcp.isp.example.", None),
+        ] {
+            let mut answer = Message::from_vec(&sent.octets).unwrap().into_response();
+            let soa = hickory_proto::rr::rdata::SOA::new(name("a."), name("b."), 1, 1, 1, 1, 60);
+            answer.add_authority(Record::from_rdata(name(owner), 600, RData::SOA(soa)));
+            let reading = read(&answer, &sent.name, RecordType::SRV, &mut fresh());
+            let Reading::Done(Answer::Absent { soa, .. }) = reading else {
+                panic!("{reading:?}");
+            };
+            let found = soa.map(|soa| (soa.apex.to_string(), soa.negative_ttl_seconds));
+            assert_eq!(found, want.map(|apex| (apex.to_owned(), 60)), "{owner}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_octets_are_survived(

@@ -177,6 +177,7 @@ async fn forged_datagrams_do_not_count() {
         other_id.answers[0].data = RData::A(A::new(240, 6, 6, 6));
         let mut a_query = answer_to(query);
         a_query.metadata.message_type = MessageType::Query;
+        a_query.answers[0].data = RData::A(A::new(240, 6, 6, 6));
         vec![other_id, a_query, answer_to(query)]
     })
     .await;
