@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn two_continents() -> Network {
@@ -123,4 +125,82 @@ fn another_seed_spreads_differently() {
     assert_eq!(first, choices(&scenario));
     scenario.seed += 1;
     assert_ne!(first, choices(&scenario));
+}
+
+/// Routers in a random tree plus random further links; small costs, so that many paths are equal.
+fn random_links() -> impl Strategy<Value = (usize, Vec<(RouterIndex, RouterIndex, u32)>)> {
+    let tree = prop::collection::vec((any::<prop::sample::Index>(), 1..4u32, 1..4u32), 1..12);
+    let more = prop::collection::vec(
+        (
+            any::<prop::sample::Index>(),
+            any::<prop::sample::Index>(),
+            1..4u32,
+        ),
+        0..12,
+    );
+    (tree, more).prop_map(|(tree, more)| {
+        let count = tree.len() + 1;
+        let router = |i: usize| RouterIndex(u16::try_from(i).unwrap());
+        let mut links = Vec::new();
+        for (i, (parent, cost, back)) in (1..).zip(tree) {
+            let parent = router(parent.index(i));
+            links.push((router(i), parent, cost));
+            links.push((parent, router(i), back));
+        }
+        for (from, to, cost) in more {
+            let (from, to) = (router(from.index(count)), router(to.index(count)));
+            if from != to {
+                links.push((from, to, cost));
+            }
+        }
+        (count, links)
+    })
+}
+
+/// The least costs by Floyd and Warshall, which shares nothing with the code under test.
+#[expect(clippy::needless_range_loop, reason = "the textbook's three indices")]
+fn least_costs(count: usize, links: &[(RouterIndex, RouterIndex, u32)]) -> Vec<Vec<u32>> {
+    let mut least = vec![vec![u32::MAX / 2; count]; count];
+    for (i, row) in least.iter_mut().enumerate() {
+        row[i] = 0;
+    }
+    for (from, to, cost) in links {
+        let cell = &mut least[usize::from(from.0)][usize::from(to.0)];
+        *cell = (*cell).min(*cost);
+    }
+    for middle in 0..count {
+        for from in 0..count {
+            for to in 0..count {
+                let through = least[from][middle] + least[middle][to];
+                least[from][to] = least[from][to].min(through);
+            }
+        }
+    }
+    least
+}
+
+proptest! {
+    #[test]
+    fn every_flow_takes_a_connected_path_of_least_cost((count, links) in random_links(), flow: u64) {
+        let routing = Routing::new(1, count, &links);
+        let least = least_costs(count, &links);
+        for from in 0..count {
+            for to in 0..count {
+                let index = |i: usize| RouterIndex(u16::try_from(i).unwrap());
+                let route = routing.path(index(from), index(to), flow);
+                prop_assert_eq!(route.routers[0], index(from));
+                prop_assert_eq!(*route.routers.last().unwrap(), index(to));
+                prop_assert_eq!(route.links.len() + 1, route.routers.len());
+                let mut cost = 0;
+                for (ends, link) in route.routers.windows(2).zip(&route.links) {
+                    let (a, b, link_cost) = links[link.0 as usize];
+                    prop_assert_eq!(ends, [a, b]);
+                    cost += link_cost;
+                }
+                prop_assert_eq!(cost, least[from][to]);
+                let possible = routing.possible_paths(index(from), index(to), 100_000);
+                prop_assert!(possible.contains(&route));
+            }
+        }
+    }
 }

@@ -160,26 +160,24 @@ fn attach_exchange(
     children: usize,
     free: &mut BTreeSet<u32>,
 ) -> Option<u32> {
+    let mut nearest_first: Vec<u32> = free.iter().copied().collect();
+    nearest_first.sort_by(|a, b| km[a].total_cmp(&km[b]).then(a.cmp(b)));
     let mut below: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for city in &*free {
-        let mut place = *city;
+    for city in nearest_first {
+        let mut place = city;
         while let Some(parent) = sketch.parent.get(&place) {
-            below.entry(*parent).or_default().push(*city);
+            below.entry(*parent).or_default().push(city);
             place = *parent;
         }
     }
-    let radius = |place: u32, cities: &mut Vec<u32>| {
-        cities.sort_by(|a, b| km[a].total_cmp(&km[b]).then(a.cmp(b)));
-        cities
-            .get(children - 1)
-            .map(|furthest| km[furthest] - km[&place])
-    };
     let mut best: Option<(f64, u32)> = None;
-    for (place, cities) in &mut below {
+    for (place, cities) in &below {
         // The root would win easily, and put half of the world at one hop.
-        if let Some(radius) = radius(*place, cities).filter(|_| *place != root)
-            && best.is_none_or(|(least, _)| radius < least)
-        {
+        let Some(furthest) = cities.get(children - 1).filter(|_| *place != root) else {
+            continue;
+        };
+        let radius = km[furthest] - km[place];
+        if best.is_none_or(|(least, _)| radius < least) {
             best = Some((radius, *place));
         }
     }
