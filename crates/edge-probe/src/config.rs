@@ -1,0 +1,126 @@
+//! What can be chosen about probing.
+
+use std::time::Duration;
+
+use edge_types::{AddressPolicy, IpNet};
+
+/// Whether targets whose paths run together share what they learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Every hop of every target is probed with the target's own flow.
+    Off,
+    /// What lies before a router is asked through few targets, and the others that pass the same router at the same
+    /// distance take over the answer (a stop set with single flight). Up to `confirmations` flows have to agree before
+    /// the rest believe it, as far as the router's reply budget allows; as soon as two disagree (flow-hashed
+    /// parallel links), everybody asks with their own flow.
+    Verified {
+        /// Flows that ask the same question; at least 1.
+        confirmations: u8,
+    },
+}
+
+/// So many probes per time, as a token bucket of that size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Probes.
+    pub probes: u32,
+    /// The time in which an empty bucket fills again.
+    pub per: Duration,
+}
+
+/// All that can be chosen about a [`crate::Prober`]. [`ProberConfig::default`] is polite towards the public Internet.
+#[derive(Clone, Debug)]
+pub struct ProberConfig {
+    /// Do targets share hops? Default: verified by 3 flows.
+    pub sharing: Sharing,
+    /// Hard cap on probes per second over all targets. Default 500.
+    pub packets_per_second: u32,
+    /// Probes outstanding at once for one target, 1 to 16. Default 4. With sharing it shrinks to 1 while many targets
+    /// are traced, so that they do not ask the same routers in step.
+    pub window: u8,
+    /// Largest TTL tried, 1 to 63. Default 32.
+    pub max_ttl: u8,
+    /// Silent hops in a row after which a path is taken to end. Default 5.
+    pub gap_limit: u8,
+    /// Probes for one silent hop between answering ones, 1 to 7. Default 3. A hop whose neighbours indicate a
+    /// rate limiter gets up to 7.
+    pub attempts: u8,
+    /// Wait before asking again where a rate limiter may be the cause of the silence. Default 1.1 s: Linux routers
+    /// answer once per second when their burst of 6 is used up.
+    pub limited_retry: Duration,
+    /// Wait for a reply while no round trip is known. Default 1 s. Afterwards twice the slowest reply on the path,
+    /// between 100 ms and 1.5 s. Replies that come later still count.
+    pub initial_timeout: Duration,
+    /// Longest time for one target. Default 5 s.
+    pub time_limit: Duration,
+    /// How long what one trace found may be taken over by others. Default 60 s.
+    pub share_for: Duration,
+    /// Source port of all probes. Default `None`: from 32768 up, chosen per target with a secret.
+    pub source_port: Option<u16>,
+    /// Destination port of all probes. Default 33434.
+    pub destination_port: u16,
+    /// Text in every probe that tells its receiver who sends it and whom to ask. At most 64 bytes are sent.
+    pub identification: String,
+    /// Addresses that may be probed. Default: global unicast.
+    pub policy: AddressPolicy,
+    /// Prefixes whose owners asked not to be probed. Default: none.
+    pub opted_out: Vec<IpNet>,
+    /// Most probes for one target. Default 64. Every trace reserves as many from the budgets below and returns what
+    /// it did not use.
+    pub probes_per_target: u32,
+    /// Budget of each /24 or /48. Default 640 per minute.
+    pub prefix_budget: Budget,
+    /// Budget of each /16 or /32. Default 16,384 per minute.
+    pub covering_budget: Budget,
+    /// Budget of everything together. Default 262,144 per minute:
+    /// the packet rate binds first, this binds the traces started at once.
+    pub global_budget: Budget,
+    /// Targets traced at the same time; more are refused as over the global budget. Default 4096.
+    pub max_targets: usize,
+}
+
+impl Default for ProberConfig {
+    fn default() -> Self {
+        let per_minute = |probes| Budget {
+            probes,
+            per: Duration::from_mins(1),
+        };
+        Self {
+            sharing: Sharing::Verified { confirmations: 3 },
+            packets_per_second: 500,
+            window: 4,
+            max_ttl: 32,
+            gap_limit: 5,
+            attempts: 3,
+            limited_retry: Duration::from_millis(1100),
+            initial_timeout: Duration::from_secs(1),
+            time_limit: Duration::from_secs(5),
+            share_for: Duration::from_mins(1),
+            source_port: None,
+            destination_port: 33434,
+            identification: "exec-edge path probe".to_owned(),
+            policy: AddressPolicy::default(),
+            opted_out: Vec::new(),
+            probes_per_target: 64,
+            prefix_budget: per_minute(640),
+            covering_budget: per_minute(16_384),
+            global_budget: per_minute(262_144),
+            max_targets: 4096,
+        }
+    }
+}
+
+impl ProberConfig {
+    /// The same with every number inside its range.
+    pub(crate) fn clamped(mut self) -> Self {
+        self.packets_per_second = self.packets_per_second.clamp(1, 1_000_000);
+        self.window = self.window.clamp(1, 16);
+        self.max_ttl = self.max_ttl.clamp(1, 63);
+        self.gap_limit = self.gap_limit.max(1);
+        self.attempts = self.attempts.clamp(1, MAX_ATTEMPTS);
+        self
+    }
+}
+
+/// Attempts that fit the 3 bits that the IPv4 identification has for them, counted from 1.
+pub(crate) const MAX_ATTEMPTS: u8 = 7;

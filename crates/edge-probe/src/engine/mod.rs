@@ -1,0 +1,449 @@
+//! The decisions of the prober, without IO: what to ask next, whom to believe, when a path is complete.
+//!
+//! Time is a parameter, so that tests run it against a simulated network in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use edge_packet::{ErrorKind, IpVersion};
+use edge_ports::{TraceError, TracePriority};
+use edge_types::{MonotonicTime, PathObservation, Rtt};
+
+mod knowledge;
+mod target;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use crate::admission::Admission;
+use crate::config::{MAX_ATTEMPTS, ProberConfig, Sharing};
+use crate::pacer::Pacer;
+use crate::tag::{Probe, Reply, TagKey};
+use knowledge::Knowledge;
+use target::{Answer, Sent, Speaker, Target};
+
+/// Distance assumed while no target has told its own.
+const TYPICAL_DISTANCE: u8 = 8;
+/// Probes with one TTL in a short time from which on a rate limiter may be the cause of silence there.
+const CROWD: f64 = 6.0;
+
+/// What the engine wants done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Send this now.
+    Send(Probe),
+    /// A trace is complete.
+    Done(PathObservation),
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeCounters {
+    /// Probes sent.
+    pub sent: u64,
+    /// Replies that proved to be about a probe of ours.
+    pub replies: u64,
+    /// ICMP errors about UDP that proved nothing: about others' packets, forged, mangled, repeated, or too late.
+    pub rejected: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    config: ProberConfig,
+    key: TagKey,
+    admission: Admission,
+    pacer: Pacer,
+    knowledge: Knowledge,
+    targets: BTreeMap<IpAddr, Target>,
+    queue: BTreeMap<(TracePriority, u64), (IpAddr, u8)>,
+    queued: u64,
+    timers: BTreeSet<(MonotonicTime, IpAddr)>,
+    ready: BTreeSet<IpAddr>,
+    finished: VecDeque<PathObservation>,
+    traces: u64,
+    /// How many targets were reached, by distance.
+    distances: [u32; 64],
+    /// The slowest answer of any target.
+    slowest: Option<Duration>,
+    /// Probes sent lately by TTL: a level that falls by one per second.
+    crowds: [(f64, MonotonicTime); 64],
+    counters: ProbeCounters,
+}
+
+impl Engine {
+    pub(crate) fn new(config: ProberConfig, key: [u8; 16]) -> Self {
+        let config = config.clamped();
+        Self {
+            admission: Admission::new(&config),
+            pacer: Pacer::new(config.packets_per_second),
+            knowledge: Knowledge::new(config.share_for),
+            key: TagKey::new(key),
+            targets: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            queued: 0,
+            timers: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            finished: VecDeque::new(),
+            traces: 0,
+            distances: [0; 64],
+            slowest: None,
+            crowds: [(0.0, MonotonicTime::ZERO); 64],
+            counters: ProbeCounters::default(),
+            config,
+        }
+    }
+
+    pub(crate) const fn config(&self) -> &ProberConfig {
+        &self.config
+    }
+
+    pub(crate) const fn counters(&self) -> ProbeCounters {
+        self.counters
+    }
+
+    pub(crate) fn is_tracing(&self, target: IpAddr) -> bool {
+        self.targets.contains_key(&target)
+    }
+
+    /// Starts a trace, if policy and budgets allow; a target that is being traced already is not started twice.
+    pub(crate) fn begin(
+        &mut self,
+        now: MonotonicTime,
+        target: IpAddr,
+        priority: TracePriority,
+    ) -> Result<(), TraceError> {
+        if self.is_tracing(target) {
+            return Ok(());
+        }
+        if self.targets.len() >= self.config.max_targets {
+            return Err(TraceError::OverBudget {
+                target,
+                scope: edge_ports::BudgetScope::Global,
+            });
+        }
+        self.admission.admit(&self.config, target, now)?;
+        self.knowledge.prune(self.targets.is_empty(), now);
+        self.traces += 1;
+        let deadline = now.after(self.config.time_limit);
+        self.targets.insert(
+            target,
+            Target::new(
+                target,
+                priority,
+                deadline,
+                self.traces,
+                self.config
+                    .source_port
+                    .unwrap_or_else(|| self.key.source_port(target)),
+                self.config.max_ttl,
+                self.typical_distance(),
+            ),
+        );
+        self.timers.insert((deadline, target));
+        self.ready.insert(target);
+        Ok(())
+    }
+
+    /// Stops a trace without a result, and returns what it did not use to the budgets.
+    pub(crate) fn abandon(&mut self, target: IpAddr, now: MonotonicTime) {
+        if let Some(state) = self.targets.remove(&target) {
+            self.close(&state, now);
+        }
+    }
+
+    /// Takes in an ICMP error that arrived at `received`.
+    pub(crate) fn on_reply(&mut self, reply: &Reply, received: MonotonicTime, now: MonotonicTime) {
+        if self.accept(reply, received, now).is_some() {
+            self.counters.replies += 1;
+        } else {
+            self.counters.rejected += 1;
+        }
+    }
+
+    /// `None` if the reply proves nothing.
+    fn accept(&mut self, reply: &Reply, received: MonotonicTime, now: MonotonicTime) -> Option<()> {
+        let target = self.targets.get_mut(&reply.target)?;
+        if (reply.source_port, reply.destination_port)
+            != (target.source_port, self.config.destination_port)
+        {
+            return None;
+        }
+        let sent = target.sent.iter_mut().find(|sent| match reply.long_tag {
+            Some(long) => sent.tag.long == long,
+            None => sent.tag.short == reply.short_tag,
+        })?;
+        if std::mem::replace(&mut sent.answered, true) {
+            return None;
+        }
+        let (ttl, round_trip) = (sent.ttl, received.since(sent.at));
+        let version = IpVersion::of(reply.target);
+        let speaker = match reply.kind {
+            ErrorKind::TimeExceeded => Speaker::Router,
+            kind if kind == ErrorKind::port_unreachable(version)
+                && reply.responder == reply.target =>
+            {
+                Speaker::Target
+            }
+            ErrorKind::Unreachable(code) => Speaker::Refusal(code),
+        };
+        let answer = Answer {
+            address: reply.responder,
+            rtt: Rtt(round_trip),
+            speaker,
+        };
+        target.slowest = target.slowest.max(Some(round_trip));
+        let hop = target.hop_mut(ttl);
+        let was_confirming = hop.confirming;
+        match &mut hop.answer {
+            Some(first) if (first.address, first.speaker) == (answer.address, speaker) => {
+                first.rtt = first.rtt.min(answer.rtt);
+            }
+            // A second responder for one flow and TTL: load is balanced per packet, or the route changed.
+            Some(_) => {}
+            empty => *empty = Some(answer),
+        }
+        if speaker == Speaker::Router {
+            if !was_confirming {
+                self.knowledge.spend(reply.responder, now);
+            }
+        } else {
+            if speaker == Speaker::Target {
+                self.slowest = self.slowest.max(Some(round_trip));
+            }
+            if target.hint.is_none() && (1..=ttl).contains(&reply.ttl_left) {
+                target.hint = Some(ttl - reply.ttl_left + 1);
+            }
+        }
+        self.ready.insert(reply.target);
+        self.teach(reply.target, ttl, now);
+        Some(())
+    }
+
+    /// Writes what the flow to `target` saw at `ttl` into the shared knowledge.
+    fn teach(&mut self, target: IpAddr, ttl: u8, now: MonotonicTime) {
+        let Some(state) = self.targets.get(&target) else {
+            return;
+        };
+        let Some(answer) = state.hop(ttl).answer else {
+            return;
+        };
+        let asked = state.hop(ttl).question;
+        if answer.speaker != Speaker::Router {
+            if let Some(question) = asked {
+                self.ready.extend(self.knowledge.release(question, target));
+            }
+            return;
+        }
+        let mut lessons = Vec::new();
+        let question = |node, at, ttl| knowledge::Question { node, at, ttl };
+        if let Some(asked) = asked {
+            lessons.push((asked, answer));
+        }
+        let above = (ttl + 1..=self.config.max_ttl).find_map(|at| Some((at, state.router(at)?)));
+        if let Some((at, node)) = above {
+            lessons.push((question(node, at, ttl), answer));
+        }
+        let below = (1..ttl).rev().find_map(|at| {
+            Some((
+                at,
+                state
+                    .hop(at)
+                    .answer
+                    .filter(|_| state.router(at).is_some())?,
+            ))
+        });
+        if let Some((at, seen)) = below {
+            lessons.push((question(answer.address, ttl, at), seen));
+        }
+        for (question, seen) in lessons {
+            let woken = self
+                .knowledge
+                .answer(question, seen.address, seen.rtt, target, now);
+            self.ready.extend(woken);
+        }
+    }
+
+    /// The next thing to do; `None` until [`Engine::next_deadline`] or the next event.
+    pub(crate) fn poll(&mut self, now: MonotonicTime) -> Option<Action> {
+        while let Some(&(at, target)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, target));
+            self.ready.insert(target);
+        }
+        while let Some(address) = self.ready.pop_first() {
+            self.step(address, now);
+        }
+        if let Some(observation) = self.finished.pop_front() {
+            return Some(Action::Done(observation));
+        }
+        while let Some((&slot, &(target, ttl))) = self.queue.first_key_value() {
+            let is_wanted = self
+                .targets
+                .get(&target)
+                .is_some_and(|state| state.hop(ttl).queued && state.hop(ttl).answer.is_none());
+            if is_wanted && !self.pacer.take(now) {
+                return None;
+            }
+            self.queue.remove(&slot);
+            if is_wanted && let Some(probe) = self.transmit(target, ttl, now) {
+                return Some(Action::Send(probe));
+            }
+        }
+        None
+    }
+
+    /// When to call [`Engine::poll`] again if nothing happens before.
+    pub(crate) fn next_deadline(&self) -> Option<MonotonicTime> {
+        let pacer = (!self.queue.is_empty()).then(|| self.pacer.next());
+        let timer = self.timers.first().map(|(at, _)| *at);
+        pacer.into_iter().chain(timer).min()
+    }
+
+    fn transmit(&mut self, address: IpAddr, ttl: u8, now: MonotonicTime) -> Option<Probe> {
+        let target = self.targets.get_mut(&address)?;
+        if target.sent.len() >= self.config.probes_per_target as usize {
+            target.exhausted = true;
+            self.ready.insert(address);
+            return None;
+        }
+        let expires = now.after(target.timeout(self.slowest, self.config.initial_timeout));
+        let hop = target.hop_mut(ttl);
+        hop.queued = false;
+        hop.attempts += 1;
+        hop.last_sent = now;
+        hop.expires = expires;
+        let (attempt, question, confirming) = (hop.attempts, hop.question, hop.confirming);
+        let tag = (0..=u8::MAX)
+            .map(|salt| self.key.tag(address, target.trace, ttl, attempt, salt))
+            .find(|tag| target.sent.iter().all(|sent| sent.tag.short != tag.short))?;
+        target.sent.push(Sent {
+            ttl,
+            tag,
+            at: now,
+            answered: false,
+        });
+        self.timers.insert((expires, address));
+        if let Some(question) = question.filter(|_| !confirming) {
+            let waiting = self.knowledge.asked(question, address, expires, now);
+            self.ready.extend(waiting);
+        }
+        let crowd = &mut self.crowds[usize::from(ttl.min(63))];
+        *crowd = (level(*crowd, now) + 1.0, now);
+        self.counters.sent += 1;
+        Some(Probe {
+            target: address,
+            ttl,
+            attempt,
+            epoch: (target.trace & 0x7f) as u8,
+            source_port: target.source_port,
+            destination_port: self.config.destination_port,
+            tag,
+        })
+    }
+
+    fn step(&mut self, address: IpAddr, now: MonotonicTime) {
+        let Some(mut target) = self.targets.remove(&address) else {
+            return;
+        };
+        match self.advance(&mut target, now) {
+            Some((hops, end)) => {
+                self.close(&target, now);
+                if end == edge_types::PathEnd::Reached {
+                    self.distances[hops.len().min(63)] += 1;
+                }
+                self.finished.push_back(PathObservation {
+                    target: address,
+                    observed_at: now,
+                    hops,
+                    end,
+                    probes_sent: u32::try_from(target.sent.len()).unwrap_or(u32::MAX),
+                });
+            }
+            None => {
+                self.targets.insert(address, target);
+            }
+        }
+    }
+
+    /// Cleans up behind a trace that is over.
+    fn close(&mut self, target: &Target, now: MonotonicTime) {
+        self.timers.remove(&(target.deadline, target.address));
+        let used = u32::try_from(target.sent.len()).unwrap_or(u32::MAX);
+        let unused = self.config.probes_per_target.saturating_sub(used);
+        self.admission.refund(target.address, unused, now);
+        for (_, hop) in target.hops() {
+            if let Some(question) = hop.question.filter(|_| !hop.confirming) {
+                let woken = self.knowledge.release(question, target.address);
+                self.ready.extend(woken);
+            }
+        }
+    }
+
+    fn enqueue(&mut self, target: &mut Target, ttl: u8) {
+        target.hop_mut(ttl).queued = true;
+        self.queue
+            .insert((target.priority, self.queued), (target.address, ttl));
+        self.queued += 1;
+    }
+
+    /// Probes that one target may have outstanding, while it is being decided about. With sharing, many targets at once must go one hop at a time, so that
+    /// the first of them to pass a router can answer for the others.
+    fn window(&self) -> u8 {
+        match (self.config.sharing, self.targets.len()) {
+            (Sharing::Off, _) | (_, 0..=1) => self.config.window,
+            (_, 2..=7) => self.config.window.min(2),
+            _ => 1,
+        }
+    }
+
+    /// The median distance of the targets reached so far.
+    fn typical_distance(&self) -> u8 {
+        let total: u32 = self.distances.iter().sum();
+        let mut below = 0;
+        (0_u8..)
+            .zip(self.distances)
+            .find(|(_, count)| {
+                below += count;
+                below * 2 > total
+            })
+            .map_or(TYPICAL_DISTANCE, |(distance, _)| distance)
+            .max(1)
+    }
+
+    /// May others' probes with this TTL have used up a router's replies?
+    fn is_crowded(&self, ttl: u8, now: MonotonicTime) -> bool {
+        level(self.crowds[usize::from(ttl.min(63))], now) >= CROWD
+    }
+
+    /// When to ask again after `tries` probes without answer, the last at `last_sent`; `None` if never.
+    fn next_try(
+        &self,
+        target: &Target,
+        ttl: u8,
+        tries: u8,
+        last_sent: MonotonicTime,
+        most: u8,
+        now: MonotonicTime,
+    ) -> Option<MonotonicTime> {
+        if tries >= most || target.hop(ttl).attempts >= MAX_ATTEMPTS {
+            return None;
+        }
+        if tries >= 2 && self.is_crowded(ttl, now) {
+            let jitter = self
+                .key
+                .tag(target.address, target.trace, ttl, tries, 0)
+                .long
+                % 200;
+            return Some(
+                last_sent.after(self.config.limited_retry + Duration::from_millis(jitter)),
+            );
+        }
+        Some(now)
+    }
+}
+
+/// A level that falls by one per second.
+fn level((level, at): (f64, MonotonicTime), now: MonotonicTime) -> f64 {
+    (level - now.since(at).as_secs_f64()).max(0.0)
+}

@@ -1,0 +1,163 @@
+//! One trace in progress.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use edge_ports::TracePriority;
+use edge_types::{MonotonicTime, PathEnd, Rtt};
+
+use super::knowledge::Question;
+use crate::tag::Tag;
+
+/// Shortest and longest wait for a reply once a round trip is known.
+const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(1500));
+
+/// Who an answer is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaker {
+    /// A router on the way.
+    Router,
+    /// The target itself.
+    Target,
+    /// Somebody who says that the way ends; the ICMP code.
+    Refusal(u8),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) address: IpAddr,
+    pub(super) rtt: Rtt,
+    pub(super) speaker: Speaker,
+}
+
+impl Answer {
+    pub(super) const fn end(&self) -> Option<PathEnd> {
+        match self.speaker {
+            Speaker::Router => None,
+            Speaker::Target => Some(PathEnd::Reached),
+            Speaker::Refusal(code) => Some(PathEnd::Unreachable(code)),
+        }
+    }
+}
+
+/// What a target's own flow has asked and heard at one TTL.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HopState {
+    pub(super) answer: Option<Answer>,
+    pub(super) attempts: u8,
+    pub(super) last_sent: MonotonicTime,
+    /// Until then a reply is on time.
+    pub(super) expires: MonotonicTime,
+    /// Waits for the pacer.
+    pub(super) queued: bool,
+    /// The shared question that the last probe asks.
+    pub(super) question: Option<Question>,
+    /// The last probe only confirms what is known.
+    pub(super) confirming: bool,
+}
+
+impl HopState {
+    pub(super) fn in_flight(&self, now: MonotonicTime) -> bool {
+        self.answer.is_none() && (self.queued || (self.attempts > 0 && now < self.expires))
+    }
+}
+
+/// A probe that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) ttl: u8,
+    pub(super) tag: Tag,
+    pub(super) at: MonotonicTime,
+    pub(super) answered: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) address: IpAddr,
+    pub(super) priority: TracePriority,
+    pub(super) deadline: MonotonicTime,
+    /// Number of this trace in the process.
+    pub(super) trace: u64,
+    pub(super) source_port: u16,
+    hops: Vec<HopState>,
+    pub(super) sent: Vec<Sent>,
+    /// The distance was asked for, with or without success.
+    pub(super) located: bool,
+    /// Distance of the end as computed from the TTL that the end's quote had left.
+    pub(super) hint: Option<u8>,
+    /// Distance to start from if nothing better is known.
+    pub(super) guess: u8,
+    pub(super) slowest: Option<Duration>,
+    /// All probes allowed were sent.
+    pub(super) exhausted: bool,
+}
+
+impl Target {
+    pub(super) fn new(
+        address: IpAddr,
+        priority: TracePriority,
+        deadline: MonotonicTime,
+        trace: u64,
+        source_port: u16,
+        max_ttl: u8,
+        guess: u8,
+    ) -> Self {
+        Self {
+            address,
+            priority,
+            deadline,
+            trace,
+            source_port,
+            hops: vec![HopState::default(); usize::from(max_ttl)],
+            sent: Vec::new(),
+            located: false,
+            hint: None,
+            guess: guess.min(max_ttl),
+            slowest: None,
+            exhausted: false,
+        }
+    }
+
+    /// The state at TTL `ttl`, which is between 1 and the largest TTL.
+    pub(super) fn hop(&self, ttl: u8) -> &HopState {
+        &self.hops[usize::from(ttl) - 1]
+    }
+
+    pub(super) fn hop_mut(&mut self, ttl: u8) -> &mut HopState {
+        &mut self.hops[usize::from(ttl) - 1]
+    }
+
+    pub(super) fn hops(&self) -> impl Iterator<Item = (u8, &HopState)> {
+        (1..=self.max_ttl()).zip(&self.hops)
+    }
+
+    pub(super) fn max_ttl(&self) -> u8 {
+        u8::try_from(self.hops.len()).unwrap_or(u8::MAX)
+    }
+
+    /// The router that answered this flow at `ttl`.
+    pub(super) fn router(&self, ttl: u8) -> Option<IpAddr> {
+        let answer = self.hop(ttl).answer?;
+        (answer.speaker == Speaker::Router).then_some(answer.address)
+    }
+
+    /// The smallest TTL at which the end of the path answered, with its answer.
+    pub(super) fn end(&self) -> Option<(u8, Answer)> {
+        self.hops()
+            .filter_map(|(ttl, hop)| Some((ttl, hop.answer?)))
+            .find(|(_, answer)| answer.speaker != Speaker::Router)
+    }
+
+    /// Where the walk towards the end and the walk back start.
+    pub(super) fn base(&self) -> u8 {
+        self.hint.unwrap_or(self.guess)
+    }
+
+    /// How long to wait for a reply.
+    pub(super) fn timeout(&self, elsewhere: Option<Duration>, initial: Duration) -> Duration {
+        match self.slowest.or(elsewhere) {
+            Some(slowest) => (slowest * 2).clamp(TIMEOUT.0, TIMEOUT.1),
+            None => initial,
+        }
+    }
+}

@@ -1,0 +1,810 @@
+//! The engine against a simulated network in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use edge_ports::BudgetScope;
+use edge_types::{AddressPolicy, Hop, HopReply, PathEnd};
+
+use super::*;
+
+/// How a router answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Manner {
+    Always,
+    /// Linux defaults: a burst of 6, then one per second.
+    Limited,
+    Never,
+}
+
+#[derive(Debug)]
+struct Router {
+    manner: Manner,
+    tokens: f64,
+    at: MonotonicTime,
+    answered: u32,
+}
+
+/// The way to one target.
+#[derive(Clone, Debug)]
+struct Way {
+    routers: Vec<IpAddr>,
+    /// One-way delay from us to each router and to the target.
+    delays_us: Vec<u64>,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Answers,
+    Silent,
+    /// The last router says so.
+    Refused(u8),
+}
+
+#[derive(Debug)]
+struct World {
+    engine: Engine,
+    ways: BTreeMap<IpAddr, Way>,
+    routers: BTreeMap<IpAddr, Router>,
+    default_manner: Manner,
+    on_the_way: BTreeMap<(MonotonicTime, u64), Reply>,
+    /// One packet in so many is lost; 0 for none.
+    loss: u64,
+    packets: u64,
+    now: MonotonicTime,
+    done: BTreeMap<IpAddr, (PathObservation, MonotonicTime)>,
+    send_times: Vec<MonotonicTime>,
+    flows: BTreeSet<(IpAddr, u16, u16)>,
+}
+
+fn router(number: u32) -> IpAddr {
+    Ipv4Addr::from(0xf100_0000 + number).into()
+}
+
+fn host(number: u32) -> IpAddr {
+    Ipv4Addr::from(0xf200_0001 + (number << 8)).into()
+}
+
+fn config() -> ProberConfig {
+    ProberConfig {
+        policy: AddressPolicy::new(vec!["240.0.0.0/4".parse().unwrap()]),
+        packets_per_second: 1000,
+        ..ProberConfig::default()
+    }
+}
+
+impl World {
+    fn new(config: ProberConfig, default_manner: Manner) -> Self {
+        Self {
+            engine: Engine::new(config, [7; 16]),
+            ways: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            default_manner,
+            on_the_way: BTreeMap::new(),
+            loss: 0,
+            packets: 0,
+            now: MonotonicTime::ZERO,
+            done: BTreeMap::new(),
+            send_times: Vec::new(),
+            flows: BTreeSet::new(),
+        }
+    }
+
+    /// A way with `step_us` between neighbours.
+    fn way(&mut self, target: IpAddr, routers: Vec<IpAddr>, step_us: u64) {
+        let delays_us = (1..=routers.len() as u64 + 1)
+            .map(|hop| hop * step_us)
+            .collect();
+        let end = End::Answers;
+        self.ways.insert(
+            target,
+            Way {
+                routers,
+                delays_us,
+                end,
+            },
+        );
+    }
+
+    fn manner(&mut self, address: IpAddr, manner: Manner) {
+        let now = self.now;
+        self.routers.insert(
+            address,
+            Router {
+                manner,
+                tokens: 6.0,
+                at: now,
+                answered: 0,
+            },
+        );
+    }
+
+    fn may_answer(&mut self, address: IpAddr) -> bool {
+        let now = self.now;
+        let manner = self.default_manner;
+        let router = self.routers.entry(address).or_insert(Router {
+            manner,
+            tokens: 6.0,
+            at: now,
+            answered: 0,
+        });
+        let can = match router.manner {
+            Manner::Always => true,
+            Manner::Never => false,
+            Manner::Limited => {
+                router.tokens = (router.tokens + now.since(router.at).as_secs_f64()).min(6.0);
+                router.at = now;
+                router.tokens >= 1.0
+            }
+        };
+        if can {
+            router.tokens -= 1.0;
+            router.answered += 1;
+        }
+        can
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.packets += 1;
+        // A fixed scramble of the packet count stands for chance.
+        self.loss != 0
+            && (self.packets.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33).is_multiple_of(self.loss)
+    }
+
+    fn send(&mut self, probe: &Probe) {
+        self.send_times.push(self.now);
+        self.flows
+            .insert((probe.target, probe.source_port, probe.destination_port));
+        if self.is_lost() {
+            return;
+        }
+        let way = self.ways[&probe.target].clone();
+        let hop = usize::from(probe.ttl);
+        let (responder, kind, at, left) = if hop <= way.routers.len() {
+            (way.routers[hop - 1], ErrorKind::TimeExceeded, hop, 1)
+        } else {
+            let left = probe.ttl - way.routers.len() as u8;
+            match way.end {
+                End::Answers => (
+                    probe.target,
+                    ErrorKind::Unreachable(3),
+                    way.routers.len() + 1,
+                    left,
+                ),
+                End::Silent => return,
+                End::Refused(code) => (
+                    way.routers[way.routers.len() - 1],
+                    ErrorKind::Unreachable(code),
+                    way.routers.len(),
+                    left,
+                ),
+            }
+        };
+        if !self.may_answer(responder) || self.is_lost() {
+            return;
+        }
+        let arrives = self
+            .now
+            .after(Duration::from_micros(2 * way.delays_us[at - 1]));
+        self.on_the_way.insert(
+            (arrives, self.packets),
+            Reply {
+                responder,
+                kind,
+                target: probe.target,
+                source_port: probe.source_port,
+                destination_port: probe.destination_port,
+                short_tag: probe.tag.short,
+                long_tag: (self.packets % 2 == 0).then_some(probe.tag.long),
+                ttl_left: left,
+            },
+        );
+    }
+
+    fn begin(&mut self, target: IpAddr) -> Result<(), TraceError> {
+        self.engine.begin(self.now, target, TracePriority::New)
+    }
+
+    /// Runs until nothing is left to do.
+    fn run(&mut self) {
+        loop {
+            while let Some(action) = self.engine.poll(self.now) {
+                match action {
+                    Action::Send(probe) => self.send(&probe),
+                    Action::Done(observation) => {
+                        self.done
+                            .insert(observation.target, (observation, self.now));
+                    }
+                }
+            }
+            let reply = self.on_the_way.first_key_value().map(|((at, _), _)| *at);
+            let Some(next) = reply.into_iter().chain(self.engine.next_deadline()).min() else {
+                return;
+            };
+            assert!(next >= self.now || self.engine.next_deadline() == Some(next));
+            self.now = self.now.max(next);
+            while let Some(entry) = self.on_the_way.first_entry() {
+                if entry.key().0 > self.now {
+                    break;
+                }
+                let ((at, _), reply) = entry.remove_entry();
+                self.engine.on_reply(&reply, at, self.now);
+            }
+        }
+    }
+
+    fn trace(&mut self, target: IpAddr) -> PathObservation {
+        self.begin(target).unwrap();
+        self.run();
+        self.done[&target].0.clone()
+    }
+
+    /// Addresses on a finished path; `None` for silence.
+    fn path(&self, target: IpAddr) -> Vec<Option<IpAddr>> {
+        self.done[&target].0.hops.iter().map(address).collect()
+    }
+
+    fn truth(&self, target: IpAddr) -> Vec<Option<IpAddr>> {
+        let way = &self.ways[&target];
+        way.routers
+            .iter()
+            .copied()
+            .chain([target])
+            .map(Some)
+            .collect()
+    }
+}
+
+fn address(hop: &Hop) -> Option<IpAddr> {
+    match hop {
+        Hop::Reply(reply) => Some(reply.address),
+        Hop::NoReply => None,
+    }
+}
+
+fn chain(length: u32) -> Vec<IpAddr> {
+    (1..=length).map(router).collect()
+}
+
+#[test]
+fn one_client_at_15_hops_and_80_ms_takes_at_most_600_ms_and_25_probes() {
+    for sharing in [Sharing::Off, Sharing::Verified { confirmations: 3 }] {
+        let config = ProberConfig {
+            sharing,
+            packets_per_second: 500,
+            ..config()
+        };
+        let mut world = World::new(config, Manner::Limited);
+        world.way(host(0), chain(14), 40_000 / 15);
+        let seen = world.trace(host(0));
+        let expected: Vec<Hop> = (1_u64..)
+            .zip(chain(14).into_iter().chain([host(0)]))
+            .map(|(hop, address)| {
+                Hop::Reply(HopReply {
+                    address,
+                    rtt: Rtt(Duration::from_micros(2 * hop * (40_000 / 15))),
+                    shared: false,
+                })
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            PathObservation {
+                target: host(0),
+                observed_at: seen.observed_at,
+                hops: expected,
+                end: PathEnd::Reached,
+                probes_sent: 16,
+            }
+        );
+        assert!(seen.observed_at.0 <= Duration::from_millis(400), "{seen:?}");
+        assert_eq!(world.flows.len(), 1);
+    }
+}
+
+#[test]
+fn two_silent_hops_cost_less_than_a_second_and_25_probes() {
+    let mut world = World::new(config(), Manner::Limited);
+    world.way(host(0), chain(14), 40_000 / 15);
+    world.manner(router(4), Manner::Never);
+    world.manner(router(9), Manner::Never);
+    let seen = world.trace(host(0));
+    let mut truth = world.truth(host(0));
+    truth[3] = None;
+    truth[8] = None;
+    assert_eq!(world.path(host(0)), truth);
+    assert_eq!(seen.end, PathEnd::Reached);
+    assert!(seen.observed_at.0 <= Duration::from_secs(1), "{seen:?}");
+    assert!(seen.probes_sent <= 25, "{}", seen.probes_sent);
+}
+
+#[test]
+fn a_silent_client_ends_behind_the_last_router_with_the_gap_kept() {
+    let mut world = World::new(config(), Manner::Always);
+    world.way(host(0), chain(11), 3_000);
+    world.ways.get_mut(&host(0)).unwrap().end = End::Silent;
+    let seen = world.trace(host(0));
+    let mut expected: Vec<_> = chain(11).into_iter().map(Some).collect();
+    expected.extend([None; 5]);
+    assert_eq!(world.path(host(0)), expected);
+    assert_eq!(seen.end, PathEnd::Silent);
+    assert!(seen.observed_at.0 < Duration::from_secs(3), "{seen:?}");
+}
+
+#[test]
+fn a_silent_client_nearer_than_the_guess_is_found_too() {
+    let mut world = World::new(config(), Manner::Always);
+    world.way(host(0), chain(2), 3_000);
+    world.ways.get_mut(&host(0)).unwrap().end = End::Silent;
+    let seen = world.trace(host(0));
+    assert_eq!(world.path(host(0))[..2], [Some(router(1)), Some(router(2))]);
+    assert_eq!(seen.end, PathEnd::Silent);
+}
+
+#[test]
+fn a_refusal_ends_the_path_at_the_router_that_refuses() {
+    let mut world = World::new(config(), Manner::Always);
+    world.way(host(0), chain(6), 3_000);
+    world.ways.get_mut(&host(0)).unwrap().end = End::Refused(1);
+    let seen = world.trace(host(0));
+    assert_eq!(seen.end, PathEnd::Unreachable(1));
+    assert_eq!(
+        world.path(host(0)),
+        chain(6).into_iter().map(Some).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_port_unreachable_from_somebody_else_is_not_the_target() {
+    let mut world = World::new(config(), Manner::Always);
+    world.way(host(0), chain(6), 3_000);
+    world.ways.get_mut(&host(0)).unwrap().end = End::Refused(3);
+    assert_eq!(world.trace(host(0)).end, PathEnd::Unreachable(3));
+}
+
+#[test]
+fn a_neighbour_without_routers_between_is_one_hop() {
+    let mut world = World::new(config(), Manner::Always);
+    world.way(host(0), vec![], 3_000);
+    let seen = world.trace(host(0));
+    assert_eq!((seen.hops.len(), seen.end), (1, PathEnd::Reached));
+}
+
+#[test]
+fn paths_longer_than_the_largest_ttl_say_so() {
+    let config = ProberConfig {
+        max_ttl: 6,
+        ..config()
+    };
+    let mut world = World::new(config, Manner::Always);
+    world.way(host(0), chain(9), 3_000);
+    let seen = world.trace(host(0));
+    assert_eq!(seen.end, PathEnd::MaxTtl);
+    assert_eq!(
+        world.path(host(0)),
+        chain(6).into_iter().map(Some).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn lost_packets_are_asked_for_again() {
+    for sharing in [Sharing::Off, Sharing::Verified { confirmations: 3 }] {
+        let mut world = World::new(
+            ProberConfig {
+                sharing,
+                ..config()
+            },
+            Manner::Always,
+        );
+        world.loss = 20;
+        for number in 0..20 {
+            world.way(host(number), chain(12), 2_000);
+        }
+        for number in 0..20 {
+            world.begin(host(number)).unwrap();
+        }
+        world.run();
+        let holes = (0..20)
+            .flat_map(|number| world.path(host(number)))
+            .filter(Option::is_none)
+            .count();
+        let reached = world
+            .done
+            .values()
+            .filter(|(seen, _)| seen.end == PathEnd::Reached)
+            .count();
+        assert_eq!(reached, 20);
+        assert!(holes <= 1, "{holes} holes with {sharing:?}");
+    }
+}
+
+/// Routers in a tree of `arity` children each, `depth` levels, with one host per leaf router; `count` hosts.
+fn tree(world: &mut World, arity: u32, depth: u32, count: u32) {
+    let leaves = arity.pow(depth - 1);
+    for number in 0..count {
+        let mut position = number % leaves;
+        let mut routers = Vec::new();
+        for level in (0..depth).rev() {
+            routers.push(router(((level + 1) << 16) + position));
+            position /= arity;
+        }
+        routers.reverse();
+        world.way(host(number), routers, 4_000);
+    }
+}
+
+fn edges(paths: impl Iterator<Item = Vec<Option<IpAddr>>>) -> BTreeSet<(IpAddr, IpAddr)> {
+    paths
+        .flat_map(|path| {
+            path.windows(2)
+                .filter_map(|pair| Some((pair[0]?, pair[1]?)))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn the_papers_tree_is_complete_in_seconds_under_linux_rate_limits() {
+    let mut world = World::new(config(), Manner::Limited);
+    tree(&mut world, 3, 6, 186);
+    let targets: Vec<_> = world.ways.keys().copied().collect();
+    for target in &targets {
+        world.begin(*target).unwrap();
+    }
+    world.run();
+    let truth = edges(targets.iter().map(|target| world.truth(*target)));
+    let seen = edges(targets.iter().map(|target| world.path(*target)));
+    assert!(seen.is_subset(&truth));
+    let found = seen.len() as f64 / truth.len() as f64;
+    assert!(found >= 0.99, "{found} of {} edges", truth.len());
+    let whole = targets
+        .iter()
+        .filter(|target| world.path(**target) == world.truth(**target))
+        .count();
+    assert!(whole >= 184, "{whole} whole paths");
+    let last = world.done.values().map(|(_, at)| *at).max().unwrap();
+    assert!(last.0 <= Duration::from_secs(5), "{last:?}");
+    let sent = world.engine.counters().sent;
+    assert!(sent <= 186 * 6, "{sent} probes");
+}
+
+#[test]
+fn without_sharing_the_same_tree_starves_and_with_it_a_hub_does_not() {
+    for (sharing, complete) in [
+        (Sharing::Off, false),
+        (Sharing::Verified { confirmations: 3 }, true),
+    ] {
+        let mut world = World::new(
+            ProberConfig {
+                sharing,
+                ..config()
+            },
+            Manner::Limited,
+        );
+        // A trunk of three routers, then a hub with 8 children.
+        for number in 0..64 {
+            let mut routers = chain(4);
+            routers.push(router(100 + number % 8));
+            world.way(host(number), routers, 5_000);
+        }
+        for number in 0..64 {
+            world.begin(host(number)).unwrap();
+        }
+        world.run();
+        let whole = (0..64)
+            .filter(|number| world.path(host(*number)) == world.truth(host(*number)))
+            .count();
+        assert_eq!(whole == 64, complete, "{whole} with {sharing:?}");
+    }
+}
+
+#[test]
+fn a_hub_of_20_under_linux_limits_is_asked_for_as_long_as_there_is_time() {
+    let config = ProberConfig {
+        time_limit: Duration::from_secs(20),
+        ..config()
+    };
+    let mut world = World::new(config, Manner::Limited);
+    for number in 0..60 {
+        let mut routers = chain(4);
+        routers.push(router(100 + number % 20));
+        world.way(host(number), routers, 5_000);
+    }
+    for number in 0..60 {
+        world.begin(host(number)).unwrap();
+    }
+    world.run();
+    for number in 0..60 {
+        assert_eq!(world.path(host(number)), world.truth(host(number)));
+    }
+}
+
+#[test]
+fn a_silent_router_on_the_trunk_is_learned_once() {
+    let mut world = World::new(config(), Manner::Always);
+    tree(&mut world, 3, 5, 81);
+    world.manner(router(2 << 16), Manner::Never);
+    let targets: Vec<_> = world.ways.keys().copied().collect();
+    for target in &targets {
+        world.begin(*target).unwrap();
+    }
+    world.run();
+    for target in &targets {
+        let mut truth = world.truth(*target);
+        if truth[1] == Some(router(2 << 16)) {
+            truth[1] = None;
+        }
+        assert_eq!(world.path(*target), truth);
+    }
+    let last = world.done.values().map(|(_, at)| *at).max().unwrap();
+    assert!(last.0 <= Duration::from_secs(4), "{last:?}");
+    // Later clients do not wait for it again.
+    let before = world.now;
+    let mut way = world.ways[&host(0)].clone();
+    way.delays_us.push(24_000);
+    world.ways.insert(host(500), way);
+    world.trace(host(500));
+    let took = world.done[&host(500)].1.since(before);
+    assert!(took <= Duration::from_millis(400), "{took:?}");
+}
+
+/// Two arms of equal length between the second router and the fifth, chosen per target.
+fn diamond(world: &mut World, count: u32) {
+    for number in 0..count {
+        let arm = number.wrapping_mul(0x9e37_79b9) >> 31;
+        let routers = vec![
+            router(1),
+            router(2),
+            router(10 + arm),
+            router(20 + arm),
+            router(5),
+            router(6),
+        ];
+        world.way(host(number), routers, 3_000);
+    }
+}
+
+#[test]
+fn in_a_diamond_every_path_is_one_that_exists_and_both_arms_are_found() {
+    for (manner, exact) in [(Manner::Always, true), (Manner::Limited, false)] {
+        let mut world = World::new(
+            ProberConfig {
+                sharing: Sharing::Verified { confirmations: 6 },
+                ..config()
+            },
+            manner,
+        );
+        diamond(&mut world, 40);
+        for number in 0..40 {
+            world.begin(host(number)).unwrap();
+        }
+        world.run();
+        let mut right = 0;
+        for number in 0..40 {
+            let path = world.path(host(number));
+            let truth = world.truth(host(number));
+            let other: Vec<_> = (0..2)
+                .map(|arm| {
+                    let mut way = truth.clone();
+                    way[2] = Some(router(10 + arm));
+                    way[3] = Some(router(20 + arm));
+                    way
+                })
+                .collect();
+            let fits = |way: &Vec<Option<IpAddr>>| {
+                way.iter()
+                    .zip(&path)
+                    .all(|(truth, seen)| seen.is_none() || truth == seen)
+            };
+            assert!(other.iter().any(fits), "{path:?}");
+            right += u32::from(path == truth);
+        }
+        if exact {
+            assert_eq!(right, 40);
+        }
+        let found = edges((0..40).map(|number| world.path(host(number))));
+        for edge in [(10, 20), (11, 21), (2, 10), (2, 11)] {
+            assert!(
+                found.contains(&(router(edge.0), router(edge.1))),
+                "{edge:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn without_sharing_a_diamond_is_exact_for_every_flow() {
+    let mut world = World::new(
+        ProberConfig {
+            sharing: Sharing::Off,
+            ..config()
+        },
+        Manner::Always,
+    );
+    diamond(&mut world, 30);
+    for number in 0..30 {
+        world.begin(host(number)).unwrap();
+    }
+    world.run();
+    for number in 0..30 {
+        assert_eq!(world.path(host(number)), world.truth(host(number)));
+        let shared = world.done[&host(number)]
+            .0
+            .replies()
+            .any(|(_, reply)| reply.shared);
+        assert!(!shared);
+    }
+}
+
+#[test]
+fn shared_hops_are_marked() {
+    let mut world = World::new(
+        ProberConfig {
+            sharing: Sharing::Verified { confirmations: 1 },
+            ..config()
+        },
+        Manner::Always,
+    );
+    world.way(host(0), chain(8), 3_000);
+    world.way(host(1), chain(8), 3_000);
+    let first = world.trace(host(0));
+    let second = world.trace(host(1));
+    assert!(first.replies().all(|(_, reply)| !reply.shared));
+    let shared: Vec<_> = second.replies().map(|(_, reply)| reply.shared).collect();
+    // With one target at a time a few hops are asked ahead of the answer that makes them superfluous.
+    assert!(shared[..4].iter().all(|shared| *shared), "{shared:?}");
+    assert!(!shared[8]);
+    assert!(second.probes_sent < first.probes_sent);
+}
+
+#[test]
+fn forged_replies_are_rejected() {
+    let mut world = World::new(config(), Manner::Always);
+    world.way(host(0), chain(3), 10_000);
+    world.begin(host(0)).unwrap();
+    let Some(Action::Send(probe)) = world.engine.poll(world.now) else {
+        panic!("a probe")
+    };
+    world.send(&probe);
+    let genuine = Reply {
+        responder: router(66),
+        kind: ErrorKind::TimeExceeded,
+        target: probe.target,
+        source_port: probe.source_port,
+        destination_port: probe.destination_port,
+        short_tag: probe.tag.short,
+        long_tag: Some(probe.tag.long),
+        ttl_left: 1,
+    };
+    let forgeries = [
+        Reply {
+            long_tag: Some(probe.tag.long ^ 1),
+            ..genuine
+        },
+        Reply {
+            long_tag: None,
+            short_tag: probe.tag.short ^ 1,
+            ..genuine
+        },
+        Reply {
+            source_port: probe.source_port ^ 1,
+            ..genuine
+        },
+        Reply {
+            destination_port: 53,
+            ..genuine
+        },
+        Reply {
+            target: host(1),
+            ..genuine
+        },
+    ];
+    let now = MonotonicTime(Duration::from_millis(1));
+    for forged in &forgeries {
+        world.engine.on_reply(forged, now, now);
+    }
+    assert_eq!(world.engine.counters().rejected, 5);
+    world.run();
+    assert_eq!(world.path(host(0)), world.truth(host(0)));
+}
+
+#[test]
+fn a_reply_counts_once() {
+    let mut world = World::new(config(), Manner::Always);
+    world.way(host(0), chain(3), 10_000);
+    world.begin(host(0)).unwrap();
+    assert!(matches!(
+        world.engine.poll(world.now),
+        Some(Action::Send(probe)) if { world.send(&probe); true }
+    ));
+    let reply = *world.on_the_way.first_key_value().unwrap().1;
+    for _ in 0..3 {
+        world.engine.on_reply(&reply, world.now, world.now);
+    }
+    assert_eq!(
+        world.engine.counters(),
+        ProbeCounters {
+            sent: 1,
+            replies: 1,
+            rejected: 2
+        }
+    );
+}
+
+#[test]
+fn the_packet_rate_is_never_exceeded() {
+    let config = ProberConfig {
+        packets_per_second: 200,
+        ..config()
+    };
+    let mut world = World::new(config, Manner::Always);
+    tree(&mut world, 3, 5, 81);
+    for number in 0..81 {
+        world.begin(host(number)).unwrap();
+    }
+    world.run();
+    for window in world.send_times.windows(24) {
+        // 24 packets are 16 intervals of 5 ms and a burst of 8.
+        assert!(window[23].since(window[0]) >= Duration::from_millis(80));
+    }
+}
+
+#[test]
+fn time_and_probes_for_one_target_are_bounded() {
+    let config = ProberConfig {
+        time_limit: Duration::from_secs(2),
+        probes_per_target: 12,
+        attempts: 7,
+        gap_limit: 30,
+        ..config()
+    };
+    let mut world = World::new(config, Manner::Never);
+    world.way(host(0), chain(9), 3_000);
+    world.ways.get_mut(&host(0)).unwrap().end = End::Silent;
+    let seen = world.trace(host(0));
+    assert!(seen.observed_at.0 <= Duration::from_secs(2));
+    assert!(seen.probes_sent <= 12);
+    assert_eq!(seen.end, PathEnd::TimedOut);
+}
+
+#[test]
+fn too_many_targets_are_refused_and_what_is_not_used_is_returned() {
+    let config = ProberConfig {
+        max_targets: 2,
+        ..config()
+    };
+    let mut world = World::new(config, Manner::Always);
+    for number in 0..3 {
+        world.way(host(number), chain(3), 1_000);
+    }
+    world.begin(host(0)).unwrap();
+    world.begin(host(0)).unwrap();
+    world.begin(host(1)).unwrap();
+    assert!(matches!(
+        world.begin(host(2)),
+        Err(TraceError::OverBudget {
+            scope: BudgetScope::Global,
+            ..
+        })
+    ));
+    world.run();
+    // 640 probes per minute and prefix are 10 traces at once, but unused probes come back.
+    for _ in 0..20 {
+        world.trace(host(2));
+    }
+}
+
+#[test]
+fn an_abandoned_trace_leaves_nothing_behind() {
+    let mut world = World::new(config(), Manner::Always);
+    world.way(host(0), chain(3), 1_000);
+    world.way(host(1), chain(3), 1_000);
+    world.begin(host(0)).unwrap();
+    world.begin(host(1)).unwrap();
+    world.engine.abandon(host(0), world.now);
+    world.run();
+    assert_eq!(world.done.keys().collect::<Vec<_>>(), [&host(1)]);
+    assert!(world.engine.timers.is_empty());
+    assert!(world.engine.queue.is_empty());
+}

@@ -1,0 +1,325 @@
+//! The thread that ties decisions and sockets together.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use edge_ports::{BoxFuture, Clock, PathSource, SystemClock, TraceError, TracePriority};
+use edge_types::{MonotonicTime, PathObservation};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::EventFd;
+use nix::sys::time::TimeSpec;
+use tokio::sync::oneshot;
+
+use crate::config::ProberConfig;
+use crate::engine::{Action, Engine, ProbeCounters};
+use crate::socket::{Sockets, StartError, source_for};
+use crate::tag::Probe;
+
+/// Replies read before it is somebody else's turn.
+const BATCH: usize = 64;
+/// Requests that may wait for the thread.
+const QUEUE: usize = 4096;
+
+type Answer = Result<PathObservation, TraceError>;
+
+struct Request {
+    target: IpAddr,
+    priority: TracePriority,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Traces paths to many targets from one pair of raw sockets per IP version.
+///
+/// The sockets and the thread live in the network namespace of the thread that calls [`Prober::start`]. Dropping the
+/// prober stops the thread; traces under way end with [`TraceError::Stopped`].
+#[derive(Debug)]
+pub struct Prober {
+    requests: Option<mpsc::SyncSender<Request>>,
+    wake: Arc<EventFd>,
+    counters: Arc<SharedCounters>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct SharedCounters {
+    sent: AtomicU64,
+    replies: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Prober {
+    /// Opens the sockets and starts the thread. `PathObservation::observed_at` counts from now.
+    pub fn start(config: ProberConfig) -> Result<Self, StartError> {
+        Self::start_with_clock(config, SystemClock::start())
+    }
+
+    /// Like [`Prober::start`], with observation times by `clock`.
+    pub fn start_with_clock(config: ProberConfig, clock: SystemClock) -> Result<Self, StartError> {
+        let system = |what| move |cause: io::Error| StartError::System { what, cause };
+        let sockets = Sockets::open()?;
+        let wake = Arc::new(
+            EventFd::from_value(0).map_err(|errno| system("a wake-up descriptor")(errno.into()))?,
+        );
+        let mut key = [0; 16];
+        getrandom::fill(&mut key)
+            .map_err(|error| system("a random key")(io::Error::other(error)))?;
+        let counters = Arc::new(SharedCounters::default());
+        let (requests, inbox) = mpsc::sync_channel(QUEUE);
+        let worker = Worker {
+            engine: Engine::new(config, key),
+            sockets,
+            clock,
+            inbox,
+            traces: BTreeMap::new(),
+            wake: Arc::clone(&wake),
+            counters: Arc::clone(&counters),
+        };
+        let thread = std::thread::Builder::new()
+            .name("prober".to_owned())
+            .spawn(move || worker.run())
+            .map_err(system("a thread"))?;
+        Ok(Self {
+            requests: Some(requests),
+            wake,
+            counters,
+            thread: Some(thread),
+        })
+    }
+
+    /// What was sent and received since the start.
+    pub fn counters(&self) -> ProbeCounters {
+        let counters = &self.counters;
+        ProbeCounters {
+            sent: counters.sent.load(Ordering::Relaxed),
+            replies: counters.replies.load(Ordering::Relaxed),
+            rejected: counters.rejected.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Traces all `targets` at once and waits for the last. Not for asynchronous code: it blocks the thread.
+    pub fn trace_all(
+        &self,
+        targets: impl IntoIterator<Item = IpAddr>,
+    ) -> Vec<Result<PathObservation, TraceError>> {
+        let answers: Vec<_> = targets
+            .into_iter()
+            .map(|target| self.request(target, TracePriority::New))
+            .collect();
+        answers
+            .into_iter()
+            .map(|answer| answer?.blocking_recv().unwrap_or(Err(TraceError::Stopped)))
+            .collect()
+    }
+
+    fn request(
+        &self,
+        target: IpAddr,
+        priority: TracePriority,
+    ) -> Result<oneshot::Receiver<Answer>, TraceError> {
+        let (answer, receiver) = oneshot::channel();
+        let request = Request {
+            target,
+            priority,
+            answer,
+        };
+        let requests = self.requests.as_ref().ok_or(TraceError::Stopped)?;
+        requests.try_send(request).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => TraceError::OverBudget {
+                target,
+                scope: edge_ports::BudgetScope::Global,
+            },
+            mpsc::TrySendError::Disconnected(_) => TraceError::Stopped,
+        })?;
+        self.wake.write(1).map_err(|_| TraceError::Stopped)?;
+        Ok(receiver)
+    }
+}
+
+impl PathSource for Prober {
+    fn trace(
+        &self,
+        target: IpAddr,
+        priority: TracePriority,
+    ) -> BoxFuture<'_, Result<PathObservation, TraceError>> {
+        let answer = self.request(target, priority);
+        Box::pin(async move { answer?.await.unwrap_or(Err(TraceError::Stopped)) })
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        drop(self.requests.take());
+        if self.wake.write(1).is_ok()
+            && let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the prober thread panicked");
+        }
+    }
+}
+
+/// A trace under way and who waits for it.
+struct Trace {
+    source: IpAddr,
+    has_sent: bool,
+    waiting: Vec<oneshot::Sender<Answer>>,
+}
+
+struct Worker {
+    engine: Engine,
+    sockets: Sockets,
+    clock: SystemClock,
+    inbox: mpsc::Receiver<Request>,
+    traces: BTreeMap<IpAddr, Trace>,
+    wake: Arc<EventFd>,
+    counters: Arc<SharedCounters>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while self.take_requests() {
+            while let Some(action) = self.engine.poll(self.clock.monotonic()) {
+                match action {
+                    Action::Send(probe) => self.send(&probe),
+                    Action::Done(observation) => {
+                        if let Some(trace) = self.traces.remove(&observation.target) {
+                            for waiting in trace.waiting {
+                                // Whoever asked may have gone away.
+                                let _ = waiting.send(Ok(observation.clone()));
+                            }
+                        }
+                    }
+                }
+            }
+            self.publish_counters();
+            self.sleep();
+            for _ in 0..BATCH {
+                let Some(arrival) = self.sockets.receive() else {
+                    break;
+                };
+                let now = self.clock.monotonic();
+                if let Some(arrival) = arrival {
+                    let received = MonotonicTime(now.0.saturating_sub(arrival.queued_for));
+                    self.engine.on_reply(&arrival.reply, received, now);
+                }
+            }
+        }
+    }
+
+    /// Takes in what was asked for; false once the prober is gone.
+    fn take_requests(&mut self) -> bool {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(request) => self.begin(request),
+                Err(mpsc::TryRecvError::Empty) => return true,
+                Err(mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn begin(&mut self, request: Request) {
+        let Request {
+            target,
+            priority,
+            answer,
+        } = request;
+        if let Some(trace) = self.traces.get_mut(&target) {
+            trace.waiting.push(answer);
+            return;
+        }
+        let now = self.clock.monotonic();
+        let begun = self.engine.begin(now, target, priority).and_then(|()| {
+            let port = self.engine.config().destination_port;
+            source_for(target, port).map_err(|cause| {
+                self.engine.abandon(target, now);
+                TraceError::Send { target, cause }
+            })
+        });
+        match begun {
+            Ok(source) => {
+                let trace = Trace {
+                    source,
+                    has_sent: false,
+                    waiting: vec![answer],
+                };
+                self.traces.insert(target, trace);
+            }
+            Err(error) => {
+                let _ = answer.send(Err(error)); // whoever asked may have gone away
+            }
+        }
+    }
+
+    fn send(&mut self, probe: &Probe) {
+        let Some(trace) = self.traces.get_mut(&probe.target) else {
+            return;
+        };
+        let text = &self.engine.config().identification;
+        match self.sockets.send(probe, trace.source, text) {
+            Ok(()) => trace.has_sent = true,
+            Err(cause) if !trace.has_sent && !is_transient(&cause) => {
+                self.engine.abandon(probe.target, self.clock.monotonic());
+                if let Some(trace) = self.traces.remove(&probe.target) {
+                    for waiting in trace.waiting {
+                        let cause = match cause.raw_os_error() {
+                            Some(code) => io::Error::from_raw_os_error(code),
+                            None => cause.kind().into(),
+                        };
+                        let target = probe.target;
+                        let _ = waiting.send(Err(TraceError::Send { target, cause }));
+                    }
+                }
+            }
+            // Like a probe lost on the way.
+            Err(cause) => tracing::debug!(target = %probe.target, %cause, "probe not sent"),
+        }
+    }
+
+    /// Waits for a reply, a request, or the engine's next deadline.
+    fn sleep(&self) {
+        let timeout = self
+            .engine
+            .next_deadline()
+            .map(|at| at.since(self.clock.monotonic()));
+        let mut descriptors: Vec<PollFd<'_>> = self
+            .sockets
+            .receivers()
+            .chain([self.wake.as_fd()])
+            .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
+            .collect();
+        let woken = ppoll(&mut descriptors, timeout.map(TimeSpec::from_duration), None);
+        match woken {
+            Ok(_) => {
+                let is_asked = descriptors.last().and_then(PollFd::any).unwrap_or(false);
+                if is_asked {
+                    // Resets the count of wake-ups; nothing can be wrong with it.
+                    let _ = self.wake.read();
+                }
+            }
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => {
+                tracing::warn!(%errno, "waiting for replies failed");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn publish_counters(&self) {
+        let counters = self.engine.counters();
+        let shared = &self.counters;
+        shared.sent.store(counters.sent, Ordering::Relaxed);
+        shared.replies.store(counters.replies, Ordering::Relaxed);
+        shared.rejected.store(counters.rejected, Ordering::Relaxed);
+    }
+}
+
+fn is_transient(cause: &io::Error) -> bool {
+    cause.kind() == io::ErrorKind::WouldBlock
+        || cause.raw_os_error() == Some(nix::errno::Errno::ENOBUFS as i32)
+}
