@@ -11,6 +11,8 @@ mod abi;
 mod artifact;
 pub mod client;
 pub mod dev;
+#[cfg(test)]
+mod escrow_tests;
 pub mod keys;
 
 pub use client::EthLedger;

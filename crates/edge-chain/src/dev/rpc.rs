@@ -267,8 +267,13 @@ fn call(node: &Node, params: Value, now: u64) -> Result<Value, Failure> {
 /// gas is refunded or held back for inner calls.
 fn estimate(node: &Node, params: Value, now: u64) -> Result<Value, Failure> {
     let mut call = parse_call(node, params)?;
+    let limit = call.gas;
     let used = run(node, &call, now)?.tx_gas_used();
-    let (mut too_little, mut enough) = (used.saturating_sub(1), call.gas);
+    call.gas = used;
+    if run(node, &call, now).is_ok() {
+        return to_value(U64::from(used));
+    }
+    let (mut too_little, mut enough) = (used, limit);
     while enough - too_little > 1 + enough / 100 {
         let middle = too_little + (enough - too_little) / 2;
         call.gas = middle;
