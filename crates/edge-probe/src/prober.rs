@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::config::ProberConfig;
 use crate::engine::{Action, Engine, ProbeCounters};
-use crate::socket::{Sockets, StartError, source_for};
+use crate::socket::{Received, Sockets, StartError, source_for};
 use crate::tag::Probe;
 
 /// Replies read before it is somebody else's turn.
@@ -200,13 +200,14 @@ impl Worker {
             self.publish_counters();
             self.sleep();
             for _ in 0..BATCH {
-                let Some(arrival) = self.sockets.receive() else {
-                    break;
-                };
-                let now = self.clock.monotonic();
-                if let Some(arrival) = arrival {
-                    let received = MonotonicTime(now.0.saturating_sub(arrival.queued_for));
-                    self.engine.on_reply(&arrival.reply, received, now);
+                match self.sockets.receive() {
+                    Some(Received::Reply { reply, queued_for }) => {
+                        let now = self.clock.monotonic();
+                        let received = MonotonicTime(now.0.saturating_sub(queued_for));
+                        self.engine.on_reply(&reply, received, now);
+                    }
+                    Some(Received::Other) => {}
+                    None => break,
                 }
             }
         }

@@ -72,11 +72,13 @@ struct Pair {
     receive: Socket,
 }
 
-/// A reply with the time that it spent between the kernel and us.
+/// What a receiving socket had for us.
 #[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) reply: Reply,
-    pub(crate) queued_for: Duration,
+pub(crate) enum Received {
+    /// An error about a UDP packet, and the time that it spent between the kernel and us.
+    Reply { reply: Reply, queued_for: Duration },
+    /// Some other packet.
+    Other,
 }
 
 impl Sockets {
@@ -116,8 +118,8 @@ impl Sockets {
             .map(drop)
     }
 
-    /// The next reply that is waiting, of any version; `Ok(None)` for a packet that is no reply.
-    pub(crate) fn receive(&self) -> Option<Option<Arrival>> {
+    /// The next packet that is waiting, of any version.
+    pub(crate) fn receive(&self) -> Option<Received> {
         self.pairs().find_map(Pair::receive)
     }
 }
@@ -143,7 +145,7 @@ impl Pair {
         })
     }
 
-    fn receive(&self) -> Option<Option<Arrival>> {
+    fn receive(&self) -> Option<Received> {
         let mut buffer = [0; 2048];
         let mut control = cmsg_space!(TimeSpec);
         let mut slices = [IoSliceMut::new(&mut buffer)];
@@ -166,10 +168,13 @@ impl Pair {
             .as_ref()
             .and_then(|address| address.as_sockaddr_in6())
             .map(|address| IpAddr::V6(address.ip()));
-        Some(self.read(&buffer[..length], sender).map(|reply| Arrival {
-            reply,
-            queued_for: stamp.map_or(Duration::ZERO, age),
-        }))
+        Some(match self.read(&buffer[..length], sender) {
+            Some(reply) => Received::Reply {
+                reply,
+                queued_for: stamp.map_or(Duration::ZERO, age),
+            },
+            None => Received::Other,
+        })
     }
 
     /// Reads what the socket delivered: from the IP header on in IPv4, from the ICMPv6 header on in IPv6.

@@ -216,7 +216,7 @@ mod tests {
                     .bytes(&packet[header.payload.clone()]);
                 prop_assert_eq!(sum.checksum(), 0);
                 prop_assert_eq!(udp.checksum, probe.tag.short);
-                prop_assert_eq!(header.ident.unwrap_or_default() as u16, if v6 { 0 } else { probe.ident() });
+                prop_assert_eq!(header.ident.unwrap_or_default(), if v6 { 0 } else { probe.ident().into() });
                 flows.insert((edge_packet::FlowKey::parse(packet).unwrap(), header.flow_label, length));
 
                 let expected = Reply {

@@ -1,5 +1,7 @@
 //! The prober on real sockets, in a network namespace of its own where a TUN device leads to four invented routers.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::IpAddr;

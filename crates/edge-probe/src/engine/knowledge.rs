@@ -249,7 +249,7 @@ impl Knowledge {
             limiter.low_until = now.after(Duration::from_secs_f64(LOW - limiter.tokens));
         }
         // It said more than a limited router can, with some margin for jitter.
-        limiter.proven_unlimited |= limiter.tokens < -3.0;
+        limiter.proven_unlimited |= limiter.tokens < -1.5;
     }
 
     /// Can `router` be asked to confirm without losing replies to questions that are open?

@@ -416,6 +416,16 @@ impl Engine {
         level(self.crowds[usize::from(ttl.min(63))], now) >= CROWD
     }
 
+    /// The wait for a rate limiter to recover, and up to `spread_ms` more.
+    fn limited_wait(&self, target: &Target, ttl: u8, spread_ms: u64) -> Duration {
+        let attempts = target.hop(ttl).attempts;
+        let chance = self
+            .key
+            .tag(target.address, target.trace, ttl, attempts, 0)
+            .long;
+        self.config.limited_retry + Duration::from_millis(chance % spread_ms)
+    }
+
     /// When to ask again after `tries` probes without answer, the last at `last_sent`; `None` if never.
     fn next_try(
         &self,
@@ -430,14 +440,7 @@ impl Engine {
             return None;
         }
         if tries >= 2 && self.is_crowded(ttl, now) {
-            let jitter = self
-                .key
-                .tag(target.address, target.trace, ttl, tries, 0)
-                .long
-                % 200;
-            return Some(
-                last_sent.after(self.config.limited_retry + Duration::from_millis(jitter)),
-            );
+            return Some(last_sent.after(self.limited_wait(target, ttl, 200)));
         }
         Some(now)
     }

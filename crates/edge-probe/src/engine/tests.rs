@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use proptest::prelude::*;
+
 use edge_ports::BudgetScope;
 use edge_types::{AddressPolicy, Hop, HopReply, PathEnd};
 
@@ -76,8 +78,12 @@ fn config() -> ProberConfig {
 
 impl World {
     fn new(config: ProberConfig, default_manner: Manner) -> Self {
+        Self::with_key(config, default_manner, [7; 16])
+    }
+
+    fn with_key(config: ProberConfig, default_manner: Manner, key: [u8; 16]) -> Self {
         Self {
-            engine: Engine::new(config, [7; 16]),
+            engine: Engine::new(config, key),
             ways: BTreeMap::new(),
             routers: BTreeMap::new(),
             default_manner,
@@ -164,7 +170,7 @@ impl World {
         let (responder, kind, at, left) = if hop <= way.routers.len() {
             (way.routers[hop - 1], ErrorKind::TimeExceeded, hop, 1)
         } else {
-            let left = probe.ttl - way.routers.len() as u8;
+            let left = probe.ttl - u8::try_from(way.routers.len()).unwrap();
             match way.end {
                 End::Answers => (
                     probe.target,
@@ -196,7 +202,7 @@ impl World {
                 source_port: probe.source_port,
                 destination_port: probe.destination_port,
                 short_tag: probe.tag.short,
-                long_tag: (self.packets % 2 == 0).then_some(probe.tag.long),
+                long_tag: self.packets.is_multiple_of(2).then_some(probe.tag.long),
                 ttl_left: left,
             },
         );
@@ -807,4 +813,81 @@ fn an_abandoned_trace_leaves_nothing_behind() {
     assert_eq!(world.done.keys().collect::<Vec<_>>(), [&host(1)]);
     assert!(world.engine.timers.is_empty());
     assert!(world.engine.queue.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn whatever_the_network_does_every_trace_ends_in_time_and_tells_no_lies(
+        key: [u8; 16],
+        (arity, depth) in (1_u32..5, 1_u32..6),
+        count in 1_u32..40,
+        together in 1_usize..40,
+        loss in prop::sample::select(vec![0_u64, 50, 10, 3]),
+        manner in prop::sample::select(vec![Manner::Always, Manner::Limited]),
+        sharing in prop::sample::select(vec![
+            Sharing::Off,
+            Sharing::Verified { confirmations: 1 },
+            Sharing::Verified { confirmations: 3 },
+        ]),
+        odd in prop::collection::vec((0_usize..200, 0_usize..200), 0..6),
+        ends in prop::collection::vec(
+            prop::sample::select(vec![End::Answers, End::Answers, End::Silent, End::Refused(1), End::Refused(13)]),
+            40,
+        ),
+    ) {
+        let config = ProberConfig { sharing, ..config() };
+        let limit = config.time_limit;
+        let most = config.probes_per_target;
+        let mut world = World::with_key(config, manner, key);
+        world.loss = loss;
+        tree(&mut world, arity, depth, count);
+        let routers: Vec<_> = world.ways.values().flat_map(|way| way.routers.clone()).collect();
+        for (silent, slow) in odd {
+            world.manner(routers[silent % routers.len()], Manner::Never);
+            let host = host(slow as u32 % count);
+            world.ways.get_mut(&host).unwrap().delays_us.iter_mut().for_each(|delay| *delay *= 40);
+        }
+        for (way, end) in world.ways.values_mut().zip(ends) {
+            way.end = end;
+        }
+        let targets: Vec<_> = world.ways.keys().copied().collect();
+        for batch in targets.chunks(together) {
+            let started = world.now;
+            for target in batch {
+                world.begin(*target).unwrap();
+            }
+            world.run();
+            for target in batch {
+                let (seen, at) = &world.done[target];
+                prop_assert!(at.since(started) <= limit, "{:?}", seen);
+                prop_assert!(seen.probes_sent <= most);
+                let truth = world.truth(*target);
+                for (ttl, hop) in (1..).zip(&seen.hops) {
+                    if let Hop::Reply(reply) = hop {
+                        prop_assert_eq!(truth.get(ttl - 1), Some(&Some(reply.address)), "{:?}", seen);
+                    }
+                }
+                let ends_at_target = seen.hops.last().and_then(address) == Some(*target);
+                prop_assert_eq!(ends_at_target, seen.end == PathEnd::Reached, "{:?}", seen);
+            }
+            prop_assert!(world.engine.timers.iter().all(|(at, _)| *at <= world.now.after(limit)));
+        }
+    }
+
+    #[test]
+    fn the_papers_tree_does_not_depend_on_the_key(key: [u8; 16]) {
+        let mut world = World::with_key(config(), Manner::Limited, key);
+        tree(&mut world, 3, 6, 186);
+        let targets: Vec<_> = world.ways.keys().copied().collect();
+        for target in &targets {
+            world.begin(*target).unwrap();
+        }
+        world.run();
+        let truth = edges(targets.iter().map(|target| world.truth(*target)));
+        let seen = edges(targets.iter().map(|target| world.path(*target)));
+        prop_assert!(seen.is_subset(&truth));
+        prop_assert!(seen.len() * 100 >= truth.len() * 98, "{} of {}", seen.len(), truth.len());
+    }
 }

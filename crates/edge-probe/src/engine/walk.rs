@@ -42,7 +42,7 @@ enum Verdict {
     /// To be asked again, not before then. True if the walk should not go on without it.
     Later(MonotonicTime, bool),
     /// The router stood on has to be seen with the target's own flow first.
-    Claimless,
+    StandFirst,
     /// To be asked now.
     Ask {
         question: Option<Question>,
@@ -316,7 +316,7 @@ impl Engine {
                         return hops;
                     }
                 }
-                Verdict::Claimless => {
+                Verdict::StandFirst => {
                     let Some(below) = standing else { continue };
                     let hop = target.hop(below.at);
                     let most = self.config.attempts;
@@ -359,15 +359,15 @@ impl Engine {
                 retried = Some(ttl);
             }
         }
-        for pair in 0..hops.len() {
-            if let Hop::Reply(reply) = hops[pair] {
-                let node = match pair.checked_sub(1).map(|below| hops[below]) {
+        for index in 0..hops.len() {
+            if let Hop::Reply(reply) = hops[index] {
+                let node = match index.checked_sub(1).map(|below| hops[below]) {
                     None => Some(None),
                     Some(Hop::Reply(below)) => Some(Some(below.address)),
                     Some(Hop::NoReply) => None,
                 };
                 if let Some(node) = node {
-                    let ttl = u8::try_from(pair).unwrap_or(u8::MAX);
+                    let ttl = u8::try_from(index).unwrap_or(u8::MAX);
                     self.knowledge.follows(node, ttl, reply.address, now);
                 }
             }
@@ -405,10 +405,21 @@ impl Engine {
         let is_limited = is_behind_retried
             || before.is_some_and(|node| self.knowledge.limited_behind(node, ttl - 1, last_sent));
         if is_limited {
+            // Spread over a second: of those who ask in step, a router with one reply per second would always answer
+            // the same one.
+            let again = last_sent.after(self.limited_wait(target, ttl, 1000));
             if !may_ask || hop.attempts >= MAX_ATTEMPTS {
-                return false; // for others to go on asking
+                // Others go on asking; their answer is worth waiting for.
+                let patience = last_sent.after(self.config.limited_retry * 3);
+                if question.is_some() && now < patience {
+                    todo.later(patience);
+                    if let Some(question) = question {
+                        self.knowledge.wait(question, target.address);
+                    }
+                    return true;
+                }
+                return false;
             }
-            let again = last_sent.after(self.config.limited_retry);
             if again <= now {
                 todo.ask(ttl, question, false);
             } else {
@@ -486,7 +497,7 @@ impl Engine {
             _ if !standing.is_own && standing.has_scout && self.window() == 1 => {
                 Verdict::Wait(question, now.after(SCOUT_PATIENCE))
             }
-            _ if !standing.is_own => Verdict::Claimless,
+            _ if !standing.is_own => Verdict::StandFirst,
             Known::Disputed => self.own_verdict(target, ttl, is_interior, now),
             Known::Nothing { tries, last_sent } => {
                 let most = self.config.attempts;
