@@ -155,7 +155,7 @@ impl Wires {
                 };
                 for read in 1..=READ_BATCH {
                     match device.read(&mut octets) {
-                        Ok(length) => engine.receive(clock(), index, &octets[..length]),
+                        Ok(length) => engine.receive(clock(), index, &mut octets[..length]),
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(_) => break,
                     }

@@ -226,9 +226,9 @@ fn configure_interfaces(party: &Party) -> Result<(), PartyError> {
     netlink
         .bring_up(index, Some(u32::from(MTU)), Some(DEVICE_QUEUE))
         .map_err(failed(format!("bring {INTERFACE} up")))?;
-    for address in &party.addresses {
+    for address in interface_addresses(party) {
         netlink
-            .add_address(index, *address)
+            .add_address(index, address)
             .map_err(failed(format!("address {address}")))?;
     }
     for prefix in &party.prefixes {
@@ -237,24 +237,42 @@ fn configure_interfaces(party: &Party) -> Result<(), PartyError> {
             .map_err(failed(format!("own prefix {prefix}")))?;
     }
     for any in ANY {
-        let same_family = |address: &&IpAddr| address.is_ipv4() == any.is_ipv4();
-        let own = party.addresses.iter().find(same_family).copied();
-        let first_client = || {
-            let prefix = party
-                .prefixes
-                .iter()
-                .find(|prefix| prefix.network().is_ipv4() == any.is_ipv4())?;
-            prefix.hosts().next()
-        };
-        // A source of last resort for sockets that are bound to none.
-        let Some(source) = own.or_else(first_client) else {
-            continue;
-        };
-        // IPv6 takes only addresses of an interface here, IPv4 any that is local.
-        let preferred = (source.is_ipv4() || own.is_some()).then_some(source);
-        netlink
-            .add_default_route(index, any, preferred)
-            .map_err(failed(format!("default route of {INTERFACE}")))?;
+        // A source for sockets that are bound to none.
+        let source = interface_addresses(party)
+            .into_iter()
+            .find(|address| address.is_ipv4() == any.is_ipv4());
+        if let Some(source) = source {
+            netlink
+                .add_default_route(index, any, source)
+                .map_err(failed(format!("default route of {INTERFACE}")))?;
+        }
     }
     Ok(())
+}
+
+/// The party's own addresses; for one that owns prefixes the first host of each family, since a kernel without any
+/// address on the interface sends no ICMPv6 errors.
+fn interface_addresses(party: &Party) -> Vec<IpAddr> {
+    let mut addresses = party.addresses.clone();
+    for any in ANY {
+        let covered = addresses
+            .iter()
+            .any(|address| address.is_ipv4() == any.is_ipv4());
+        let prefix = party
+            .prefixes
+            .iter()
+            .find(|prefix| prefix.network().is_ipv4() == any.is_ipv4());
+        if let (false, Some(prefix)) = (covered, prefix) {
+            let first = match prefix.network() {
+                IpAddr::V4(v4) => IpAddr::from((v4.to_bits() | 1).to_be_bytes()),
+                IpAddr::V6(v6) => IpAddr::from((v6.to_bits() | 1).to_be_bytes()),
+            };
+            addresses.push(if prefix.contains(&first) {
+                first
+            } else {
+                prefix.network()
+            });
+        }
+    }
+    addresses
 }

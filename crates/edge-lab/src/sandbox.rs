@@ -242,25 +242,35 @@ fn guard(lab: LabId, directory: &Path, arguments: &[OsString]) -> Result<ExitSta
 
 fn watch(keeper: &mut Child, signals: &SignalFd) -> io::Result<ExitStatus> {
     let mut deadline: Option<Instant> = None;
+    // What is reported where a signal to us ended the sandbox: as if it had ended us.
+    let mut ended_by = None;
     loop {
         if let Some(status) = keeper.try_wait()? {
-            return Ok(status);
+            return Ok(ended_by.map_or(status, ExitStatus::from_raw));
         }
         while let Some(signal) = signals.read_signal()? {
-            match Signal::try_from(signal.ssi_signo.cast_signed()) {
+            let number = signal.ssi_signo.cast_signed();
+            match Signal::try_from(number) {
                 Ok(Signal::SIGCHLD) => {}
                 // The terminal sent it to the whole group; a second one means now.
-                Ok(Signal::SIGINT) if deadline.is_none() => deadline = Some(Instant::now() + GRACE),
-                _ => keeper.kill()?,
+                Ok(Signal::SIGINT) if signal.ssi_code == libc::SI_KERNEL && deadline.is_none() => {
+                    deadline = Some(Instant::now() + GRACE);
+                }
+                _ => {
+                    ended_by = Some(number);
+                    keeper.kill()?;
+                    keeper.wait()?;
+                }
             }
         }
         if let Some(status) = keeper.try_wait()? {
-            return Ok(status);
+            return Ok(ended_by.map_or(status, ExitStatus::from_raw));
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             keeper.kill()?;
-            return keeper.wait();
+            keeper.wait()?;
+            return Ok(ExitStatus::from_raw(Signal::SIGINT as i32));
         }
         let timeout = left.map_or(PollTimeout::NONE, |left| {
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)

@@ -1,7 +1,7 @@
 //! What happens to packets between the parties: a function of the network, its seed, the packets and the time.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// Takes a packet that a party sent.
-    pub(super) fn receive(&mut self, now: Duration, device: Device, packet: &[u8]) {
+    pub(super) fn receive(&mut self, now: Duration, device: Device, packet: &mut [u8]) {
         self.statistics.receive(packet.len());
         if let Err(reason) = self.admit(now, device, packet) {
             self.statistics.drop_for(reason);
@@ -117,8 +117,20 @@ impl Engine {
         self.statistics.set_in_flight(self.schedule.len());
     }
 
-    fn admit(&mut self, now: Duration, device: Device, packet: &[u8]) -> Result<(), DropReason> {
-        let header = IpHeader::parse(packet).map_err(|_| DropReason::Malformed)?;
+    fn admit(
+        &mut self,
+        now: Duration,
+        device: Device,
+        packet: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let mut header = IpHeader::parse(packet).map_err(|_| DropReason::Malformed)?;
+        if let Some(meant) = error_speaker(&header, packet)
+            && self.is_client(header.source)
+            && self.is_client(meant)
+        {
+            set_v6_source(packet, meant);
+            header.source = meant.into();
+        }
         let packet = packet
             .get(..header.claimed_len)
             .ok_or(DropReason::Malformed)?;
@@ -175,6 +187,12 @@ impl Engine {
         set_hop_limit(journey.buffer.packet_mut(), hop_limit).map_err(|_| DropReason::Malformed)?;
         self.travel(now, journey);
         Ok(())
+    }
+
+    fn is_client(&self, address: impl Into<IpAddr>) -> bool {
+        self.network
+            .locate(address.into())
+            .is_some_and(|location| location.party == PartyId::Clients)
     }
 
     fn device_of(&self, party: PartyId) -> Device {
@@ -427,6 +445,37 @@ fn is_routable(address: IpAddr) -> bool {
             IpAddr::V4(v4) => !v4.is_broadcast() && !v4.is_link_local(),
             IpAddr::V6(v6) => !v6.is_unicast_link_local(),
         }
+}
+
+/// Who an ICMPv6 error should come from: the destination of the packet that it is about. Linux lets it come from an
+/// address of the interface instead where the destination is one of a prefix that the host owns as a whole.
+fn error_speaker(header: &IpHeader, packet: &[u8]) -> Option<Ipv6Addr> {
+    if header.protocol != protocol::ICMPV6 {
+        return None;
+    }
+    let message = packet.get(header.payload.clone())?;
+    if *message.first()? >= 128 {
+        return None;
+    }
+    // The quote starts behind 8 octets, its destination 24 octets further.
+    let octets: [u8; 16] = message.get(32..48)?.try_into().ok()?;
+    Some(octets.into())
+}
+
+/// Sets the source of an ICMPv6 packet without extension headers and corrects its checksum.
+fn set_v6_source(packet: &mut [u8], source: Ipv6Addr) {
+    const SOURCE: usize = 8;
+    const CHECKSUM: usize = 40 + 2;
+    if packet.len() < CHECKSUM + 2 || packet[6] != protocol::ICMPV6 {
+        return;
+    }
+    let word = |packet: &[u8], at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    let mut sum = word(packet, CHECKSUM);
+    for (at, new) in (SOURCE..).step_by(2).zip(source.segments()) {
+        sum = checksum::update(sum, word(packet, at), new);
+        packet[at..at + 2].copy_from_slice(&new.to_be_bytes());
+    }
+    packet[CHECKSUM..CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// What hosts behind most home routers do not send: "port unreachable" and echo replies.

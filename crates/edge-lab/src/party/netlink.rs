@@ -82,7 +82,7 @@ impl Netlink {
         &mut self,
         index: u32,
         any: IpAddr,
-        preferred_source: Option<IpAddr>,
+        preferred_source: IpAddr,
     ) -> io::Result<()> {
         let mut message = route(
             any,
@@ -92,11 +92,9 @@ impl Netlink {
             RouteScope::Link,
         );
         message.attributes.push(RouteAttribute::Oif(index));
-        if let Some(source) = preferred_source {
-            message
-                .attributes
-                .push(RouteAttribute::PrefSource(RouteAddress::from(source)));
-        }
+        message
+            .attributes
+            .push(RouteAttribute::PrefSource(preferred_source.into()));
         self.request(
             RouteNetlinkMessage::NewRoute(message),
             NLM_F_CREATE | NLM_F_EXCL,
