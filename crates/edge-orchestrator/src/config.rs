@@ -3,9 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use edge_types::{
-    ChainAddress, ChainId, DnsName, HardwareProfile, ImageDigest, IpNet, PrefixGrouping,
-};
+use edge_types::{ChainAddress, ChainId, HardwareProfile, ImageDigest, IpNet, PrefixGrouping};
 use serde::Deserialize;
 
 /// The configuration file, TOML. Times are in the unit that the name ends in; money is a decimal string of wei.
@@ -42,10 +40,10 @@ pub struct Application {
     /// Client-facing address of the front end.
     pub listen: SocketAddr,
     /// Host names whose clients may be redirected.
-    pub hosts: Vec<DnsName>,
+    pub hosts: Vec<String>,
     /// Host names of the control group: served, counted, never redirected.
     #[serde(default)]
-    pub control_hosts: Vec<DnsName>,
+    pub control_hosts: Vec<String>,
     /// The services.
     pub services: Vec<Service>,
     /// Who calls whom.
@@ -89,9 +87,19 @@ pub enum Service {
     Predeployed {
         /// Its name in `calls`.
         name: String,
-        /// Client-facing addresses.
-        addresses: Vec<SocketAddr>,
+        /// Where.
+        sites: Vec<PredeployedSite>,
     },
+}
+
+/// A site that needs no agreement.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PredeployedSite {
+    /// Its name.
+    pub host: String,
+    /// Its client-facing address.
+    pub address: SocketAddr,
 }
 
 /// Hardware that an edge service needs.
@@ -296,8 +304,8 @@ pub struct Settings {
     pub upstream: SocketAddr,
     /// The service that may run at the edge.
     pub edge_service: EdgeService,
-    /// Client-facing addresses of sites that the application provider runs itself.
-    pub predeployed: Vec<SocketAddr>,
+    /// Sites that the application provider runs itself.
+    pub predeployed: Vec<PredeployedSite>,
 }
 
 /// The edge service, resolved.
@@ -338,10 +346,16 @@ impl Settings {
         let grouping = PrefixGrouping::new(config.policy.group_v4, config.policy.group_v6)
             .ok_or_else(|| value("policy.group_v4, policy.group_v6", "longer than an address"))?;
         if config.resolver.addresses.is_empty() {
-            return Err(value("resolver.addresses", "at least one resolver is needed"));
+            return Err(value(
+                "resolver.addresses",
+                "at least one resolver is needed",
+            ));
         }
         if config.application.hosts.is_empty() {
-            return Err(value("application.hosts", "at least one host name is needed"));
+            return Err(value(
+                "application.hosts",
+                "at least one host name is needed",
+            ));
         }
         if config.application.name.is_empty() || config.application.name.len() > 64 {
             return Err(value("application.name", "1 to 64 octets"));
@@ -361,12 +375,25 @@ impl Settings {
             wei_per_hour: wei("budget.wei_per_hour", &config.budget.wei_per_hour)?,
             wei_per_day: wei("budget.wei_per_day", &config.budget.wei_per_day)?,
             wei_per_site: wei("budget.wei_per_site", &config.budget.wei_per_site)?,
-            price_ceiling: wei("policy.price_ceiling_wei_per_s", &config.policy.price_ceiling_wei_per_s)?,
+            price_ceiling: wei(
+                "policy.price_ceiling_wei_per_s",
+                &config.policy.price_ceiling_wei_per_s,
+            )?,
             upstream,
             edge_service,
             predeployed,
             config,
         })
+    }
+
+    /// Where a site sends clients that it no longer serves: the front end, under its first host name.
+    pub fn origin(&self) -> String {
+        let application = &self.config.application;
+        let host = application.hosts.first().map_or("", String::as_str);
+        match application.listen.port() {
+            80 => format!("http://{host}"),
+            port => format!("http://{host}:{port}"),
+        }
     }
 
     /// Addresses of the resolvers without their ports.
@@ -375,7 +402,9 @@ impl Settings {
     }
 }
 
-fn services(application: &Application) -> Result<(SocketAddr, EdgeService, Vec<SocketAddr>), ConfigError> {
+fn services(
+    application: &Application,
+) -> Result<(SocketAddr, EdgeService, Vec<PredeployedSite>), ConfigError> {
     let mut upstream = None;
     let mut edge_service = None;
     let mut predeployed = Vec::new();
@@ -384,10 +413,23 @@ fn services(application: &Application) -> Result<(SocketAddr, EdgeService, Vec<S
             Service::Cloud { address, .. } => {
                 upstream.get_or_insert(*address);
             }
-            Service::Edge { name, image, digest, command, port, health, needs } => {
-                let digest = digest.parse().map_err(|error| value("application.services.digest", &format!("{error}")))?;
+            Service::Edge {
+                name,
+                image,
+                digest,
+                command,
+                port,
+                health,
+                needs,
+            } => {
+                let digest = digest
+                    .parse()
+                    .map_err(|error| value("application.services.digest", &format!("{error}")))?;
                 if !health.starts_with('/') {
-                    return Err(value("application.services.health", "must be an absolute path"));
+                    return Err(value(
+                        "application.services.health",
+                        "must be an absolute path",
+                    ));
                 }
                 let service = EdgeService {
                     name: name.clone(),
@@ -400,15 +442,23 @@ fn services(application: &Application) -> Result<(SocketAddr, EdgeService, Vec<S
                     egress: egress(application, name)?,
                 };
                 if edge_service.replace(service).is_some() {
-                    return Err(value("application.services", "only one service may be placed at the edge"));
+                    return Err(value(
+                        "application.services",
+                        "only one service may be placed at the edge",
+                    ));
                 }
             }
-            Service::Predeployed { addresses, .. } => predeployed.extend(addresses),
+            Service::Predeployed { sites, .. } => predeployed.extend(sites.iter().cloned()),
         }
     }
-    let upstream = upstream.ok_or_else(|| value("application.services", "one service must stay in the cloud"))?;
-    let edge_service =
-        edge_service.ok_or_else(|| value("application.services", "one service must be allowed at the edge"))?;
+    let upstream = upstream
+        .ok_or_else(|| value("application.services", "one service must stay in the cloud"))?;
+    let edge_service = edge_service.ok_or_else(|| {
+        value(
+            "application.services",
+            "one service must be allowed at the edge",
+        )
+    })?;
     Ok((upstream, edge_service, predeployed))
 }
 
@@ -416,28 +466,47 @@ fn services(application: &Application) -> Result<(SocketAddr, EdgeService, Vec<S
 fn egress(application: &Application, caller: &str) -> Result<Vec<(u16, SocketAddr)>, ConfigError> {
     let mut egress = Vec::new();
     for call in application.calls.iter().filter(|call| call.from == caller) {
-        let callee = application.services.iter().find_map(|service| match service {
-            Service::Cloud { name, public_address, .. } if *name == call.to => Some(*public_address),
-            _ => None,
-        });
+        let callee = application
+            .services
+            .iter()
+            .find_map(|service| match service {
+                Service::Cloud {
+                    name,
+                    public_address,
+                    ..
+                } if *name == call.to => Some(*public_address),
+                _ => None,
+            });
         match callee {
             Some(Some(address)) => egress.push((call.local_port, address)),
             Some(None) => {
-                let problem = format!("{} is called from the edge and needs a public_address", call.to);
+                let problem = format!(
+                    "{} is called from the edge and needs a public_address",
+                    call.to
+                );
                 return Err(value("application.services", &problem));
             }
-            None => return Err(value("application.calls.to", &format!("no cloud service is called {}", call.to))),
+            None => {
+                return Err(value(
+                    "application.calls.to",
+                    &format!("no cloud service is called {}", call.to),
+                ));
+            }
         }
     }
     Ok(egress)
 }
 
 fn wei(field: &'static str, text: &str) -> Result<u128, ConfigError> {
-    text.parse().map_err(|_| value(field, &format!("{text:?} is not a whole number of wei")))
+    text.parse()
+        .map_err(|_| value(field, &format!("{text:?} is not a whole number of wei")))
 }
 
 fn value(field: &'static str, problem: &str) -> ConfigError {
-    ConfigError::Value { field, problem: problem.to_owned() }
+    ConfigError::Value {
+        field,
+        problem: problem.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -471,7 +540,10 @@ mod tests {
     #[test]
     fn a_complete_file_is_understood() {
         let settings = Settings::parse(SAMPLE).unwrap();
-        assert_eq!(settings.edge_service.egress, [(9000, "240.0.0.10:8081".parse().unwrap())]);
+        assert_eq!(
+            settings.edge_service.egress,
+            [(9000, "240.0.0.10:8081".parse().unwrap())]
+        );
         assert_eq!(settings.upstream, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(settings.edge_service.needs.memory_bytes, 64 << 20);
         assert_eq!(settings.config.policy.key_binding, "dnssec");
@@ -480,10 +552,22 @@ mod tests {
     #[test]
     fn mistakes_name_their_field() {
         for (from, to, field) in [
-            ("wei_per_site = \"100\"", "wei_per_site = \"1e3\"", "budget.wei_per_site"),
+            (
+                "wei_per_site = \"100\"",
+                "wei_per_site = \"1e3\"",
+                "budget.wei_per_site",
+            ),
             ("to = \"origin\"", "to = \"nobody\"", "application.calls.to"),
-            (", public_address = \"240.0.0.10:8081\"", "", "public_address"),
-            ("hosts = [\"app.example\"]", "hosts = []", "application.hosts"),
+            (
+                ", public_address = \"240.0.0.10:8081\"",
+                "",
+                "public_address",
+            ),
+            (
+                "hosts = [\"app.example\"]",
+                "hosts = []",
+                "application.hosts",
+            ),
             ("health = \"/healthz\"", "health = \"healthz\"", "health"),
             ("port = 8080, health", "port = 8080, colour = 1, health", ""),
         ] {

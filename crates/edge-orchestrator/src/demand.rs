@@ -37,9 +37,16 @@ pub struct PrefixDemand {
 
 impl PrefixDemand {
     /// Requests per second over the last half minute or so, in thousandths; at least 1 for a prefix that ever asked.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a small positive range")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to a small positive range"
+    )]
     pub fn milli_requests_per_second(&self, now: MonotonicTime) -> u64 {
-        let seen_for = now.since(self.first_seen).as_secs_f64().clamp(1.0, FORGETTING.as_secs_f64());
+        let seen_for = now
+            .since(self.first_seen)
+            .as_secs_f64()
+            .clamp(1.0, FORGETTING.as_secs_f64());
         let weight = self.weight * decay(now.since(self.last_seen));
         (weight / seen_for * 1e3).round().clamp(1.0, 1e12) as u64
     }
@@ -48,7 +55,11 @@ impl PrefixDemand {
 impl Demand {
     /// Counts by `grouping`, for at most `most_prefixes` prefixes.
     pub const fn new(grouping: PrefixGrouping, most_prefixes: usize) -> Self {
-        Self { grouping, most_prefixes, prefixes: BTreeMap::new() }
+        Self {
+            grouping,
+            most_prefixes,
+            prefixes: BTreeMap::new(),
+        }
     }
 
     /// Counts a request; the prefix and its demand after it, or `None` if there is no room for a new prefix.
@@ -82,7 +93,10 @@ impl Demand {
     }
 
     fn displace(&mut self, now: MonotonicTime) -> Option<()> {
-        let (&oldest, entry) = self.prefixes.iter().min_by_key(|(prefix, entry)| (entry.last_seen, **prefix))?;
+        let (&oldest, entry) = self
+            .prefixes
+            .iter()
+            .min_by_key(|(prefix, entry)| (entry.last_seen, **prefix))?;
         if now.since(entry.last_seen) < FORGETTING {
             return None;
         }
@@ -128,7 +142,10 @@ mod tests {
         assert!(demand.record(address("240.0.2.1"), at(1)).is_some());
         assert!(demand.record(address("240.0.3.1"), at(2)).is_none());
         assert!(demand.record(address("240.0.3.1"), at(40)).is_some());
-        let kept: Vec<String> = demand.iter().map(|(prefix, _)| prefix.to_string()).collect();
+        let kept: Vec<String> = demand
+            .iter()
+            .map(|(prefix, _)| prefix.to_string())
+            .collect();
         assert_eq!(kept, ["240.0.2.0/24", "240.0.3.0/24"]);
     }
 }

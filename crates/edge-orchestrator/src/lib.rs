@@ -1,1 +1,19 @@
-//! Algorithm 1: topology task, placement task, dispatch service.
+//! Algorithm 1 of the paper: topology task, placement task, dispatch service.
+//!
+//! [`run`] starts the tasks over whatever adapters the command has chosen. Each task has a module of its own and talks to
+//! the others through latest-value channels and signals without data.
+
+pub mod admin;
+pub mod agreements;
+pub mod config;
+pub mod demand;
+pub mod dispatch_task;
+mod health;
+pub mod placement_task;
+mod run;
+pub mod sites;
+pub mod status;
+pub mod topology_task;
+
+pub use config::{ConfigError, Settings};
+pub use run::{Adapters, RunError, run};

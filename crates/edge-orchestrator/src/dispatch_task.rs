@@ -1,0 +1,132 @@
+//! Turns what is realised into the table that the front end reads.
+//!
+//! A client prefix goes to the nearest site that serves now, if that beats the cloud; which one is decided by the same
+//! planner, given only the sites that serve. So a prefix seen for the first time is sent to a running site as soon as it
+//! is traced, without waiting for a new plan.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use edge_dispatch::{DispatchTable, SiteTarget};
+use edge_placement::{Algorithm, PlanInput, Policy, ServedBy, plan};
+use edge_topology::{AggregateTree, NodeId};
+use edge_types::{Amount, Generation, Rtt};
+use tokio::sync::{Notify, watch};
+
+use crate::agreements::Agreements;
+use crate::status::{Status, TopologyStatus, TreeReport, TreeReportNode, TreeReportSite};
+use crate::topology_task::TopologySnapshot;
+
+/// The task.
+#[derive(Debug)]
+pub struct DispatchTask {
+    /// The topology task's work.
+    pub topology: watch::Receiver<Arc<TopologySnapshot>>,
+    /// What serves.
+    pub agreements: Arc<Agreements>,
+    /// Raised when that changes.
+    pub serving_changed: Arc<Notify>,
+    /// What the front end reads.
+    pub table: Arc<ArcSwap<DispatchTable>>,
+    /// A site must beat the cloud by this much.
+    pub min_saving: Duration,
+    /// Report.
+    pub status: Arc<Status>,
+}
+
+impl DispatchTask {
+    /// Runs until the topology task is gone.
+    pub async fn run(mut self) {
+        let mut generation = Generation(0);
+        loop {
+            tokio::select! {
+                () = self.serving_changed.notified() => {}
+                changed = self.topology.changed() => if changed.is_err() { return },
+            }
+            let snapshot = Arc::clone(&self.topology.borrow_and_update());
+            generation = generation.next();
+            self.publish(&snapshot, generation);
+        }
+    }
+
+    fn publish(&self, snapshot: &TopologySnapshot, generation: Generation) {
+        let (candidates, serving) = self.agreements.serving(&snapshot.tree);
+        let planned = plan(&PlanInput {
+            generation,
+            tree: &snapshot.tree,
+            sites_found: candidates.len(),
+            candidates: &candidates,
+            excluded: &BTreeSet::new(),
+            policy: Policy {
+                max_sites: candidates.len(),
+                max_share_percent: 100,
+                budget: Amount::wei(0),
+                min_saving: Rtt(self.min_saving),
+            },
+            algorithm: Algorithm::Saving,
+        });
+        let entries: Vec<_> = planned
+            .clients
+            .into_iter()
+            .filter_map(|(prefix, service)| match service.served_by {
+                ServedBy::Cloud => None,
+                ServedBy::Site(site) => {
+                    let at = serving.get(&site)?;
+                    Some((
+                        prefix,
+                        SiteTarget {
+                            site,
+                            address: at.address,
+                            usable_until: at.until,
+                        },
+                    ))
+                }
+            })
+            .collect();
+        let redirected = entries.len();
+        match DispatchTable::new(generation, entries) {
+            Ok(table) => self.table.store(Arc::new(table)),
+            Err(error) => tracing::error!(%error, "no dispatch table from these prefixes"),
+        }
+        self.status.update(|report| {
+            report.prefixes_redirected = redirected;
+            report.topology = TopologyStatus {
+                generation: snapshot.tree.generation().0,
+                nodes: snapshot.tree.nodes().len() - 1,
+                leaves: snapshot.tree.clients().count(),
+                prefixes_seen: snapshot.prefixes_seen,
+                traces_done: snapshot.traces_done,
+                traces_refused: snapshot.traces_refused,
+                probes_sent: snapshot.probes_sent,
+            };
+        });
+        self.draw(&snapshot.tree);
+    }
+
+    fn draw(&self, tree: &AggregateTree) {
+        let nodes = tree.nodes().iter().map(|node| TreeReportNode {
+            parent: node.parent.map(|parent| parent.0),
+            label: node.id.to_string(),
+            rtt_ms: node.rtt.rtt.as_ms(),
+            demand_rps: node.demand as f64 / 1e3,
+            client: node.client.is_some(),
+            silent: matches!(node.id, NodeId::Silent { .. }),
+        });
+        let sites = self
+            .agreements
+            .all_rented(tree)
+            .into_iter()
+            .map(|(site, attachment)| TreeReportSite {
+                site: site.to_string(),
+                node: attachment.node.0,
+                rtt_ms: attachment.rtt.as_ms(),
+                rented: true,
+            });
+        self.status.set_tree(TreeReport {
+            nodes: nodes.collect(),
+            sites: sites.collect(),
+        });
+    }
+}

@@ -1,0 +1,374 @@
+//! Algorithm 1, lines 7-13: discover entry points, hear their offers, plan, check the plan, have it carried out.
+//!
+//! An activation does whatever is missing, in this order: look up routers not seen before; trace and greet entry points
+//! not known before; once the first traces are in, ask for fresh offers; plan; check; start the agreements that the plan
+//! adds. What a plan does not add is left alone: rented sites run to the end of their lease.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use edge_discovery::Discovery;
+use edge_placement::{Algorithm, Candidate, Plan, PlanInput, Severity, check_plan, plan};
+use edge_ports::{Clock, NameLookup, PathSource, TracePriority};
+use edge_resolver::drive;
+use edge_topology::AggregateTree;
+use edge_types::{Amount, Generation, IepId, MonotonicTime, PathEnd, Rtt};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::agreements::Agreements;
+use crate::config::Settings;
+use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
+use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status};
+use crate::topology_task::TopologySnapshot;
+
+/// Questions to the resolver at once.
+const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
+/// Entry points greeted at once.
+const PARALLEL_INQUIRIES: usize = 64;
+
+/// An offer older than this is asked for again before a plan uses it.
+const OFFER_FRESH_FOR: Duration = Duration::from_secs(5);
+
+/// An entry point that was not heard or made no fair offer is not asked again for this long.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(20);
+
+/// A site that rejected or failed is left out of plans for this long.
+const EXCLUDED_FOR: Duration = Duration::from_secs(120);
+
+/// Until the first traces are in, the task looks again this often.
+const WHILE_SETTLING: Duration = Duration::from_millis(150);
+
+/// The task and what it holds between activations.
+#[derive(Debug)]
+pub struct PlacementTask {
+    /// Configuration.
+    pub settings: Arc<Settings>,
+    /// Rule by which sites are chosen.
+    pub algorithm: Algorithm,
+    /// The topology task's work.
+    pub topology: watch::Receiver<Arc<TopologySnapshot>>,
+    /// The topology-change signal, and a site's "no".
+    pub wake: Arc<Notify>,
+    /// Names.
+    pub discovery: Discovery,
+    /// DNS.
+    pub lookup: Arc<dyn NameLookup>,
+    /// Paths to entry points.
+    pub paths: Arc<dyn PathSource>,
+    /// Greets entry points.
+    pub inquirer: Arc<Inquirer>,
+    /// Carries plans out.
+    pub agreements: Arc<Agreements>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Report.
+    pub status: Arc<Status>,
+    /// Set when no new agreement may be made.
+    pub winding_down: Arc<AtomicBool>,
+    /// State between activations.
+    pub memory: Memory,
+}
+
+/// What the task remembers.
+#[derive(Debug, Default)]
+pub struct Memory {
+    known: BTreeMap<IepId, KnownSite>,
+    paths_taken: BTreeMap<IpAddr, MonotonicTime>,
+    generation: Generation,
+}
+
+/// What comes back from greeting and tracing an entry point.
+enum News {
+    Path(IepId, Option<PathToSite>),
+    Inquiry(IepId, Box<Inquiry>),
+}
+
+impl PlacementTask {
+    /// Runs until the topology task is gone.
+    pub async fn run(mut self) {
+        loop {
+            let settled = self.activate().await;
+            let pause = if settled {
+                Duration::from_millis(self.settings.config.pace.platforms_ms)
+            } else {
+                WHILE_SETTLING
+            };
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                gone = self.topology.changed(), if self.memory.generation == Generation(0) => {
+                    if gone.is_err() {
+                        return;
+                    }
+                }
+            }
+            if self.topology.has_changed().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// One activation; was there enough to plan with?
+    async fn activate(&mut self) -> bool {
+        let snapshot = Arc::clone(&self.topology.borrow_and_update());
+        self.discover(&snapshot).await;
+        self.learn(
+            |site, _| !site.is_traced(),
+            |site, now| site.may_be_asked(now, ASK_AGAIN_AFTER),
+        )
+        .await;
+        self.report();
+        let settle = Duration::from_millis(self.settings.config.pace.settle_ms);
+        let snapshot = Arc::clone(&self.topology.borrow_and_update());
+        let is_settled = snapshot
+            .tracing_since
+            .is_none_or(|since| self.clock.monotonic().since(since) >= settle);
+        if snapshot.demand.is_empty() || !is_settled {
+            return false;
+        }
+        if self.winding_down.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.learn(
+            |_, _| false,
+            |site, now| site.offer_is_older_than(now, OFFER_FRESH_FOR),
+        )
+        .await;
+        self.place(&snapshot.tree);
+        self.report();
+        true
+    }
+
+    async fn discover(&mut self, snapshot: &TopologySnapshot) {
+        let now = self.clock.monotonic();
+        let mut is_new = false;
+        for (target, path) in &snapshot.paths {
+            let seen = self.memory.paths_taken.insert(*target, path.observed_at);
+            if seen != Some(path.observed_at) {
+                self.discovery.observe_path(path, now);
+                is_new = true;
+            }
+        }
+        self.memory
+            .paths_taken
+            .retain(|target, _| snapshot.paths.contains_key(target));
+        if !is_new {
+            return;
+        }
+        self.discovery.start_run(now);
+        drive(
+            &mut self.discovery,
+            &*self.lookup,
+            &*self.clock,
+            PARALLEL_QUESTIONS,
+            |_| {},
+        )
+        .await;
+        for candidate in self.discovery.candidates() {
+            if !self.memory.known.contains_key(&candidate.id) {
+                let at_ms = self.at_ms();
+                self.status.event(
+                    at_ms,
+                    format!("found {} in zone {}", candidate.id, candidate.zone),
+                );
+            }
+            match self.memory.known.get_mut(&candidate.id) {
+                Some(known) => known.candidate = candidate,
+                None => {
+                    self.memory
+                        .known
+                        .insert(candidate.id.clone(), KnownSite::new(candidate));
+                }
+            }
+        }
+    }
+
+    /// Traces and greets, all at once, the entry points that the two questions select.
+    async fn learn(
+        &mut self,
+        is_to_trace: impl Fn(&KnownSite, MonotonicTime) -> bool,
+        is_to_ask: impl Fn(&KnownSite, MonotonicTime) -> bool,
+    ) {
+        let now = self.clock.monotonic();
+        let mut under_way: JoinSet<News> = JoinSet::new();
+        let turns = Arc::new(tokio::sync::Semaphore::new(PARALLEL_INQUIRIES));
+        for (id, site) in &mut self.memory.known {
+            if is_to_trace(site, now) {
+                site.trace_started(now);
+                let (paths, id, address) = (Arc::clone(&self.paths), id.clone(), site.address());
+                under_way.spawn(async move {
+                    let path = paths.trace(address, TracePriority::New).await;
+                    News::Path(id, path.ok().map(|path| PathToSite { path, at: now }))
+                });
+            }
+            if is_to_ask(site, now) && !self.agreements.holds(id) {
+                let (inquirer, id, site) = (Arc::clone(&self.inquirer), id.clone(), site.clone());
+                let turns = Arc::clone(&turns);
+                under_way.spawn(async move {
+                    let _turn = turns.acquire_owned().await;
+                    let inquiry = inquirer.ask(&site).await;
+                    News::Inquiry(id, Box::new(inquiry))
+                });
+            }
+        }
+        while let Some(news) = under_way.join_next().await {
+            match news {
+                Ok(News::Path(id, path)) => {
+                    if let Some(site) = self.memory.known.get_mut(&id) {
+                        site.path = path;
+                    }
+                }
+                Ok(News::Inquiry(id, inquiry)) => {
+                    if let Some(site) = self.memory.known.get_mut(&id) {
+                        site.inquiry = Some(*inquiry);
+                    }
+                }
+                Err(error) => tracing::error!(%error, "an inquiry ended abnormally"),
+            }
+        }
+    }
+
+    /// Plans, checks, and starts what the plan adds.
+    fn place(&mut self, tree: &AggregateTree) {
+        let now = self.clock.monotonic();
+        let candidates = self.candidates(tree);
+        let excluded: BTreeSet<IepId> = self.agreements.failed_within(now, EXCLUDED_FOR);
+        let input = PlanInput {
+            generation: self.memory.generation.next(),
+            tree,
+            sites_found: self.memory.known.len(),
+            candidates: &candidates,
+            excluded: &excluded,
+            policy: edge_placement::Policy {
+                max_sites: self.settings.config.policy.max_sites,
+                max_share_percent: 50,
+                budget: Amount::wei(self.agreements.budget_left(now)),
+                min_saving: Rtt(Duration::from_millis(
+                    self.settings.config.policy.min_saving_ms,
+                )),
+            },
+            algorithm: self.algorithm,
+        };
+        let planned = plan(&input);
+        let notes = check_plan(&input, &planned);
+        if let Some(fatal) = notes.iter().find(|note| note.severity == Severity::Fatal) {
+            tracing::error!(note = ?fatal, "the plan fails its check and is not carried out");
+            return;
+        }
+        self.memory.generation = planned.generation;
+        self.publish(&planned);
+        for assignment in planned
+            .chosen
+            .iter()
+            .filter(|assignment| !assignment.already_running)
+        {
+            let Some(site) = self.memory.known.get(&assignment.site) else {
+                continue;
+            };
+            let Some(offer) = assignment.offer.and_then(|offer| site.green_listed(offer)) else {
+                continue;
+            };
+            let Some(path) = &site.path else { continue };
+            self.agreements.start(site, offer, path.clone());
+        }
+    }
+
+    fn candidates(&self, tree: &AggregateTree) -> Vec<Candidate> {
+        let mut candidates = self.agreements.as_candidates(tree);
+        let held: BTreeSet<IepId> = candidates
+            .iter()
+            .map(|candidate| candidate.site.clone())
+            .collect();
+        for (id, site) in &self.memory.known {
+            let Some(path) = &site.path else { continue };
+            if held.contains(id) || path.path.end != PathEnd::Reached {
+                continue;
+            }
+            let attachment = tree.attach(&path.path);
+            candidates.extend(site.offers().map(|offer| Candidate {
+                site: id.clone(),
+                offer: Some(offer.id),
+                attachment,
+                price_per_second: offer.price_per_second,
+                slot: offer.slot,
+                already_running: false,
+            }));
+        }
+        candidates
+    }
+
+    fn publish(&self, planned: &Plan) {
+        let added = planned
+            .chosen
+            .iter()
+            .filter(|assignment| !assignment.already_running)
+            .count();
+        if added > 0 {
+            let text = format!(
+                "plan {}: {} sites, {added} of them new, mean round trip {:.1} ms instead of {:.1} ms, for {}",
+                planned.generation,
+                planned.chosen.len(),
+                planned.prediction.planned_mean().as_ms(),
+                planned.prediction.cloud_only_mean().as_ms(),
+                planned.cost,
+            );
+            self.status.event(self.at_ms(), text);
+        }
+        let rejected = planned.rejected.iter();
+        let plan = PlanStatus {
+            generation: planned.generation.0,
+            algorithm: planned.algorithm.to_string(),
+            sites: planned
+                .chosen
+                .iter()
+                .map(|assignment| assignment.site.to_string())
+                .collect(),
+            rejected: rejected
+                .map(|no| (no.site.to_string(), no.reason.to_string()))
+                .collect(),
+            cloud_only_ms: planned.prediction.cloud_only_mean().as_ms(),
+            planned_ms: planned.prediction.planned_mean().as_ms(),
+        };
+        self.status.update(|report| report.plan = Some(plan));
+    }
+
+    fn report(&self) {
+        let trail = self.discovery.trail();
+        let asked = |site: &&KnownSite| site.inquiry.is_some();
+        let sites: Vec<&KnownSite> = self.memory.known.values().collect();
+        let offers = OfferStatus {
+            asked: sites.iter().copied().filter(asked).count(),
+            offered: sites.iter().filter(|site| site.made_an_offer()).count(),
+            green_listed: sites
+                .iter()
+                .filter(|site| site.offers().next().is_some())
+                .count(),
+        };
+        let found = sites.iter().map(|site| FoundSite {
+            site: site.candidate.id.to_string(),
+            zone: site.candidate.zone.to_string(),
+            address: Some(site.entry_point()),
+            rtt_ms: site.rtt().map(Rtt::as_ms),
+            verdict: site.verdict(),
+        });
+        let discovery = DiscoveryStatus {
+            addresses: trail.addresses.len(),
+            zones_asked: trail.zones.len(),
+            sites: found.collect(),
+        };
+        self.status.update(|report| {
+            report.discovery = discovery;
+            report.offers = offers;
+        });
+    }
+
+    fn at_ms(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().0.as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,283 @@
+//! Wiring the tasks together.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use edge_discovery::{Discovery, DiscoveryConfig};
+use edge_dispatch::{DispatchTable, HostClass, HostPolicy, HostRefusal, RedirectPolicy};
+use edge_http::client::ContactBudget;
+use edge_http::front_end::{FrontEnd, FrontEndConfig, FrontEndCounters};
+use edge_negotiation::{GreenListPolicy, KeyBinding, Pace};
+use edge_placement::{Algorithm, UnknownAlgorithm};
+use edge_ports::{Clock, Ledger, NameLookup, PathSource, Signer};
+use edge_types::{AddressPolicy, Amount, DnsNameError, Slot, UtcTime};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::admin::{self, Admin, Refresh};
+use crate::agreements::Agreements;
+use crate::config::Settings;
+use crate::dispatch_task::DispatchTask;
+use crate::placement_task::{Memory, PlacementTask};
+use crate::sites::Inquirer;
+use crate::status::{Status, StatusReport};
+use crate::topology_task::{TopologySettings, TopologySnapshot, TopologyTask};
+
+/// Sightings that may wait for the topology task; more are dropped and counted.
+const MOST_SIGHTINGS: usize = 65_536;
+
+/// The world, as the orchestrator reaches it.
+#[derive(Clone, Debug)]
+pub struct Adapters {
+    /// Traces.
+    pub paths: Arc<dyn PathSource>,
+    /// DNS.
+    pub lookup: Arc<dyn NameLookup>,
+    /// Money.
+    pub ledger: Arc<dyn Ledger>,
+    /// The paying key.
+    pub signer: Arc<dyn Signer>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// A random label for the wildcard control questions of discovery, 1 to 62 letters and digits.
+    pub control_label: String,
+}
+
+/// The orchestrator could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configured algorithm.
+    #[error("policy.algorithm")]
+    Algorithm(#[from] UnknownAlgorithm),
+    /// The configured key binding.
+    #[error("policy.key_binding: {0:?} is neither \"dnssec\" nor \"dns\"")]
+    KeyBinding(String),
+    /// A configured host name.
+    #[error("application.hosts or application.control_hosts")]
+    Host(#[from] HostRefusal),
+    /// The control label.
+    #[error("the control label is no part of a DNS name")]
+    ControlLabel(#[from] DnsNameError),
+    /// The front end's socket.
+    #[error("serving clients at {address} failed")]
+    FrontEnd {
+        /// Address.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The admin socket.
+    #[error("serving the admin interface at {} failed", socket.display())]
+    Admin {
+        /// Path.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+}
+
+/// Runs the orchestrator until something breaks or the future is dropped.
+///
+/// # Errors
+/// [`RunError`]; what the network, providers or the chain do is never an error here.
+pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError> {
+    let settings = Arc::new(settings);
+    let policy = &settings.config.policy;
+    let pace = settings.config.pace;
+    let algorithm: Algorithm = policy.algorithm.parse()?;
+    let address_policy = AddressPolicy::new(policy.allowed_prefixes.clone());
+    let status = Arc::new(Status::default());
+    let winding_down = Arc::new(AtomicBool::new(false));
+    let (wake, serving_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let table = Arc::new(ArcSwap::from_pointee(DispatchTable::empty()));
+    let (sightings, sightings_seen) = mpsc::channel(MOST_SIGHTINGS);
+    let (publish, topology) = watch::channel(Arc::new(TopologySnapshot::empty(settings.grouping)));
+
+    let front_end = Arc::new(FrontEnd::new(
+        front_end_config(&settings)?,
+        Arc::clone(&table),
+        sightings,
+        Arc::clone(&adapters.clock),
+    ));
+    let address = settings.config.application.listen;
+    let failed = |cause| RunError::FrontEnd { address, cause };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+
+    let topology_task = TopologyTask::new(
+        TopologySettings {
+            grouping: settings.grouping,
+            max_prefixes: policy.max_prefixes,
+            requests_before_trace: policy.requests_before_trace,
+            interval: Duration::from_millis(pace.topology_ms),
+            change_threshold: pace.change_threshold,
+            refresh_after: Duration::from_secs(pace.refresh_s),
+        },
+        Arc::clone(&adapters.paths),
+        Arc::clone(&adapters.clock),
+        publish,
+        Arc::clone(&wake),
+    );
+    let agreements = Arc::new(Agreements {
+        settings: Arc::clone(&settings),
+        signer: Arc::clone(&adapters.signer),
+        ledger: Arc::clone(&adapters.ledger),
+        clock: Arc::clone(&adapters.clock),
+        status: Arc::clone(&status),
+        serving_changed: Arc::clone(&serving_changed),
+        plan_again: Arc::clone(&wake),
+        book: std::sync::Mutex::default(),
+    });
+    let discovery = DiscoveryConfig::new(
+        DiscoveryConfig::SERVICE,
+        &adapters.control_label,
+        address_policy,
+        edge_discovery::Limits::default(),
+    )?;
+    let placement_task = PlacementTask {
+        algorithm,
+        topology: topology.clone(),
+        wake: Arc::clone(&wake),
+        discovery: Discovery::new(discovery),
+        lookup: Arc::clone(&adapters.lookup),
+        paths: Arc::clone(&adapters.paths),
+        inquirer: Arc::new(inquirer(&settings, &adapters)?),
+        agreements: Arc::clone(&agreements),
+        clock: Arc::clone(&adapters.clock),
+        status: Arc::clone(&status),
+        winding_down: Arc::clone(&winding_down),
+        memory: Memory::default(),
+        settings: Arc::clone(&settings),
+    };
+    let dispatch_task = DispatchTask {
+        topology,
+        agreements: Arc::clone(&agreements),
+        serving_changed,
+        table,
+        min_saving: Duration::from_millis(policy.min_saving_ms),
+        status: Arc::clone(&status),
+    };
+    let admin = Admin {
+        status,
+        refresh: Arc::new(Counts {
+            front_end: front_end.counters(),
+            agreements,
+            clock: Arc::clone(&adapters.clock),
+            winding_down: Arc::clone(&winding_down),
+        }),
+        winding_down,
+        wake,
+    };
+
+    let admin_socket = settings.config.admin.clone();
+    let serve_admin = async {
+        match &admin_socket {
+            Some(socket) => admin::serve(socket, admin)
+                .await
+                .map_err(|cause| RunError::Admin {
+                    socket: socket.clone(),
+                    cause,
+                }),
+            None => std::future::pending().await,
+        }
+    };
+    // Dropping the set ends the tasks with this future.
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(topology_task.run(sightings_seen));
+    tasks.spawn(placement_task.run());
+    tasks.spawn(dispatch_task.run());
+    tokio::select! {
+        served = front_end.serve(listener) => served.map_err(failed),
+        served = serve_admin => served,
+        _ = tasks.join_next() => Ok(()),
+    }
+}
+
+fn front_end_config(settings: &Settings) -> Result<FrontEndConfig, RunError> {
+    let application = &settings.config.application;
+    let named = |hosts: &[String], class| {
+        let port = application.listen.port();
+        hosts
+            .iter()
+            .map(move |host| (with_port(host, port), class))
+            .collect::<Vec<_>>()
+    };
+    let mut hosts = named(&application.hosts, HostClass::Redirected);
+    hosts.extend(named(&application.control_hosts, HostClass::HeldBack));
+    Ok(FrontEndConfig {
+        hosts: HostPolicy::new(hosts.iter().map(|(host, class)| (host.as_str(), *class)))?,
+        redirects: RedirectPolicy {
+            max_age_secs: settings.config.policy.max_redirect_s.into(),
+            ..RedirectPolicy::default()
+        },
+        upstream: settings.upstream,
+        max_connections: 8192,
+        header_timeout: Duration::from_secs(10),
+        upstream_timeout: Duration::from_secs(30),
+    })
+}
+
+fn with_port(host: &str, port: u16) -> String {
+    if port == 80 {
+        host.to_owned()
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+fn inquirer(settings: &Settings, adapters: &Adapters) -> Result<Inquirer, RunError> {
+    let policy = &settings.config.policy;
+    let price_ceiling = Amount::wei(settings.price_ceiling);
+    let any_slot = Slot {
+        start: UtcTime(0),
+        end: UtcTime(0),
+    };
+    let escrow = (settings.chain, settings.escrow);
+    let min_key_binding = match policy.key_binding.as_str() {
+        "dnssec" => KeyBinding::Dnssec,
+        "dns" => KeyBinding::Dns,
+        other => return Err(RunError::KeyBinding(other.to_owned())),
+    };
+    Ok(Inquirer {
+        application: settings.config.application.name.clone(),
+        signer: Arc::clone(&adapters.signer),
+        needs: settings.edge_service.needs,
+        lease: Duration::from_secs(policy.lease_s),
+        price_ceiling,
+        policy: GreenListPolicy {
+            min_key_binding,
+            ..GreenListPolicy::new(any_slot, settings.edge_service.needs, price_ceiling, escrow)
+        },
+        pace: Pace {
+            ledger_interval: Duration::from_millis(settings.config.pace.health_ms.min(250)),
+            health_interval: Duration::from_millis(settings.config.pace.health_ms),
+            ..Pace::default()
+        },
+        contacts: ContactBudget::default(),
+        clock: Arc::clone(&adapters.clock),
+    })
+}
+
+/// Counts kept outside the report.
+#[derive(Debug)]
+struct Counts {
+    front_end: Arc<FrontEndCounters>,
+    agreements: Arc<Agreements>,
+    clock: Arc<dyn Clock>,
+    winding_down: Arc<AtomicBool>,
+}
+
+impl Refresh for Counts {
+    fn refresh(&self, report: &mut StatusReport) {
+        report.uptime_ms = u64::try_from(self.clock.monotonic().0.as_millis()).unwrap_or(u64::MAX);
+        report.wound_down = self.winding_down.load(Ordering::Relaxed) && self.agreements.is_idle();
+        report.front_end.redirected = self.front_end.redirected.load(Ordering::Relaxed);
+        report.front_end.served = self.front_end.served.load(Ordering::Relaxed);
+        report.front_end.refused = self.front_end.refused.load(Ordering::Relaxed);
+        report.front_end.failed = self.front_end.failed.load(Ordering::Relaxed);
+    }
+}

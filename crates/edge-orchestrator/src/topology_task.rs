@@ -1,0 +1,314 @@
+//! Algorithm 1, lines 2-6: keep the topology current, and signal when it changed a lot.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_http::front_end::Sighting;
+use edge_ports::{Clock, PathSource, TraceError, TracePriority};
+use edge_topology::{AggregateTree, ClientDemand, Limits, Observations, change};
+use edge_types::{Generation, IpNet, MonotonicTime, PathObservation, PrefixGrouping};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::demand::Demand;
+
+/// Traces running at once; the prober paces them further.
+const MOST_TRACES: usize = 4096;
+
+/// After a trace was refused or failed, the prefix waits this long.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// A topology as the other tasks see it: immutable and numbered.
+#[derive(Debug)]
+pub struct TopologySnapshot {
+    /// The aggregate tree with its generation.
+    pub tree: AggregateTree,
+    /// What the tree was weighted with.
+    pub demand: edge_topology::Demand,
+    /// The latest path to each target, for discovery.
+    pub paths: BTreeMap<IpAddr, Arc<PathObservation>>,
+    /// Since when a first trace of some prefix is running; `None` if none is.
+    pub tracing_since: Option<MonotonicTime>,
+    /// Prefixes that sent enough requests to be traced.
+    pub prefixes_seen: usize,
+    /// Traces that ended, in all.
+    pub traces_done: u64,
+    /// Probes sent by them.
+    pub probes_sent: u64,
+    /// Traces that the prober refused or could not send, in all.
+    pub traces_refused: u64,
+}
+
+impl TopologySnapshot {
+    /// The topology before anything was seen.
+    pub fn empty(grouping: PrefixGrouping) -> Self {
+        let demand = edge_topology::Demand::new();
+        let tree = Observations::new(Limits::default()).tree(Generation(0), grouping, &demand);
+        Self {
+            tree,
+            demand,
+            paths: BTreeMap::new(),
+            tracing_since: None,
+            prefixes_seen: 0,
+            traces_done: 0,
+            probes_sent: 0,
+            traces_refused: 0,
+        }
+    }
+}
+
+/// How the task works.
+#[derive(Clone, Copy, Debug)]
+pub struct TopologySettings {
+    /// Grouping of client and router addresses.
+    pub grouping: PrefixGrouping,
+    /// Most client prefixes known at once.
+    pub max_prefixes: usize,
+    /// Requests from a prefix before it is traced (security rule 2).
+    pub requests_before_trace: u64,
+    /// Algorithm 1's `topology_update_interval`.
+    pub interval: Duration,
+    /// Share of demand whose paths changed that raises the signal, 0 to 1.
+    pub change_threshold: f64,
+    /// Age at which the path to an active prefix is traced again.
+    pub refresh_after: Duration,
+}
+
+/// The task and what it holds between activations.
+#[derive(Debug)]
+pub struct TopologyTask {
+    settings: TopologySettings,
+    paths: Arc<dyn PathSource>,
+    clock: Arc<dyn Clock>,
+    publish: watch::Sender<Arc<TopologySnapshot>>,
+    changed: Arc<Notify>,
+    demand: Demand,
+    traces: BTreeMap<IpNet, TraceState>,
+    observations: Observations,
+    paths_seen: BTreeMap<IpAddr, Arc<PathObservation>>,
+    /// The tree at the last signal.
+    signalled: AggregateTree,
+    generation: Generation,
+    traces_done: u64,
+    probes_sent: u64,
+    traces_refused: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct TraceState {
+    running_since: Option<MonotonicTime>,
+    done_at: Option<MonotonicTime>,
+    not_before: MonotonicTime,
+    target: IpAddr,
+}
+
+type Traced = (IpNet, Result<PathObservation, TraceError>);
+
+impl TopologyTask {
+    /// A task that publishes to `publish` and raises `changed`.
+    pub fn new(
+        settings: TopologySettings,
+        paths: Arc<dyn PathSource>,
+        clock: Arc<dyn Clock>,
+        publish: watch::Sender<Arc<TopologySnapshot>>,
+        changed: Arc<Notify>,
+    ) -> Self {
+        let signalled = TopologySnapshot::empty(settings.grouping).tree;
+        Self {
+            settings,
+            paths,
+            clock,
+            publish,
+            changed,
+            demand: Demand::new(settings.grouping, settings.max_prefixes),
+            traces: BTreeMap::new(),
+            observations: Observations::new(Limits {
+                max_targets: settings.max_prefixes,
+                ..Limits::default()
+            }),
+            paths_seen: BTreeMap::new(),
+            signalled,
+            generation: Generation(0),
+            traces_done: 0,
+            probes_sent: 0,
+            traces_refused: 0,
+        }
+    }
+
+    /// Runs until the front end that sends `sightings` is gone.
+    pub async fn run(mut self, mut sightings: mpsc::Receiver<Sighting>) {
+        let mut running: JoinSet<Traced> = JoinSet::new();
+        let mut tick = tokio::time::interval(self.settings.interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                sighting = sightings.recv() => match sighting {
+                    Some(sighting) => self.see(sighting, &mut running),
+                    None => return,
+                },
+                Some(traced) = running.join_next() => {
+                    if let Ok((prefix, outcome)) = traced {
+                        self.take(prefix, outcome);
+                    }
+                }
+                _ = tick.tick() => self.activate(&mut running),
+            }
+        }
+    }
+
+    /// One activation: publish the tree as it is now, signal if it changed a lot, refresh what is old.
+    fn activate(&mut self, running: &mut JoinSet<Traced>) {
+        let now = self.clock.monotonic();
+        self.forget_displaced();
+        let demand: edge_topology::Demand = self
+            .demand
+            .iter()
+            .filter(|(_, entry)| entry.requests >= self.settings.requests_before_trace)
+            .map(|(prefix, entry)| {
+                let traced = self.traces.get(prefix).map(|state| state.target);
+                let client = ClientDemand {
+                    target: traced.unwrap_or(entry.representative),
+                    milli_requests_per_second: entry.milli_requests_per_second(now),
+                };
+                (*prefix, client)
+            })
+            .collect();
+        self.generation = self.generation.next();
+        let tree = self
+            .observations
+            .tree(self.generation, self.settings.grouping, &demand);
+        if change(&self.signalled, &tree) > self.settings.change_threshold {
+            self.signalled = tree.clone();
+            self.changed.notify_one();
+        }
+        let tracing_since = self
+            .traces
+            .values()
+            .filter(|state| state.done_at.is_none())
+            .filter_map(|state| state.running_since)
+            .min();
+        self.publish.send_replace(Arc::new(TopologySnapshot {
+            prefixes_seen: demand.len(),
+            tree,
+            demand,
+            paths: self.paths_seen.clone(),
+            tracing_since,
+            traces_done: self.traces_done,
+            probes_sent: self.probes_sent,
+            traces_refused: self.traces_refused,
+        }));
+        self.refresh(now, running);
+    }
+
+    fn see(&mut self, sighting: Sighting, running: &mut JoinSet<Traced>) {
+        let Some((prefix, entry)) = self.demand.record(sighting.client, sighting.at) else {
+            return;
+        };
+        if entry.requests < self.settings.requests_before_trace {
+            return;
+        }
+        let known = self.traces.get(&prefix);
+        let is_due = known.is_none_or(|state| {
+            state.done_at.is_none()
+                && state.running_since.is_none()
+                && state.not_before <= sighting.at
+        });
+        if is_due {
+            self.start(
+                prefix,
+                sighting.client,
+                TracePriority::New,
+                sighting.at,
+                running,
+            );
+        }
+    }
+
+    fn start(
+        &mut self,
+        prefix: IpNet,
+        target: IpAddr,
+        priority: TracePriority,
+        now: MonotonicTime,
+        running: &mut JoinSet<Traced>,
+    ) {
+        if running.len() >= MOST_TRACES {
+            return;
+        }
+        let fresh = TraceState {
+            running_since: None,
+            done_at: None,
+            not_before: now,
+            target,
+        };
+        self.traces.entry(prefix).or_insert(fresh).running_since = Some(now);
+        let paths = Arc::clone(&self.paths);
+        running.spawn(async move { (prefix, paths.trace(target, priority).await) });
+    }
+
+    fn take(&mut self, prefix: IpNet, outcome: Result<PathObservation, TraceError>) {
+        let now = self.clock.monotonic();
+        let Some(state) = self.traces.get_mut(&prefix) else {
+            return;
+        };
+        state.running_since = None;
+        match outcome {
+            Ok(observation) => {
+                self.traces_done += 1;
+                self.probes_sent += u64::from(observation.probes_sent);
+                state.done_at = Some(now);
+                state.target = observation.target;
+                match self.observations.insert(&observation) {
+                    Ok(()) => drop(
+                        self.paths_seen
+                            .insert(observation.target, Arc::new(observation)),
+                    ),
+                    Err(error) => tracing::warn!(%error, "path not taken"),
+                }
+            }
+            Err(error) => {
+                self.traces_refused += 1;
+                state.not_before = now.after(RETRY_AFTER);
+                tracing::info!(%prefix, error = &error as &dyn std::error::Error, "prefix not traced");
+            }
+        }
+    }
+
+    /// Traces again, one target per prefix, what is active and was last traced long ago.
+    fn refresh(&mut self, now: MonotonicTime, running: &mut JoinSet<Traced>) {
+        let age = self.settings.refresh_after;
+        let due: Vec<(IpNet, IpAddr)> = self
+            .traces
+            .iter()
+            .filter(|(_, state)| {
+                state.running_since.is_none()
+                    && state.done_at.is_some_and(|at| now.since(at) >= age)
+            })
+            .filter(|(prefix, _)| {
+                self.demand
+                    .get(prefix)
+                    .is_some_and(|entry| now.since(entry.last_seen) < age)
+            })
+            .map(|(prefix, state)| (*prefix, state.target))
+            .collect();
+        for (prefix, target) in due {
+            self.start(prefix, target, TracePriority::Refresh, now, running);
+        }
+    }
+
+    /// Prefixes that the demand table displaced are forgotten here too.
+    fn forget_displaced(&mut self) {
+        let (demand, observations, paths) =
+            (&self.demand, &mut self.observations, &mut self.paths_seen);
+        self.traces.retain(|prefix, state| {
+            let known = demand.get(prefix).is_some();
+            if !known {
+                observations.remove(state.target);
+                paths.remove(&state.target);
+            }
+            known
+        });
+    }
+}
