@@ -1,1 +1,128 @@
-//! The agent of an independent edge provider.
+//! The agent of an independent edge provider: one key, several sites, strangers' workloads.
+//!
+//! It answers the IEP API on each site's address, confirms or rejects funded agreements on the ledger, runs what their
+//! buyers deploy, sends clients back to the cloud in the notice period, stops, settles and withdraws. What is decided is
+//! decided by [`edge_negotiation::ProviderBook`]; this crate gives it ears and hands. It knows nothing of containers or
+//! chains beyond [`edge_ports::SiteRuntime`] and [`edge_ports::Ledger`], and it keeps its book in memory only: after a
+//! restart an agreement is found again when its buyer acknowledges it anew.
+
+mod agent;
+pub mod config;
+mod site_api;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use edge_http::server::{ApiLimits, IepServer, NonceCache};
+use edge_ports::{Clock, Ledger, Signer, SiteRuntime, WorkloadId};
+use edge_types::IepId;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::agent::Agent;
+pub use config::{ConfigError, ProviderConfig, SiteConfig};
+use site_api::SiteApi;
+
+/// What the agent acts with.
+#[derive(Clone)]
+pub struct ProviderPorts {
+    /// The key that signs offers and is paid; the ledger's account.
+    pub signer: Arc<dyn Signer>,
+    /// The escrow.
+    pub ledger: Arc<dyn Ledger>,
+    /// Runs workloads.
+    pub runtime: Arc<dyn SiteRuntime>,
+    /// Tells the runtime what to show to the registry when it pulls a workload's image.
+    pub set_image_token: Arc<dyn Fn(WorkloadId, String) + Send + Sync>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for ProviderPorts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProviderPorts")
+            .field("signer", &self.signer)
+            .field("ledger", &self.ledger)
+            .field("runtime", &self.runtime)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// A site's address cannot be listened on.
+    #[error("listening on {address} for site {site}")]
+    Listen {
+        /// Which site.
+        site: IepId,
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The key is not the ledger's account: what buyers pay would go to somebody else.
+    #[error("the key is not the ledger's account")]
+    KeyMismatch,
+}
+
+/// An agent whose sites are listening.
+#[derive(Debug)]
+pub struct Provider {
+    agent: Arc<Agent>,
+    sites: Vec<(IepId, TcpListener)>,
+}
+
+impl Provider {
+    /// Listens at every site, or none.
+    pub async fn bind(config: ProviderConfig, ports: ProviderPorts) -> Result<Self, ProviderError> {
+        if ports.signer.address() != ports.ledger.account() {
+            return Err(ProviderError::KeyMismatch);
+        }
+        let mut sites = Vec::new();
+        for site in &config.sites {
+            let id = site.id.clone();
+            let listener =
+                TcpListener::bind(site.listen)
+                    .await
+                    .map_err(|cause| ProviderError::Listen {
+                        site: id.clone(),
+                        address: site.listen,
+                        cause,
+                    })?;
+            sites.push((id, listener));
+        }
+        let agent = Arc::new(Agent::new(config, ports));
+        Ok(Self { agent, sites })
+    }
+
+    /// Where the sites listen.
+    pub fn addresses(&self) -> impl Iterator<Item = (&IepId, SocketAddr)> {
+        self.sites
+            .iter()
+            .filter_map(|(id, listener)| Some((id, listener.local_addr().ok()?)))
+    }
+
+    /// Serves until `shutdown` resolves; then stops every workload.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let nonces = Arc::new(NonceCache::default());
+        let mut servers = JoinSet::new();
+        for (id, listener) in self.sites {
+            let server = IepServer::new(
+                Arc::new(SiteApi::new(self.agent.clone(), id)),
+                self.agent.ports.clock.clone(),
+                nonces.clone(),
+                ApiLimits::default(),
+            );
+            servers.spawn(Arc::new(server).serve(listener));
+        }
+        tokio::select! {
+            () = self.agent.drive() => {}
+            () = shutdown => {}
+        }
+        servers.shutdown().await;
+        self.agent.stop_everything().await;
+    }
+}

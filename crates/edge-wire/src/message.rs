@@ -214,6 +214,9 @@ pub struct Deployment {
     /// What to run.
     #[serde(with = "ImageJson")]
     pub image: ImageReference,
+    /// What to show to the registry when pulling (security rule 12); this agreement's alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_token: Option<String>,
     /// Program and arguments; empty takes the image's own.
     #[serde(default)]
     pub command: Vec<String>,
@@ -236,11 +239,12 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// `workload`, with `origin` to send clients back to.
+    /// `workload`, with `origin` to send clients back to, and no image token.
     pub fn new(workload: Workload, origin: String) -> Self {
         Self {
             generation: workload.generation,
             image: workload.image,
+            image_token: None,
             command: workload.command,
             environment: workload.environment,
             service_port: workload.service_port,
@@ -274,6 +278,14 @@ impl Message for Deployment {
             limits::is_repository(&self.image.repository),
             "image.repository",
             "lower-case parts, at most 128 octets",
+        )?;
+        require(
+            self.image_token.as_ref().is_none_or(|token| {
+                (1..=1024).contains(&token.len())
+                    && token.bytes().all(|byte| byte.is_ascii_graphic())
+            }),
+            "image_token",
+            "at most 1024 printable octets",
         )?;
         require(
             self.command.len() <= 64 && self.command.iter().all(without_nul),

@@ -181,6 +181,7 @@ fn deployments_out_of_range_are_refused() {
             (|d| d.image.repository = "../x".to_owned()) as fn(&mut Deployment),
         ),
         ("image.repository", |d| d.image.repository = String::new()),
+        ("image_token", |d| d.image_token = Some("a b".to_owned())),
         ("command", |d| d.command = vec![String::new(); 65]),
         ("command", |d| d.command = vec!["a\0b".to_owned()]),
         ("environment", |d| d.environment[0].0 = "A=B".to_owned()),

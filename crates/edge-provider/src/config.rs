@@ -1,0 +1,362 @@
+//! The agent's configuration file.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use edge_negotiation::{BookLimits, SiteTerms};
+use edge_types::{
+    AddressPolicy, Amount, ChainAddress, ChainId, HardwareProfile, IepId, IpNet, Settlement,
+    SlaTerms,
+};
+use edge_wire::signing::text_hash;
+use serde::Deserialize;
+
+/// A file with every setting, its default and its meaning.
+pub const TEMPLATE: &str = include_str!("template.toml");
+
+/// The agreement's prose. Its hash is part of every offer, so that text and parameters stand together.
+pub const SLA_TEXT: &str = include_str!("sla.txt");
+
+/// Everything that `exec-edge provider` needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// File with the key that signs and is paid.
+    pub key_file: PathBuf,
+    /// The ledger.
+    pub ledger: LedgerSettings,
+    /// Where images and containers are kept.
+    pub state_directory: PathBuf,
+    /// Which registries and egress addresses workloads may use (security rules 4 and 14).
+    pub addresses: AddressPolicy,
+    /// Bounds of the book.
+    pub limits: BookLimits,
+    /// The sites.
+    pub sites: Vec<SiteConfig>,
+}
+
+/// Where the escrow is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// JSON-RPC endpoint of a node: `http://address:port`.
+    pub rpc_url: String,
+    /// The chain.
+    pub chain: ChainId,
+    /// The escrow.
+    pub contract: ChainAddress,
+    /// Blocks after which a transaction counts, itself included.
+    pub confirmations: u64,
+    /// Time between two looks for a new block.
+    pub poll_interval: Duration,
+}
+
+/// One site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteConfig {
+    /// Its entry point, as in its SRV record.
+    pub id: IepId,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where workloads are served to clients.
+    pub service_address: IpAddr,
+    /// First and last TCP port for workloads, one each.
+    pub service_ports: (u16, u16),
+    /// All hardware that can be let.
+    pub capacity: HardwareProfile,
+    /// Price of one second of one lease.
+    pub price_per_second: Amount,
+    /// The promises.
+    pub sla: SlaTerms,
+    /// Contact information, for a site that wants people to talk first; `None` settles by escrow.
+    pub contact: Option<String>,
+    /// False: rejects every agreement.
+    pub accepts: bool,
+}
+
+impl SiteConfig {
+    pub(crate) fn terms(&self, provider: ChainAddress, ledger: &LedgerSettings) -> SiteTerms {
+        SiteTerms {
+            site: self.id.clone(),
+            provider,
+            capacity: self.capacity,
+            price_per_second: self.price_per_second,
+            sla: self.sla,
+            settlement: self.contact.clone().map_or(
+                Settlement::Escrow {
+                    chain: ledger.chain,
+                    contract: ledger.contract,
+                },
+                Settlement::Contact,
+            ),
+            accepts: self.accepts,
+        }
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML of the expected shape; unknown fields are refused.
+    #[error("reading the configuration")]
+    Syntax(#[source] toml::de::Error),
+    /// A setting is out of range, or contradicts another.
+    #[error("{setting}: {problem}")]
+    Setting {
+        /// Which; with the site's host name, if it is a site's.
+        setting: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+impl ProviderConfig {
+    /// Reads and checks a configuration file's text.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text).map_err(ConfigError::Syntax)?;
+        let refuse = |setting: &str, problem| ConfigError::Setting {
+            setting: setting.to_owned(),
+            problem,
+        };
+        if file.site.is_empty() || file.site.len() > 256 {
+            return Err(refuse("[[site]]", "1 to 256 sites are needed"));
+        }
+        let contract =
+            file.ledger.contract.parse().map_err(|_| {
+                refuse("ledger.contract", "not an address of 40 hexadecimal digits")
+            })?;
+        if file.ledger.confirmations == 0 {
+            return Err(refuse("ledger.confirmations", "at least 1"));
+        }
+        let allowed = file
+            .allow_addresses
+            .iter()
+            .map(|prefix| prefix.parse())
+            .collect::<Result<Vec<IpNet>, _>>()
+            .map_err(|_| refuse("allow_addresses", "not prefixes as in 240.0.0.0/4"))?;
+        let sites = file
+            .site
+            .into_iter()
+            .map(Site::check)
+            .collect::<Result<Vec<_>, _>>()?;
+        let (mut ids, mut listens) = (BTreeSet::new(), BTreeSet::new());
+        for site in &sites {
+            if !ids.insert(&site.id) || (site.listen.port() != 0 && !listens.insert(site.listen)) {
+                return Err(refuse(
+                    &format!("site {}", site.id),
+                    "entry point or listening address used twice",
+                ));
+            }
+        }
+        Ok(Self {
+            key_file: file.key_file,
+            ledger: LedgerSettings {
+                rpc_url: file.ledger.rpc_url,
+                chain: ChainId(file.ledger.chain_id),
+                contract,
+                confirmations: file.ledger.confirmations,
+                poll_interval: Duration::from_millis(file.ledger.poll_interval_ms.max(10)),
+            },
+            state_directory: file.state_directory,
+            addresses: AddressPolicy::new(allowed),
+            limits: BookLimits {
+                time_to_commit_seconds: file.time_to_commit_seconds,
+                missed_receipts: file.missed_receipts,
+                ..BookLimits::default()
+            },
+            sites,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names of the settings in the file"
+)]
+struct File {
+    key_file: PathBuf,
+    state_directory: PathBuf,
+    #[serde(default)]
+    allow_addresses: Vec<String>,
+    #[serde(default = "defaults::time_to_commit")]
+    time_to_commit_seconds: u64,
+    #[serde(default = "defaults::missed_receipts")]
+    missed_receipts: u32,
+    ledger: Ledger,
+    site: Vec<Site>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ledger {
+    rpc_url: String,
+    chain_id: u64,
+    contract: String,
+    #[serde(default = "defaults::confirmations")]
+    confirmations: u64,
+    #[serde(default = "defaults::poll_interval_ms")]
+    poll_interval_ms: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Site {
+    host: String,
+    port: u16,
+    listen: SocketAddr,
+    service_address: IpAddr,
+    service_ports: (u16, u16),
+    milli_cpu: u32,
+    memory_mib: u32,
+    pids: u32,
+    price_per_second_wei: String,
+    #[serde(default)]
+    contact: Option<String>,
+    #[serde(default)]
+    accept: Accept,
+    #[serde(default = "defaults::availability_ppm")]
+    availability_ppm: u32,
+    #[serde(default = "defaults::receipt_interval_seconds")]
+    receipt_interval_seconds: u32,
+    #[serde(default = "defaults::notice_seconds")]
+    notice_seconds: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Accept {
+    #[default]
+    Confirm,
+    Reject,
+}
+
+mod defaults {
+    pub(super) const fn time_to_commit() -> u64 {
+        120
+    }
+    pub(super) const fn missed_receipts() -> u32 {
+        3
+    }
+    pub(super) const fn confirmations() -> u64 {
+        1
+    }
+    pub(super) const fn poll_interval_ms() -> u64 {
+        500
+    }
+    pub(super) const fn availability_ppm() -> u32 {
+        950_000
+    }
+    pub(super) const fn receipt_interval_seconds() -> u32 {
+        30
+    }
+    pub(super) const fn notice_seconds() -> u32 {
+        10
+    }
+}
+
+impl Site {
+    fn check(self) -> Result<SiteConfig, ConfigError> {
+        let refuse = |setting: &str, problem| ConfigError::Setting {
+            setting: format!("site {}: {setting}", self.host),
+            problem,
+        };
+        let host = self
+            .host
+            .parse()
+            .map_err(|_| refuse("host", "not a host name"))?;
+        let (first, last) = self.service_ports;
+        if first == 0 || first > last {
+            return Err(refuse("service_ports", "first and last port, from 1"));
+        }
+        let overlaps = self.listen.ip() == self.service_address
+            && (first..=last).contains(&self.listen.port());
+        if overlaps {
+            return Err(refuse("service_ports", "contains the port of listen"));
+        }
+        if self.milli_cpu == 0 || self.memory_mib == 0 || self.pids == 0 {
+            return Err(refuse("milli_cpu, memory_mib, pids", "at least 1 each"));
+        }
+        let units = Some(&self.price_per_second_wei)
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| refuse("price_per_second_wei", "not a decimal string of wei"))?;
+        if self.availability_ppm > 1_000_000 {
+            return Err(refuse("availability_ppm", "at most a million"));
+        }
+        if self.receipt_interval_seconds == 0 {
+            return Err(refuse("receipt_interval_seconds", "at least 1"));
+        }
+        if self.contact.as_ref().is_some_and(|text| text.len() > 256) {
+            return Err(refuse("contact", "at most 256 octets"));
+        }
+        Ok(SiteConfig {
+            id: IepId {
+                host,
+                port: self.port,
+            },
+            listen: self.listen,
+            service_address: self.service_address,
+            service_ports: self.service_ports,
+            capacity: HardwareProfile {
+                milli_cpu: self.milli_cpu,
+                memory_bytes: u64::from(self.memory_mib) << 20,
+                pids: self.pids,
+            },
+            price_per_second: Amount::wei(units),
+            sla: SlaTerms {
+                text_hash: text_hash(SLA_TEXT),
+                availability_ppm: self.availability_ppm,
+                receipt_interval_seconds: self.receipt_interval_seconds,
+                notice_seconds: self.notice_seconds,
+            },
+            contact: self.contact,
+            accepts: self.accept == Accept::Confirm,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_a_valid_configuration() {
+        let config = ProviderConfig::parse(TEMPLATE).unwrap();
+        assert_eq!(config.sites.len(), 1);
+        let short: String = TEMPLATE
+            .lines()
+            .filter(|line| !line.contains("# default"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        assert_eq!(
+            ProviderConfig::parse(&short).unwrap(),
+            config,
+            "its values are the defaults"
+        );
+    }
+
+    #[test]
+    fn bad_settings_are_named() {
+        for (from, to, named) in [
+            ("port = 80", "port = 80\nprot = 81", "prot"),
+            ("20000, 20099", "20099, 20000", "service_ports"),
+            ("20000, 20099", "80, 20099", "service_ports"),
+            ("\"1000000000000\"", "\"1e12\"", "price_per_second_wei"),
+            ("\"edge.isp.example\"", "\"edge isp\"", "host"),
+            ("confirmations = 1", "confirmations = 0", "confirmations"),
+            ("milli_cpu = 2000", "milli_cpu = 0", "milli_cpu"),
+        ] {
+            let text = TEMPLATE.replace(from, to);
+            assert_ne!(text, TEMPLATE, "{from}");
+            let error = ProviderConfig::parse(&text).unwrap_err();
+            let cause = std::error::Error::source(&error);
+            let told = format!(
+                "{error} {}",
+                cause.map(ToString::to_string).unwrap_or_default()
+            );
+            assert!(told.contains(named), "{told}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! One site's face to the network.
+
+use std::sync::Arc;
+
+use edge_http::api::{IepService, Reply};
+use edge_types::agreement::detail;
+use edge_types::{
+    AgreementId, ChainAddress, ChainId, Generation, Hash32, IepId, Offer, Preferences, Receipt,
+    RejectReason, ReservationId,
+};
+use edge_wire::message::{
+    AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting,
+    OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest, VERSION,
+};
+use edge_wire::problem::ProblemJson;
+use edge_wire::{Problem, signing};
+
+use crate::agent::Agent;
+
+#[derive(Debug)]
+pub(crate) struct SiteApi {
+    agent: Arc<Agent>,
+    site: IepId,
+    greeting: Greeting,
+}
+
+impl SiteApi {
+    pub(crate) fn new(agent: Arc<Agent>, site: IepId) -> Self {
+        let is_contact = agent
+            .config
+            .sites
+            .iter()
+            .any(|known| known.id == site && known.contact.is_some());
+        let (kind, chain) = if is_contact {
+            ("contact", ChainId(0))
+        } else {
+            ("escrow", agent.config.ledger.chain)
+        };
+        let greeting = Greeting {
+            protocol: "exec".to_owned(),
+            versions: vec![VERSION],
+            software: concat!("exec-edge/", env!("CARGO_PKG_VERSION")).to_owned(),
+            provider: agent.ports.signer.address(),
+            site: site.clone(),
+            chain,
+            settlements: vec![kind.to_owned()],
+            runtimes: vec!["oci".to_owned()],
+        };
+        Self {
+            agent,
+            site,
+            greeting,
+        }
+    }
+
+    /// The offer is one of ours, for this site.
+    fn check_own(&self, offer: &Offer) -> Result<(), Problem> {
+        let is_ours = offer.provider == self.greeting.provider
+            && offer.site == self.site
+            && signing::verify_offer(offer).is_ok();
+        if is_ours {
+            Ok(())
+        } else {
+            Err(Problem::Rejected(RejectReason::Unknown { what: "offer" }))
+        }
+    }
+
+    fn view(&self, caller: ChainAddress, id: AgreementId) -> Result<AgreementView, Problem> {
+        let book = self.agent.book();
+        let agreement = book.read(id, caller).map_err(Problem::Rejected)?;
+        Ok(AgreementView {
+            id,
+            state: agreement.state,
+            slot: agreement.offer.slot,
+            due: agreement.due(),
+            problem: agreement
+                .reason
+                .clone()
+                .map(|reason| ProblemJson::from(&Problem::Rejected(reason))),
+        })
+    }
+
+    fn deployment_view(
+        &self,
+        caller: ChainAddress,
+        id: AgreementId,
+    ) -> Result<DeploymentView, Problem> {
+        let generation = self
+            .agent
+            .book()
+            .read(id, caller)
+            .map_err(Problem::Rejected)?
+            .generation;
+        Ok(DeploymentView {
+            generation,
+            state: self.agent.workload(id, generation),
+        })
+    }
+
+    fn take_receipt(
+        &self,
+        caller: ChainAddress,
+        id: AgreementId,
+        message: ReceiptMessage,
+    ) -> Result<(), Problem> {
+        let receipt = Receipt::from(message);
+        let ledger = &self.agent.config.ledger;
+        let mut book = self.agent.book();
+        let buyer = book.read(id, caller).map_err(Problem::Rejected)?.buyer;
+        if receipt.agreement != id
+            || signing::verify_receipt(&receipt, ledger.chain, ledger.contract, buyer).is_err()
+        {
+            return Err(Problem::Rejected(RejectReason::NotAuthorised {
+                detail: detail::RECEIPT,
+            }));
+        }
+        book.handle_receipt(receipt, self.agent.ports.clock.utc())
+            .map_err(Problem::Rejected)
+    }
+}
+
+impl IepService for SiteApi {
+    fn greeting(&self) -> Greeting {
+        self.greeting.clone()
+    }
+
+    fn hello(&self, preferences: Preferences) -> Reply<'_, Offers> {
+        Box::pin(async move {
+            let now = self.agent.ports.clock.utc();
+            let nonce = Hash32(random()?);
+            let offers = self
+                .agent
+                .book()
+                .handle_hello(&self.site, &preferences, now, nonce)
+                .map_err(Problem::Rejected)?;
+            let signer = &self.agent.ports.signer;
+            let sign = |offer| {
+                OfferMessage(signing::sign_offer(offer, |digest| {
+                    signer.sign_digest(digest)
+                }))
+            };
+            Ok(Offers {
+                offers: offers.into_iter().map(sign).collect(),
+            })
+        })
+    }
+
+    fn reserve(&self, caller: ChainAddress, request: ReservationRequest) -> Reply<'_, Reservation> {
+        Box::pin(async move {
+            let OfferMessage(offer) = request.offer;
+            self.check_own(&offer)?;
+            let id = ReservationId(random()?);
+            let now = self.agent.ports.clock.utc();
+            let (id, expires) = self
+                .agent
+                .book()
+                .handle_reservation(&offer, caller, id, now)
+                .map_err(Problem::Rejected)?;
+            Ok(Reservation { id, expires })
+        })
+    }
+
+    fn acknowledge(
+        &self,
+        caller: ChainAddress,
+        request: AgreementRequest,
+    ) -> Reply<'_, AgreementView> {
+        Box::pin(async move {
+            let OfferMessage(offer) = request.offer;
+            self.check_own(&offer)?;
+            let id = AgreementId::from(offer.id);
+            let slot = offer.slot;
+            let agent = self.agent.clone();
+            // A task of its own: a buyer who hangs up must not leave the ledger half told.
+            let answered = tokio::spawn(async move { agent.answer(offer, caller).await });
+            let state = answered.await.map_err(|_| Problem::Unavailable {
+                detail: "the agent is ending".to_owned(),
+            })??;
+            // The book may not know an agreement that was over before it was acknowledged.
+            Ok(self.view(caller, id).unwrap_or(AgreementView {
+                id,
+                state,
+                slot,
+                due: edge_types::Amount::wei(0),
+                problem: None,
+            }))
+        })
+    }
+
+    fn agreement(&self, caller: ChainAddress, id: AgreementId) -> Reply<'_, AgreementView> {
+        Box::pin(async move { self.view(caller, id) })
+    }
+
+    fn deploy(
+        &self,
+        caller: ChainAddress,
+        id: AgreementId,
+        mut deployment: Deployment,
+    ) -> Reply<'_, DeploymentView> {
+        Box::pin(async move {
+            if deployment.generation == Generation(0) {
+                return Err(Problem::Malformed {
+                    detail: "generations begin at 1".to_owned(),
+                });
+            }
+            let token = deployment.image_token.take();
+            let (workload, origin) = deployment.into_parts();
+            self.agent
+                .deploy(id, caller, workload, origin, token)
+                .map_err(Problem::Rejected)?;
+            self.deployment_view(caller, id)
+        })
+    }
+
+    fn deployment(&self, caller: ChainAddress, id: AgreementId) -> Reply<'_, DeploymentView> {
+        Box::pin(async move { self.deployment_view(caller, id) })
+    }
+
+    fn receipt(
+        &self,
+        caller: ChainAddress,
+        id: AgreementId,
+        receipt: ReceiptMessage,
+    ) -> Reply<'_, AgreementView> {
+        Box::pin(async move {
+            self.take_receipt(caller, id, receipt)?;
+            self.agent.wake();
+            self.view(caller, id)
+        })
+    }
+
+    fn close(
+        &self,
+        caller: ChainAddress,
+        id: AgreementId,
+        request: CloseRequest,
+    ) -> Reply<'_, AgreementView> {
+        Box::pin(async move {
+            let now = self.agent.ports.clock.utc();
+            if let Some(receipt) = request.receipt {
+                self.take_receipt(caller, id, receipt)?;
+            }
+            self.agent
+                .book()
+                .handle_close(id, caller, now)
+                .map_err(Problem::Rejected)?;
+            self.agent.wake();
+            self.view(caller, id)
+        })
+    }
+}
+
+fn random() -> Result<[u8; 32], Problem> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| Problem::Unavailable {
+        detail: "no random numbers".to_owned(),
+    })?;
+    Ok(bytes)
+}
