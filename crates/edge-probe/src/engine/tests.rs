@@ -831,7 +831,7 @@ proptest! {
             Sharing::Verified { confirmations: 1 },
             Sharing::Verified { confirmations: 3 },
         ]),
-        odd in prop::collection::vec((0_usize..200, 0_usize..200), 0..6),
+        odd in prop::collection::vec((0_usize..200, 0_u32..200), 0..6),
         ends in prop::collection::vec(
             prop::sample::select(vec![End::Answers, End::Answers, End::Silent, End::Refused(1), End::Refused(13)]),
             40,
@@ -846,7 +846,7 @@ proptest! {
         let routers: Vec<_> = world.ways.values().flat_map(|way| way.routers.clone()).collect();
         for (silent, slow) in odd {
             world.manner(routers[silent % routers.len()], Manner::Never);
-            let host = host(slow as u32 % count);
+            let host = host(slow % count);
             world.ways.get_mut(&host).unwrap().delays_us.iter_mut().for_each(|delay| *delay *= 40);
         }
         for (way, end) in world.ways.values_mut().zip(ends) {
