@@ -227,7 +227,11 @@ fn write_layer(
         );
     }
     for directory in &directories {
-        let mode = if directory == Path::new("tmp") { 0o1777 } else { 0o755 };
+        let mode = if directory == Path::new("tmp") {
+            0o1777
+        } else {
+            0o755
+        };
         let mut header = header(tar::EntryType::Directory, mode, 0);
         archive
             .append_data(&mut header, directory, io::empty())

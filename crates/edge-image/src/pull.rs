@@ -435,11 +435,12 @@ pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
 
 /// Names as `ImageReference` allows them, without empty or dotted components.
 fn check_name(name: &str) -> Result<(), PullError> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     let good = name.len() <= 128
-        && name.split('/').all(|part| {
-            !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed)
-        });
+        && name
+            .split('/')
+            .all(|part| !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed));
     if good {
         Ok(())
     } else {

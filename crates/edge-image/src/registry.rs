@@ -108,9 +108,10 @@ impl Registry {
 
     /// Routes for everything below `/v2/`.
     pub fn router(self) -> Router {
-        let handler = async |State(registry): State<Self>, method: Method, uri: Uri, headers: HeaderMap| {
-            registry.respond(&method, uri.path(), &headers).await
-        };
+        let handler =
+            async |State(registry): State<Self>, method: Method, uri: Uri, headers: HeaderMap| {
+                registry.respond(&method, uri.path(), &headers).await
+            };
         Router::new()
             .route("/v2", any(handler))
             .route("/v2/", any(handler))
@@ -272,7 +273,11 @@ fn stream(mut blob: Blob, range: Option<&str>, head: bool) -> Response<Body> {
                 "RANGE_INVALID",
                 "the range lies outside of the blob",
             );
-            put(&mut response, CONTENT_RANGE, &format!("bytes */{}", blob.size));
+            put(
+                &mut response,
+                CONTENT_RANGE,
+                &format!("bytes */{}", blob.size),
+            );
             return response;
         }
     };
@@ -302,7 +307,11 @@ fn stream(mut blob: Blob, range: Option<&str>, head: bool) -> Response<Body> {
     put(&mut response, ACCEPT_RANGES, "bytes");
     if status == StatusCode::PARTIAL_CONTENT {
         let end = start + length - 1;
-        put(&mut response, CONTENT_RANGE, &format!("bytes {start}-{end}/{size}"));
+        put(
+            &mut response,
+            CONTENT_RANGE,
+            &format!("bytes {start}-{end}/{size}"),
+        );
     }
     response.headers_mut().insert(
         "docker-content-digest",
@@ -346,9 +355,7 @@ fn parse_range(text: &str, size: u64) -> Range {
             None => return Range::Ignored,
         },
         (false, false) => match (number(first), number(last)) {
-            (Some(start), Some(last)) if start <= last => {
-                (start, last.saturating_add(1).min(size))
-            }
+            (Some(start), Some(last)) if start <= last => (start, last.saturating_add(1).min(size)),
             _ => return Range::Ignored,
         },
         (true, true) => return Range::Ignored,

@@ -125,7 +125,10 @@ impl Hierarchies {
             let path = mount.join(PARENT).join(owner);
             fs::create_dir_all(&path).map_err(|error| {
                 unsupported(
-                    format!("control groups cannot be made in {} ({error})", mount.display()),
+                    format!(
+                        "control groups cannot be made in {} ({error})",
+                        mount.display()
+                    ),
                     "run as root with a writable /sys/fs/cgroup; rootless limits need a delegated \
                      version 2 hierarchy",
                 )
@@ -322,4 +325,45 @@ fn keyed(text: &str, key: &str) -> u64 {
         .find(|(name, _)| *name == key)
         .and_then(|(_, value)| value.trim().parse().ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_are_found_and_what_is_missing_is_named() {
+        let old = "cgroup /c/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\
+                   cgroup /c/memory cgroup rw,memory 0 0\n\
+                   cgroup /c/pids cgroup rw,pids 0 0\n\
+                   cgroup2 /c/unified cgroup2 rw 0 0\n";
+        let found = Hierarchies::from_mounts(old, |_| String::new()).unwrap();
+        assert!(!found.unified && found.cpu == Path::new("/c/cpu,cpuacct"));
+        assert_eq!(found.mounts.len(), 4);
+        let unified = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0";
+        let found = Hierarchies::from_mounts(unified, |_| "cpuset cpu memory pids\n".into());
+        assert!(
+            found.is_ok_and(|found| found.unified && found.pids == Path::new("/sys/fs/cgroup"))
+        );
+        let Err(RuntimeError::Unsupported { missing, remedy }) =
+            Hierarchies::from_mounts(unified, |_| "cpu memory".into())
+        else {
+            panic!("a missing controller must be told");
+        };
+        assert!(
+            missing.contains("`pids`") && !remedy.is_empty(),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn numbers_without_a_limit_are_none() {
+        for text in ["max", "-1", "9223372036854771712", ""] {
+            assert_eq!(limit(text), None, "{text}");
+        }
+        assert_eq!(limit("100663296\n"), Some(100_663_296));
+        assert_eq!(per_mille(Some(50_000), Some(100_000)), Some(500));
+        assert_eq!(per_mille(Some(1), Some(0)), None);
+        assert_eq!(keyed("oom_kill_disable 0\noom_kill 3\n", "oom_kill"), 3);
+    }
 }

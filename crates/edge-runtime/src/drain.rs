@@ -20,7 +20,9 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// `origin` as `scheme://authority`, if it is nothing else.
 pub(crate) fn check_origin(origin: &str) -> Option<String> {
     let uri: Uri = origin.parse().ok()?;
-    let scheme = uri.scheme_str().filter(|s| matches!(*s, "http" | "https"))?;
+    let scheme = uri
+        .scheme_str()
+        .filter(|s| matches!(*s, "http" | "https"))?;
     let authority = uri.authority().filter(|a| !a.as_str().contains('@'))?;
     let bare = uri.query().is_none() && matches!(uri.path(), "" | "/");
     bare.then(|| format!("{scheme}://{authority}"))
@@ -65,7 +67,15 @@ mod tests {
             check_origin("http://240.0.0.1:80/").as_deref(),
             Some("http://240.0.0.1:80")
         );
-        for bad in ["", "/x", "ftp://a", "http://a/b", "http://u@a", "http://a?x", "a:80"] {
+        for bad in [
+            "",
+            "/x",
+            "ftp://a",
+            "http://a/b",
+            "http://u@a",
+            "http://a?x",
+            "a:80",
+        ] {
             assert_eq!(check_origin(bad), None, "{bad}");
         }
     }

@@ -140,9 +140,9 @@ impl Activity {
     }
 
     fn quiet(&self) -> Duration {
-        self.start
-            .elapsed()
-            .saturating_sub(Duration::from_millis(self.last_millis.load(Ordering::Relaxed)))
+        self.start.elapsed().saturating_sub(Duration::from_millis(
+            self.last_millis.load(Ordering::Relaxed),
+        ))
     }
 }
 

@@ -80,8 +80,8 @@ fn make(
     request: &ContainerRequest,
     filters: Vec<BpfProgram>,
 ) -> Result<Container, libcontainer::error::LibcontainerError> {
-    let null = fs::File::open("/dev/null")
-        .map_err(libcontainer::error::LibcontainerError::OtherIO)?;
+    let null =
+        fs::File::open("/dev/null").map_err(libcontainer::error::LibcontainerError::OtherIO)?;
     // What the workload prints goes where the helper's own errors go; it must not reach the agent's event pipe.
     let out = io::stderr()
         .as_fd()

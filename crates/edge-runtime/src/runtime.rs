@@ -126,9 +126,11 @@ impl OciRuntime {
                 "run as root, or name a directory that can be written",
             )
         })?;
-        groups.sweep(&config.lock_directory).map_err(|error| RuntimeError::Start {
-            detail: format!("removing leftovers of past agents: {error}"),
-        })?;
+        groups
+            .sweep(&config.lock_directory)
+            .map_err(|error| RuntimeError::Start {
+                detail: format!("removing leftovers of past agents: {error}"),
+            })?;
         groups.check_writable(owner.name())?;
         let images = ImageStore::open(&config.state_directory, config.pull)
             .map_err(|error| RuntimeError::Pull(Box::new(error)))?;
@@ -272,7 +274,9 @@ impl OciRuntime {
             let mut tasks = JoinSet::new();
             for (port, outside) in &workload.egress {
                 let listener = inside.listen(*port).await.map_err(|error| {
-                    failed(format!("listening on port {port} in the container: {error}"))
+                    failed(format!(
+                        "listening on port {port} in the container: {error}"
+                    ))
                 })?;
                 tasks.spawn(serve_egress(listener, *outside, self.config.forward));
             }
@@ -351,7 +355,8 @@ impl OciRuntime {
         };
         let mut environment = config.env.clone();
         if !environment.iter().any(|entry| entry.starts_with("PATH=")) {
-            environment.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+            environment
+                .push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
         }
         environment.extend(
             workload
@@ -377,7 +382,10 @@ impl OciRuntime {
             memory_bytes: workload.limits.memory_bytes,
             limit_swap: self.groups.counts_swap(),
             pids: workload.limits.pids,
-            temporary_bytes: self.config.temporary_bytes.min(workload.limits.memory_bytes),
+            temporary_bytes: self
+                .config
+                .temporary_bytes
+                .min(workload.limits.memory_bytes),
             first_host_id: self
                 .config
                 .user_namespace
@@ -388,9 +396,11 @@ impl OciRuntime {
 
     async fn take_down(&self, running: Running) -> Result<(), RuntimeError> {
         let Running { process, group, .. } = running;
-        self.end(process, group).await.map_err(|error| RuntimeError::Start {
-            detail: format!("taking the container down: {error}"),
-        })
+        self.end(process, group)
+            .await
+            .map_err(|error| RuntimeError::Start {
+                detail: format!("taking the container down: {error}"),
+            })
     }
 
     async fn end(&self, process: ContainerProcess, group: String) -> io::Result<()> {

@@ -295,3 +295,84 @@ const OLD_CALLS: &[i64] = &[
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_CALLS: &[i64] = &[];
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::thread;
+
+    use super::*;
+
+    /// The error of a system call made under the filters, 0 when it worked. Filters hold for one thread only.
+    fn under_filters(call: fn() -> libc::c_long) -> i32 {
+        thread::spawn(move || {
+            for filter in filters().unwrap() {
+                seccompiler::apply_filter(&filter).unwrap();
+            }
+            match call() {
+                -1 => io::Error::last_os_error().raw_os_error().unwrap(),
+                _ => 0,
+            }
+        })
+        .join()
+        .unwrap()
+    }
+
+    macro_rules! call {
+        ($($argument:expr),+) => {{
+            #[expect(unsafe_code, reason = "the call itself is under test")]
+            // SAFETY: the arguments hold no pointer that the kernel would write through.
+            unsafe { libc::syscall($($argument),+) }
+        }};
+    }
+
+    #[test]
+    fn dangerous_calls_fail_and_a_server_can_work() {
+        let refused: &[(&str, fn() -> libc::c_long)] = &[
+            ("unshare", || call!(libc::SYS_unshare, libc::CLONE_NEWUSER)),
+            ("setns", || call!(libc::SYS_setns, -1, 0)),
+            ("mount", || call!(libc::SYS_mount, 0, 0, 0, 0, 0)),
+            ("ptrace", || {
+                call!(libc::SYS_ptrace, libc::PTRACE_TRACEME, 0, 0, 0)
+            }),
+            ("bpf", || call!(libc::SYS_bpf, 0, 0, 0)),
+            ("keyctl", || call!(libc::SYS_keyctl, 0, 0, 0, 0, 0)),
+            ("perf", || call!(libc::SYS_perf_event_open, 0, 0, 0, 0, 0)),
+            ("uring", || call!(libc::SYS_io_uring_setup, 1, 0)),
+            ("fault", || call!(libc::SYS_userfaultfd, 0)),
+            ("module", || call!(libc::SYS_init_module, 0, 0, 0)),
+            ("kexec", || call!(libc::SYS_kexec_load, 0, 0, 0, 0)),
+            ("chroot", || call!(libc::SYS_chroot, 0)),
+            ("clone", || {
+                call!(libc::SYS_clone, libc::CLONE_NEWNS, 0, 0, 0, 0)
+            }),
+            ("vsock", || {
+                call!(libc::SYS_socket, libc::AF_VSOCK, libc::SOCK_STREAM, 0)
+            }),
+            ("netlink", || {
+                call!(libc::SYS_socket, libc::AF_NETLINK, libc::SOCK_RAW, 0)
+            }),
+            ("packet", || {
+                call!(libc::SYS_socket, libc::AF_PACKET, libc::SOCK_RAW, 0)
+            }),
+            ("tiocsti", || call!(libc::SYS_ioctl, 0, libc::TIOCSTI, 0)),
+            ("seccomp", || call!(libc::SYS_seccomp, 1, 0, 0)),
+        ];
+        for (name, call) in refused {
+            assert_eq!(under_filters(*call), libc::EPERM, "{name}");
+        }
+        assert_eq!(
+            under_filters(|| call!(libc::SYS_clone3, 0, 0)),
+            libc::ENOSYS
+        );
+        assert_eq!(
+            under_filters(|| {
+                let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                let address = server.local_addr().unwrap();
+                thread::spawn(move || std::net::TcpStream::connect(address).map(drop).unwrap());
+                server.accept().map_or(-1, |_| 0)
+            }),
+            0
+        );
+    }
+}
