@@ -417,8 +417,9 @@ impl Negotiation {
     /// The provider refused the step under way. Before money moved that is the end; afterwards the ledger decides.
     pub fn handle_rejected(&mut self, reason: RejectReason, now: Now) {
         use NegotiationState as S;
+        let may_pass = matches!(reason, RejectReason::TooManyReservations { .. });
         match self.state {
-            S::HelloSent | S::Reserving => self.enter(S::Rejected(reason), now),
+            S::HelloSent | S::Reserving if !may_pass => self.enter(S::Rejected(reason), now),
             S::Proposed => {
                 self.rejection = Some(reason);
                 self.enter(S::Acknowledged, now);

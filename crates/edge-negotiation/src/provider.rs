@@ -75,7 +75,7 @@ impl Default for BookLimits {
             offer_seconds: 300,
             time_to_commit_seconds: 120,
             horizon_seconds: 7 * 86_400,
-            reservations_per_buyer: 4,
+            reservations_per_buyer: 8,
             unfunded_percent: 20,
             unfunded_at_least: 2,
             agreements: 1024,
@@ -140,6 +140,8 @@ pub struct Agreement {
     deposit: Amount,
     /// The end of the slot, or earlier if somebody closed it.
     ends_at: UtcTime,
+    /// The buyer has said its last word: no further receipt is waited for.
+    closed_by_buyer: bool,
     stage: Stage,
     receipt_at: UtcTime,
     changed_at: UtcTime,
@@ -389,6 +391,7 @@ impl ProviderBook {
                 receipt: None,
                 deposit: record.deposit,
                 ends_at: offer.slot.end,
+                closed_by_buyer: false,
                 stage: if adopted {
                     Stage::Serving
                 } else {
@@ -502,6 +505,7 @@ impl ProviderBook {
         now: UtcTime,
     ) -> Result<(), RejectReason> {
         let agreement = self.of_buyer(id, buyer)?;
+        agreement.closed_by_buyer = true;
         if agreement.is_serving() {
             agreement.ends_at = agreement.ends_at.min(now);
         }
@@ -701,7 +705,7 @@ impl Agreement {
     ) -> Option<ProviderAction> {
         let end = self.ends_at;
         match self.stage {
-            Stage::Serving if now >= end => self.stop(id, limits, now),
+            Stage::Serving | Stage::Draining if now >= end => Some(self.stop(id, limits, now)),
             Stage::Serving if now >= self.drain_at() => {
                 self.stage = Stage::Draining;
                 Some(ProviderAction::Drain(id))
@@ -712,7 +716,6 @@ impl Agreement {
                 self.stage = Stage::Draining;
                 Some(ProviderAction::Drain(id))
             }
-            Stage::Draining if now >= end => self.stop(id, limits, now),
             Stage::Settling { at, attempts } if now >= at => {
                 // Whoever settles may take a while; the next attempt is due only if nothing is heard of this one.
                 self.stage = Stage::Settling {
@@ -725,14 +728,9 @@ impl Agreement {
         }
     }
 
-    fn stop(
-        &mut self,
-        id: AgreementId,
-        limits: &BookLimits,
-        now: UtcTime,
-    ) -> Option<ProviderAction> {
+    fn stop(&mut self, id: AgreementId, limits: &BookLimits, now: UtcTime) -> ProviderAction {
         let at = match self.receipt {
-            Some(receipt) if receipt.due == self.deposit => now,
+            Some(receipt) if self.closed_by_buyer || receipt.due == self.deposit => now,
             Some(_) => now.plus_seconds(limits.final_receipt_seconds),
             // Without a receipt the ledger counts from the end of the slot, however early we stopped.
             None => self
@@ -743,7 +741,7 @@ impl Agreement {
         };
         self.stage = Stage::Settling { at, attempts: 0 };
         self.changed_at = now;
-        Some(ProviderAction::Stop(id))
+        ProviderAction::Stop(id)
     }
 }
 

@@ -98,6 +98,7 @@ impl Chance {
 
 /// What travels, to or from the provider, for buyer number `.0`.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few at a time")]
 enum Packet {
     Ask(usize, Action),
     Offers(usize, Vec<Offer>),
@@ -200,7 +201,7 @@ impl World {
                 self.deliver(packet);
             }
             while let Some(action) = self.book.poll_action(self.now.utc) {
-                self.provide(action);
+                self.provide(&action);
             }
             self.check();
         }
@@ -297,7 +298,7 @@ impl World {
                 self.buyers[buyer].handle_offers(offers, now);
             }
             Packet::Reserved(buyer, id, until) => {
-                self.buyers[buyer].handle_reserved(id, until, now)
+                self.buyers[buyer].handle_reserved(id, until, now);
             }
             Packet::Acknowledged(buyer) => self.buyers[buyer].handle_acknowledged(now),
             Packet::Refused(buyer, reason) => self.buyers[buyer].handle_rejected(reason, now),
@@ -377,8 +378,8 @@ impl World {
         self.book.handle_answered(id, state, self.now.utc);
     }
 
-    fn provide(&mut self, action: ProviderAction) {
-        let ProviderAction::Settle(id, receipt) = action else {
+    fn provide(&mut self, action: &ProviderAction) {
+        let &ProviderAction::Settle(id, receipt) = action else {
             return;
         };
         let buyer = self.book.agreement(id).unwrap().buyer;
@@ -513,7 +514,11 @@ fn reserved(
 #[test]
 fn unfunded_reservations_are_capped() {
     let now = UtcTime(START);
-    let mut book = ProviderBook::new(BookLimits::default(), [terms(100)]);
+    let limits = BookLimits {
+        reservations_per_buyer: 4,
+        ..BookLimits::default()
+    };
+    let mut book = ProviderBook::new(limits, [terms(100)]);
     for nonce in 1..=4 {
         assert!(reserved(&mut book, 1, nonce, slot(10, 50), now).is_ok());
     }

@@ -107,9 +107,9 @@ impl Agent {
         tracing::info!(agreement = %id, ?answer, ?state, "answered an agreement");
         match (answer, state) {
             (Answer::Reject(reason), _) => Err(Problem::Rejected(reason)),
-            (_, Some(state)) => Ok(state),
-            (_, None) => Err(Problem::Unavailable {
-                detail: "the ledger does not answer".to_owned(),
+            (_, Some(state)) if state != AgreementState::Proposed => Ok(state),
+            _ => Err(Problem::Unavailable {
+                detail: "the ledger did not take our answer".to_owned(),
             }),
         }
     }

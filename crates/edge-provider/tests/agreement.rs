@@ -492,7 +492,7 @@ async fn deployments_keep_to_the_agreement() {
             current: 2
         }
     );
-    let starts = |told: &[String]| told.iter().filter(|told| told.starts_with("start")).count();
+    let starts = |told: &[String]| told.iter().filter(|told| *told == "start 2").count();
     while starts(&world.runtime.told()) == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -706,7 +706,7 @@ async fn malformed_requests_are_problems_not_accidents() {
     assert_eq!(status("DELETE /exec/v1/hello HTTP/1.1", b"").await, 404);
     assert_eq!(status("POST /exec/v1/hello HTTP/1.1", b"{").await, 400);
     assert_eq!(
-        status("POST /exec/v1/hello HTTP/1.1", &[b' '; 70_000]).await,
+        status("POST /exec/v1/hello HTTP/1.1", &vec![b' '; 70_000]).await,
         413
     );
     assert_eq!(
