@@ -63,8 +63,10 @@ pub struct BookLimits {
     pub deploy_lead_seconds: u64,
     /// How long after the slot to wait for the buyer's final receipt, seconds.
     pub final_receipt_seconds: u64,
-    /// Stop serving after this many receipt intervals without a receipt.
+    /// Stop serving after this many receipt intervals without a receipt …
     pub missed_receipts: u32,
+    /// … but not before this time, seconds: a workload that is being pulled and started earns no receipt yet.
+    pub patience_at_least_seconds: u64,
     /// How long a closed agreement can still be read, seconds.
     pub keep_closed_seconds: u64,
 }
@@ -82,6 +84,7 @@ impl Default for BookLimits {
             deploy_lead_seconds: 30,
             final_receipt_seconds: 10,
             missed_receipts: 3,
+            patience_at_least_seconds: 60,
             keep_closed_seconds: 3600,
         }
     }
@@ -196,11 +199,12 @@ impl Agreement {
     }
 
     /// When silence of the buyer ends the service.
-    fn patience_ends(&self, missed: u32) -> UtcTime {
+    fn patience_ends(&self, limits: &BookLimits) -> UtcTime {
         let interval = u64::from(self.offer.sla.receipt_interval_seconds.max(1));
+        let patience = interval * u64::from(limits.missed_receipts);
         self.receipt_at
             .max(self.offer.slot.start)
-            .plus_seconds(interval * u64::from(missed))
+            .plus_seconds(patience.max(limits.patience_at_least_seconds))
     }
 }
 
@@ -467,6 +471,9 @@ impl ProviderBook {
         }
         let is_new = generation > agreement.generation;
         agreement.generation = generation;
+        if is_new {
+            agreement.receipt_at = now;
+        }
         Ok(is_new)
     }
 
@@ -556,7 +563,7 @@ impl ProviderBook {
                 Stage::Serving => Some(
                     agreement
                         .drain_at()
-                        .min(agreement.patience_ends(self.limits.missed_receipts)),
+                        .min(agreement.patience_ends(&self.limits)),
                 ),
                 Stage::Draining => Some(agreement.ends_at),
                 Stage::Settling { at, .. } => Some(at),
@@ -710,7 +717,7 @@ impl Agreement {
                 self.stage = Stage::Draining;
                 Some(ProviderAction::Drain(id))
             }
-            Stage::Serving if now >= self.patience_ends(limits.missed_receipts) => {
+            Stage::Serving if now >= self.patience_ends(limits) => {
                 let notice = self.offer.sla.notice_seconds.into();
                 self.ends_at = end.min(now.plus_seconds(notice));
                 self.stage = Stage::Draining;

@@ -573,7 +573,11 @@ fn a_taken_slot_is_offered_later_and_an_old_offer_not_at_all() {
 
 fn confirmed() -> (ProviderBook, AgreementId) {
     let now = UtcTime(START);
-    let mut book = ProviderBook::new(BookLimits::default(), [terms(1)]);
+    let limits = BookLimits {
+        patience_at_least_seconds: 30,
+        ..BookLimits::default()
+    };
+    let mut book = ProviderBook::new(limits, [terms(1)]);
     let offer = reserved(&mut book, 1, 1, slot(10, 50), now).unwrap();
     let id = offer.id.into();
     let record = edge_types::AgreementRecord {
