@@ -40,7 +40,7 @@ impl Drop for Process {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn peer_skopeo_copies_from_our_registry() {
     let directory = tempfile::tempdir().unwrap();
     let image = layout(directory.path());
@@ -50,7 +50,10 @@ async fn peer_skopeo_copies_from_our_registry() {
     let router = Registry::new(layout, REPOSITORY, ReadAccess::open()).router();
     tokio::spawn(async move { axum::serve(listener, router).await });
     let copy = directory.path().join("copy");
-    for name in ["@".to_owned() + &image.digest.to_string(), ":latest".to_owned()] {
+    for name in [
+        "@".to_owned() + &image.digest.to_string(),
+        ":latest".to_owned(),
+    ] {
         let arguments = [
             "copy".to_owned(),
             "--src-tls-verify=false".to_owned(),
@@ -65,7 +68,7 @@ async fn peer_skopeo_copies_from_our_registry() {
     assert!(index.contains(&image.digest.to_string()), "{index}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn peer_we_pull_from_docker_registry() {
     let directory = tempfile::tempdir().unwrap();
     let image = layout(directory.path());

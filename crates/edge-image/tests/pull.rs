@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -312,7 +313,7 @@ async fn what_is_not_of_its_digest_is_refused() {
         |blobs, digest| {
             let path = blob_of(blobs, &manifest(blobs, digest)["layers"][0]);
             let mut layer = fs::read(&path).unwrap();
-            layer.extend([0; 100_000]);
+            layer.resize(layer.len() + 100_000, 0);
             fs::write(&path, layer).unwrap();
             digest
         },
@@ -532,7 +533,6 @@ fn layers_change_lower_ones_and_links_stay_inside() {
     assert_eq!(fs::read(at("usr/lib/old")).unwrap(), b"old");
     assert_eq!(fs::read(at("lib")).unwrap(), b"not a link");
     assert!(!at("gone").exists() && !at("data/low").exists() && at("data/high").exists());
-    use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(at("lib")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o755, "set-uid bits are dropped");
 }

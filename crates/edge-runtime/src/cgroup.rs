@@ -194,6 +194,13 @@ impl Hierarchies {
         Ok(())
     }
 
+    /// Removes the groups that an owner's containers were in, where they are empty.
+    pub(crate) fn remove_owner(&self, owner: &str) {
+        for mount in &self.mounts {
+            let _in_use = fs::remove_dir(mount.join(PARENT).join(owner));
+        }
+    }
+
     /// Removes what agents that no longer run left behind; tells how many.
     pub(crate) fn sweep(&self, locks: &Path) -> io::Result<usize> {
         let mut owners = std::collections::BTreeSet::new();
@@ -222,6 +229,9 @@ impl Hierarchies {
                 let _other_sweeper = fs::remove_file(&path);
                 swept += 1;
             }
+        }
+        for mount in &self.mounts {
+            let _others_run = fs::remove_dir(mount.join(PARENT));
         }
         Ok(swept)
     }

@@ -173,24 +173,28 @@ async fn carry(
 }
 
 /// Resolves when the connection is to be closed: idle, or, while draining, quiet after an answer.
-async fn give_up(activity: &Activity, idle: Duration, mode: Option<watch::Receiver<Mode>>) {
+async fn give_up(activity: &Activity, idle: Duration, mut mode: Option<watch::Receiver<Mode>>) {
     loop {
         let draining = mode
-            .as_ref()
-            .is_some_and(|mode| *mode.borrow() != Mode::Forward);
+            .as_mut()
+            .is_some_and(|mode| *mode.borrow_and_update() != Mode::Forward);
         let quiet = activity.quiet();
-        if quiet >= idle
-            || draining && quiet >= DRAIN_QUIET && activity.answered.load(Ordering::Relaxed)
-        {
+        let answered = activity.answered.load(Ordering::Relaxed);
+        if quiet >= idle || (draining && answered && quiet >= DRAIN_QUIET) {
             return;
         }
-        let pause = if draining { DRAIN_TICK } else { idle - quiet };
-        match mode.clone().filter(|_| !draining) {
-            Some(mut mode) => {
-                mode.mark_unchanged();
-                let _changed = timeout(pause, mode.changed()).await;
+        let pause = if draining {
+            DRAIN_TICK
+        } else {
+            idle.saturating_sub(quiet)
+        };
+        match &mut mode {
+            Some(changes) if !draining => {
+                if let Ok(Err(_never_changes_again)) = timeout(pause, changes.changed()).await {
+                    mode = None;
+                }
             }
-            None => sleep(pause).await,
+            _ => sleep(pause).await,
         }
     }
 }

@@ -24,4 +24,4 @@ mod spec;
 pub use cgroup::ContainerUsage;
 pub use forward::ForwardLimits;
 pub use helper::run_helper;
-pub use runtime::{OciRuntime, RuntimeConfig};
+pub use runtime::{OciRuntime, RuntimeConfig, sweep_leftovers};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,6 +29,7 @@ use crate::spec::ID_RANGE;
 /// Host ids 1,879,048,192 to 2,147,483,647 belong to nobody by the common conventions for user ids.
 const FIRST_HOST_ID: u32 = 1_879_048_192;
 const ID_RANGES: u32 = 4096;
+const LOCKS: &str = "/run/exec-edge-agents";
 const REASON_BYTES: usize = 512;
 const MIN_MEMORY: u64 = 4 * 1024 * 1024;
 
@@ -62,7 +63,7 @@ impl RuntimeConfig {
         Self {
             state_directory,
             helper: vec!["/proc/self/exe".into(), "runtime-helper".into()],
-            lock_directory: PathBuf::from("/run/exec-edge"),
+            lock_directory: PathBuf::from(LOCKS),
             addresses,
             pull: PullLimits::default(),
             forward: ForwardLimits::default(),
@@ -477,6 +478,26 @@ impl SiteRuntime for OciRuntime {
     }
 }
 
+impl Drop for OciRuntime {
+    /// Containers end with their helpers' pipes, and each helper removes its group; what is left is removed by the next
+    /// [`sweep_leftovers`].
+    fn drop(&mut self) {
+        self.groups.remove_owner(self.owner.name());
+    }
+}
+
+/// Ends containers and removes control groups of agents that no longer run; tells how many agents that were.
+///
+/// [`OciRuntime::open`] does this, too; a supervisor calls it after its agents have ended. `lock_directory` is that of the
+/// agents' [`RuntimeConfig`], none is the usual one.
+pub fn sweep_leftovers(lock_directory: Option<&Path>) -> io::Result<usize> {
+    match Hierarchies::find() {
+        Ok(groups) => groups.sweep(lock_directory.unwrap_or(Path::new(LOCKS))),
+        // Where no container can be started none is left.
+        Err(_) => Ok(0),
+    }
+}
+
 /// Writes the state of a start that did not succeed, also when its future was dropped.
 struct Outcome<'a> {
     slot: &'a Slot,
@@ -530,7 +551,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Unique among agents, past ones too.
-fn owner_name(state_directory: &std::path::Path) -> String {
+fn owner_name(state_directory: &Path) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos());

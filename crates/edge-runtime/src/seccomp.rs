@@ -1,7 +1,7 @@
 //! The system calls that a workload may make.
 //!
 //! An allow-list fit for a network server. Everything else fails with `EPERM`: mounting, namespaces, tracing, keys,
-//! BPF, performance counters, io_uring, user faults, kernel modules, kexec, clocks, other processes' memory. `clone3`
+//! BPF, performance counters, `io_uring`, user faults, kernel modules, kexec, clocks, other processes' memory. `clone3`
 //! fails with `ENOSYS`, since its flags lie in memory that a filter cannot see; the C library then uses `clone`, whose
 //! flags are checked for new namespaces. Sockets are of the Unix and the two Internet families, since some others
 //! (vsock) do not respect network namespaces.
@@ -13,7 +13,6 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch,
 };
 
-#[expect(clippy::cast_sign_loss, reason = "flags are bit sets")]
 const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
@@ -41,9 +40,13 @@ pub(crate) fn filters() -> Result<Vec<BpfProgram>, Error> {
     rules.insert(libc::SYS_socket, any_of(0, SOCKET_FAMILIES)?);
     rules.insert(libc::SYS_socketpair, any_of(0, &[libc::AF_UNIX])?);
     rules.insert(libc::SYS_prctl, any_of(0, PRCTL)?);
+    #[expect(
+        clippy::unnecessary_cast,
+        reason = "the type of requests differs between C libraries"
+    )]
     let ioctls = IOCTLS
         .iter()
-        .map(|request| one_of(1, SeccompCmpOp::Eq, *request))
+        .map(|request| one_of(1, SeccompCmpOp::Eq, *request as u64))
         .collect::<Result<_, _>>()?;
     rules.insert(libc::SYS_ioctl, ioctls);
     let allow_list = SeccompFilter::new(
@@ -87,17 +90,13 @@ const PRCTL: &[i32] = &[
     libc::PR_GET_TIMERSLACK,
 ];
 
-#[cfg_attr(
-    not(target_env = "gnu"),
-    expect(clippy::cast_sign_loss, reason = "requests are bit patterns")
-)]
-const IOCTLS: &[u64] = &[
-    libc::FIONREAD as u64,
-    libc::FIONBIO as u64,
-    libc::FIOCLEX as u64,
-    libc::FIONCLEX as u64,
-    libc::TCGETS as u64,
-    libc::TIOCGWINSZ as u64,
+const IOCTLS: &[libc::Ioctl] = &[
+    libc::FIONREAD,
+    libc::FIONBIO,
+    libc::FIOCLEX,
+    libc::FIONCLEX,
+    libc::TCGETS,
+    libc::TIOCGWINSZ,
 ];
 
 const ALWAYS: &[i64] = &[
@@ -328,7 +327,8 @@ mod tests {
 
     #[test]
     fn dangerous_calls_fail_and_a_server_can_work() {
-        let refused: &[(&str, fn() -> libc::c_long)] = &[
+        type Call = fn() -> libc::c_long;
+        let refused: &[(&str, Call)] = &[
             ("unshare", || call!(libc::SYS_unshare, libc::CLONE_NEWUSER)),
             ("setns", || call!(libc::SYS_setns, -1, 0)),
             ("mount", || call!(libc::SYS_mount, 0, 0, 0, 0, 0)),

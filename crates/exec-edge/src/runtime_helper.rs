@@ -1,6 +1,8 @@
-//! Hidden: starts one container.
+//! Hidden: starts and watches one container for the provider's agent.
 
 use std::process::ExitCode;
+
+use anyhow::Context;
 
 use crate::exit::Failure;
 
@@ -8,7 +10,8 @@ use crate::exit::Failure;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
-/// Runs it.
+/// Runs it. The agent talks to it over standard input and output.
 pub(crate) fn run(_args: Args) -> Result<ExitCode, Failure> {
-    Err(Failure::usage(anyhow::anyhow!("`exec-edge runtime-helper` is not part of this build")))
+    edge_runtime::run_helper().context("the container's helper")?;
+    Ok(ExitCode::SUCCESS)
 }

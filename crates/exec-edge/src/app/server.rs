@@ -1,0 +1,147 @@
+//! The application's HTTP/1.1 server.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::handshake;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::objects::{self, answer_static, served_by, text};
+
+const CONNECTIONS: usize = 1024;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+const BACKEND_TIMEOUT: Duration = Duration::from_secs(10);
+const BACKEND_BODY: usize = 1024 * 1024;
+
+/// Where the application runs.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    /// In the cloud.
+    Origin,
+    /// At a site.
+    Edge {
+        /// What it calls itself in its answers.
+        name: Arc<str>,
+        /// Who makes what is dynamic; without one such requests fail.
+        backend: Option<SocketAddr>,
+    },
+    /// Answers everything with this text.
+    Report(Arc<str>),
+}
+
+impl Role {
+    /// An edge service as `SITE` and `BACKEND` say.
+    pub(crate) fn edge_from_environment() -> anyhow::Result<Self> {
+        let site = std::env::var("SITE").unwrap_or_default();
+        let backend = match std::env::var("BACKEND") {
+            Ok(text) => Some(
+                text.parse()
+                    .context("BACKEND is not an address and a port")?,
+            ),
+            Err(_) => None,
+        };
+        Ok(Self::Edge {
+            name: format!("edge {site}").trim_end().into(),
+            backend,
+        })
+    }
+}
+
+/// Serves until the process ends.
+pub(crate) async fn serve(listen: SocketAddr, role: Role) -> io::Result<()> {
+    let listener = TcpListener::bind(listen).await?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let role = role.clone();
+        tokio::spawn(async move {
+            let _best_effort = stream.set_nodelay(true);
+            let service = service_fn(|request| {
+                let role = role.clone();
+                async move { Ok::<_, Infallible>(respond(&role, request).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn respond(role: &Role, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (name, backend) = match role {
+        Role::Origin => return objects::respond(request).await,
+        Role::Report(text) => return Response::new(Full::new(text.to_string().into())),
+        Role::Edge { name, backend } => (name, backend),
+    };
+    let (path, query) = (request.uri().path(), request.uri().query());
+    let mut response = match (answer_static(request.method(), path, query), backend) {
+        (Some(response), _) => response,
+        (None, Some(backend)) => {
+            let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
+            match timeout(BACKEND_TIMEOUT, ask(*backend, target)).await {
+                Ok(Ok(response)) => response,
+                _ => text(StatusCode::BAD_GATEWAY, "the cloud did not answer\n"),
+            }
+        }
+        (None, None) => text(StatusCode::NOT_FOUND, "there is no back end\n"),
+    };
+    served_by(&mut response, name);
+    response
+}
+
+async fn ask(backend: SocketAddr, target: &str) -> anyhow::Result<Response<Full<Bytes>>> {
+    let stream = TcpStream::connect(backend).await?;
+    stream.set_nodelay(true)?;
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(target)
+        .header(HOST, backend.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, BACKEND_BODY)
+            .collect()
+            .await
+            .map_err(anyhow::Error::from_boxed)?
+            .to_bytes();
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = head.status;
+        if let Some(kind) = head.headers.get(http::header::CONTENT_TYPE) {
+            response
+                .headers_mut()
+                .insert(http::header::CONTENT_TYPE, kind.clone());
+        }
+        Ok(response)
+    };
+    tokio::pin!(exchange);
+    tokio::select! {
+        response = &mut exchange => response,
+        _ = connection => exchange.await,
+    }
+}
