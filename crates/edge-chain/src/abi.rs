@@ -9,7 +9,6 @@ use edge_wire::signing;
 
 pub(crate) use generated::{ExecEscrow, Offer as SignedTerms};
 
-#[expect(clippy::pedantic, reason = "the macro's code is not ours")]
 mod generated {
     alloy::sol! {
         /// What a provider signs.

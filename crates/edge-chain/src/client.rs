@@ -1,8 +1,9 @@
 //! The escrow of one account on any chain that speaks Ethereum's JSON-RPC.
 //!
-//! Round trips are what an operation costs, so there are few: a session starts with one batch (chain, code, nonce,
-//! fees) and sends every transaction together with the question for its receipt. Gas limits are known upper bounds
-//! instead of estimates. A refusal is found out after the fact by repeating the call.
+//! Round trips are what an operation costs, so there are few: chain, code, fees and nonce are asked for once
+//! ([`Ledger::verify_contract`] does all of it ahead), and every transaction goes together with the question for its
+//! receipt. Gas limits are known upper bounds instead of estimates. Why the contract refused is found out by repeating
+//! the call.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,7 +14,8 @@ use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy::eips::Encodable2718;
 use alloy::network::TxSignerSync;
 use alloy::primitives::{Address, B256, Bytes, TxKind, U64, U256, keccak256};
-use alloy::rpc::client::{ClientBuilder, RpcClient};
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::json_rpc::ErrorPayload;
 use alloy::rpc::types::{Block, TransactionReceipt, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
 use edge_ports::{BoxFuture, Ledger, LedgerError, Signer};
@@ -29,9 +31,11 @@ use crate::abi::{self, ExecEscrow};
 use crate::artifact::Escrow;
 use crate::keys::LocalKey;
 
+mod http;
 mod nonces;
 mod rpc;
 
+use http::BoundedHttp;
 use nonces::{Nonces, Reserved};
 use rpc::{SendRefusal, read_error};
 
@@ -45,8 +49,8 @@ pub(crate) mod gas {
     pub(crate) const TRANSFER: u64 = 21_000;
 }
 
-/// Fees are asked for again when they are older than this.
-const FEES_AGE: Duration = Duration::from_secs(15);
+/// Fees are asked for again when they are older than this: twice the base fee lasts for 6 full blocks (EIP-1559).
+const FEES_AGE: Duration = Duration::from_mins(1);
 /// How often an operation is tried again with fresh nonce and fees.
 const ATTEMPTS: u32 = 4;
 
@@ -153,7 +157,7 @@ impl EthLedger {
             .build()
             .map_err(|cause| LedgerConfigError::Http(cause.into()))?;
         Ok(Self {
-            client: ClientBuilder::default().http_with_client(http, url),
+            client: RpcClient::new(BoundedHttp::new(http, url), false),
             config,
             key,
             nonces: Nonces::default(),
@@ -502,9 +506,7 @@ impl EthLedger {
         request.to = Some(to);
         let repeated: Result<Bytes, _> = self.client.request("eth_call", (request, "latest")).await;
         let data = match &repeated {
-            Err(error) => error
-                .as_error_resp()
-                .and_then(|payload| payload.as_revert_data()),
+            Err(error) => error.as_error_resp().and_then(ErrorPayload::as_revert_data),
             Ok(_) => None,
         };
         data.and_then(|data| escrow_error(&data)).map_or_else(
@@ -555,7 +557,13 @@ impl Ledger for EthLedger {
     }
 
     fn verify_contract(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        Box::pin(self.verify("verifying the contract"))
+        Box::pin(async move {
+            let attempted = "verifying the contract";
+            self.verify(attempted).await?;
+            // What the first transaction needs besides, so that it takes one round trip.
+            self.fees(attempted).await?;
+            self.nonces.prime(|| self.pending_nonce(attempted)).await
+        })
     }
 
     fn propose<'a>(

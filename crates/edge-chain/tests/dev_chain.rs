@@ -1,5 +1,11 @@
 //! The development chain as a stranger meets it: by raw JSON-RPC, and on the disk.
 
+#![expect(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program with a module of its own"
+)]
+
 mod support;
 
 use std::fs::OpenOptions;

@@ -1,6 +1,12 @@
 //! Against programs of others: the Solidity compiler makes the checked-in artifact, and a public node's little brother
 //! takes the client's transactions.
 
+#![expect(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program with a module of its own"
+)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

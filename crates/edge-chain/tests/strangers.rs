@@ -1,7 +1,14 @@
 //! Two strangers, a chain between them, and what can go wrong: the client against the development chain over loopback.
 
+#![expect(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program with a module of its own"
+)]
+
 mod support;
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
@@ -166,6 +173,24 @@ fn operations_at_once_do_not_collide() {
 }
 
 #[test]
+fn two_programs_with_one_key_get_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let (buyer_key, provider_key) = (key(1), key(2));
+    let served = Served::start(&config(dir.path(), &[&buyer_key]));
+    let programs = [served.ledger(&buyer_key), served.ledger(&buyer_key)];
+
+    Runtime::new().unwrap().block_on(async {
+        for nonce in 0..6 {
+            let program = &programs[usize::from(nonce % 2)];
+            let offer = offer(&provider_key, nonce);
+            program.propose(&offer, confirm_by()).await.unwrap();
+        }
+        let held = programs[0].totals().await.unwrap().held;
+        assert_eq!(held, Amount::wei(600_000));
+    });
+}
+
+#[test]
 fn a_restart_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (buyer_key, provider_key) = (key(1), key(2));
@@ -236,13 +261,10 @@ fn no_money_moves_to_a_contract_that_is_not_the_known_one() {
     Runtime::new().unwrap().block_on(async {
         let honest = served.ledger(&buyer_key);
         let before = honest.balance(honest.account()).await.unwrap();
-        // An account without code, and one whose code says yes to everything (the identity precompile).
-        for liar in [
-            ChainAddress([0xaa; 20]),
-            "0x0000000000000000000000000000000000000004"
-                .parse()
-                .unwrap(),
-        ] {
+        // An account without code, and a contract that takes all money and answers 1 to everything.
+        let says_yes = hex::decode("6760015f5260205ff35f5260086018f3").unwrap();
+        let says_yes = deploy(&served, 2, &says_yes).await;
+        for liar in [ChainAddress([0xaa; 20]), says_yes] {
             let config = LedgerConfig {
                 contract: liar,
                 ..served.ledger_config()
@@ -325,6 +347,48 @@ fn another_chain_and_a_dead_node_are_told_apart() {
             Err(LedgerError::Unreachable { .. })
         ));
     });
+}
+
+#[test]
+fn a_transaction_counts_when_it_is_deep_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let (buyer_key, provider_key) = (key(1), key(2));
+    let served = Served::start(&config(dir.path(), &[&buyer_key]));
+    let config = LedgerConfig {
+        confirmations: 2,
+        ..served.ledger_config()
+    };
+    let buyer = EthLedger::new(config, buyer_key).unwrap();
+    Runtime::new().unwrap().block_on(async {
+        let before = buyer.now().await.unwrap();
+        let offer = offer(&provider_key, 1);
+        buyer.propose(&offer, confirm_by()).await.unwrap();
+        assert!(buyer.now().await.unwrap() > before, "a block came after it");
+    });
+}
+
+#[test]
+fn an_endless_answer_is_not_read_to_its_end() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let _request = peer.read(&mut [0; 4096]).unwrap();
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        peer.write_all(head).unwrap();
+        let block = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+        while peer.write_all(block.as_bytes()).is_ok() {}
+    });
+    let config = LedgerConfig {
+        request_timeout: Duration::from_mins(1),
+        ..LedgerConfig::dev(format!("http://{address}"), CHAIN, dev_escrow_address())
+    };
+    let ledger = EthLedger::new(config, key(1)).unwrap();
+    let result = Runtime::new().unwrap().block_on(ledger.now());
+    let Err(LedgerError::Unreachable { cause, .. }) = result else {
+        panic!("{result:?}");
+    };
+    assert!(cause.to_string().contains("too long"), "{cause}");
 }
 
 #[test]

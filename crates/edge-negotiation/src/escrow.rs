@@ -239,28 +239,25 @@ impl Escrow {
         let held = self.in_state(id, AgreementState::Confirmed)?;
         let record = &held.record;
         let after_slot = |window: u64| now.0 > record.slot.end.0.saturating_add(window);
-        let due = match receipt {
-            Some(receipt) => {
-                if caller != record.provider {
-                    require(caller == record.buyer, EscrowError::NotAllowed)?;
-                    require(after_slot(PROVIDER_WINDOW_SECONDS), EscrowError::TooEarly)?;
-                }
-                require(
-                    receipt.due <= record.deposit.units,
-                    EscrowError::DueExceedsDeposit,
-                )?;
-                require(
-                    receipt.signer == Some(record.buyer),
-                    EscrowError::BadSignature,
-                )?;
-                receipt.due
+        let due = if let Some(receipt) = receipt {
+            if caller != record.provider {
+                require(caller == record.buyer, EscrowError::NotAllowed)?;
+                require(after_slot(PROVIDER_WINDOW_SECONDS), EscrowError::TooEarly)?;
             }
-            None => {
-                require(after_slot(CHALLENGE_WINDOW_SECONDS), EscrowError::TooEarly)?;
-                let interval = u128::from(held.receipt_interval_seconds);
-                let price = record.price_per_second.units;
-                price.saturating_mul(interval).min(record.deposit.units)
-            }
+            require(
+                receipt.due <= record.deposit.units,
+                EscrowError::DueExceedsDeposit,
+            )?;
+            require(
+                receipt.signer == Some(record.buyer),
+                EscrowError::BadSignature,
+            )?;
+            receipt.due
+        } else {
+            require(after_slot(CHALLENGE_WINDOW_SECONDS), EscrowError::TooEarly)?;
+            let interval = u128::from(held.receipt_interval_seconds);
+            let price = record.price_per_second.units;
+            price.saturating_mul(interval).min(record.deposit.units)
         };
         self.close(id, AgreementState::Settled, due)
     }

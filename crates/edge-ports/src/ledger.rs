@@ -37,8 +37,8 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     fn reject(&self, agreement: AgreementId) -> BoxFuture<'_, Result<(), LedgerError>>;
     /// Anyone, after `confirm_by`: credits the deposit back to the buyer.
     fn expire(&self, agreement: AgreementId) -> BoxFuture<'_, Result<(), LedgerError>>;
-    /// With the buyer's receipt: the provider closes and divides the deposit by it, or the buyer does after the slot.
-    /// Without one: anyone, once the slot and the challenge window are over.
+    /// With the buyer's receipt: the provider closes and divides the deposit by it, or the buyer does once the slot and
+    /// a window for the provider's answer are over. Without one: anyone, once the slot and the challenge window are over.
     fn settle(
         &self,
         agreement: AgreementId,

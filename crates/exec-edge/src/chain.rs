@@ -67,7 +67,9 @@ fn run_dev(args: DevArgs) -> Result<ExitCode, Failure> {
     let mut fund = BTreeMap::new();
     for (account, wei) in args.fund {
         if fund.insert(account, wei).is_some() {
-            return Err(Failure::usage(anyhow::anyhow!("--fund names {account} twice")));
+            return Err(Failure::usage(anyhow::anyhow!(
+                "--fund names {account} twice"
+            )));
         }
     }
     let config = DevConfig {
@@ -89,9 +91,17 @@ fn run_dev(args: DevArgs) -> Result<ExitCode, Failure> {
         let listener = TcpListener::bind(args.listen)
             .await
             .with_context(|| format!("listening on {}", args.listen))?;
-        let address = listener.local_addr().context("asking for the listening address")?;
+        let address = listener
+            .local_addr()
+            .context("asking for the listening address")?;
         let escrow = args.deploy_escrow.then(dev::dev_escrow_address);
-        output::line(&ready_line(address, &config, escrow, chain.height(), args.json));
+        output::line(&ready_line(
+            address,
+            &config,
+            escrow,
+            chain.height(),
+            args.json,
+        ));
         tokio::select! {
             served = dev::serve(chain, listener) => served.context("serving JSON-RPC")?,
             stopped = stop_signal() => stopped.context("waiting for a signal")?,
@@ -132,7 +142,11 @@ async fn stop_signal() -> std::io::Result<()> {
 
 fn parse_fund(text: &str) -> Result<(ChainAddress, u128), String> {
     let (account, wei) = text.split_once('=').ok_or("expected ACCOUNT=WEI")?;
-    let account = account.parse().map_err(|error| format!("account {account:?}: {error}"))?;
-    let wei = wei.parse().map_err(|error| format!("wei {wei:?}: {error}"))?;
+    let account = account
+        .parse()
+        .map_err(|error| format!("account {account:?}: {error}"))?;
+    let wei = wei
+        .parse()
+        .map_err(|error| format!("wei {wei:?}: {error}"))?;
     Ok((account, wei))
 }

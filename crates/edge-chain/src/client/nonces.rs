@@ -4,20 +4,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use edge_ports::LedgerError;
 
-/// The nonces of one account. Starts from the chain's count, and again from there when it is unclear what became of one
-/// and none is out.
+/// The nonces of one account. Starts from the chain's count, and again from there when it is unclear what became of one.
+/// A nonce handed out twice by that is refused by the node and tried again.
 #[derive(Debug, Default)]
 pub(super) struct Nonces {
-    book: Mutex<Book>,
+    /// The next to hand out; `None` if the chain has to be asked.
+    next: Mutex<Option<u64>>,
     asking: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Book {
-    /// The next to hand out; `None` before the chain was asked.
-    next: Option<u64>,
-    /// How many are out.
-    out: usize,
 }
 
 /// A nonce that nobody else has. Dropping it means that its fate is unknown.
@@ -32,45 +25,45 @@ impl Nonces {
     /// Hands out the next nonce; asks `count` (the chain's, pending included) if none is known.
     pub(super) async fn reserve<F>(
         &self,
-        count: impl FnOnce() -> F,
+        count: impl Fn() -> F,
     ) -> Result<Reserved<'_>, LedgerError>
     where
         F: Future<Output = Result<u64, LedgerError>>,
     {
-        if let Some(reserved) = self.take() {
-            return Ok(reserved);
+        loop {
+            if let Some(reserved) = self.take() {
+                return Ok(reserved);
+            }
+            self.prime(&count).await?;
         }
+    }
+
+    /// Asks `count` if no nonce is known, so that the next operation need not.
+    pub(super) async fn prime<F>(&self, count: impl Fn() -> F) -> Result<(), LedgerError>
+    where
+        F: Future<Output = Result<u64, LedgerError>>,
+    {
         let _only_one_asks = self.asking.lock().await;
-        if let Some(reserved) = self.take() {
-            return Ok(reserved);
+        if self.next().is_none() {
+            let count = count().await?;
+            *self.next() = Some(count);
         }
-        let count = count().await?;
-        let mut book = self.book();
-        // What is still out may not have reached the node's count.
-        let value = book.next.map_or(count, |next| next.max(count));
-        book.next = Some(value + 1);
-        book.out += 1;
-        Ok(self.reserved(value))
+        Ok(())
     }
 
     fn take(&self) -> Option<Reserved<'_>> {
-        let mut book = self.book();
-        let value = book.next?;
-        book.next = Some(value + 1);
-        book.out += 1;
-        Some(self.reserved(value))
-    }
-
-    const fn reserved(&self, value: u64) -> Reserved<'_> {
-        Reserved {
+        let mut next = self.next();
+        let value = (*next)?;
+        *next = Some(value + 1);
+        Some(Reserved {
             nonces: self,
             value,
             settled: false,
-        }
+        })
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn next(&self) -> MutexGuard<'_, Option<u64>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,7 +75,6 @@ impl Reserved<'_> {
     /// The chain has it.
     pub(super) fn used(mut self) {
         self.settled = true;
-        self.nonces.book().out -= 1;
     }
 
     /// The chain had it already, from somebody else with this key: all that is known is out of date.
@@ -92,14 +84,13 @@ impl Reserved<'_> {
 
     /// The chain does not have it. Gives the nonce itself back if later ones are out, which depend on it.
     pub(super) fn give_back(mut self) -> Result<(), Self> {
-        let mut book = self.nonces.book();
-        if book.next != Some(self.value + 1) {
-            drop(book);
+        let mut next = self.nonces.next();
+        if *next != Some(self.value + 1) {
+            drop(next);
             return Err(self);
         }
-        book.next = Some(self.value);
-        book.out -= 1;
-        drop(book);
+        *next = Some(self.value);
+        drop(next);
         self.settled = true;
         Ok(())
     }
@@ -108,9 +99,7 @@ impl Reserved<'_> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            let mut book = self.nonces.book();
-            book.out -= 1;
-            book.next = None;
+            *self.nonces.next() = None;
         }
     }
 }

@@ -96,7 +96,7 @@ impl Journal {
             Ok(stored) => {
                 let stored = serde_json::from_slice(&stored)
                     .map_err(|cause| failed("reading", &genesis_path)(cause.into()))?;
-                compare(&genesis_path, genesis, stored)?
+                compare(&genesis_path, &genesis, stored)?
             }
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 let text = serde_json::to_vec_pretty(&genesis)
@@ -182,7 +182,7 @@ impl Journal {
     }
 }
 
-fn compare(path: &Path, wanted: Genesis, stored: Genesis) -> Result<Genesis, DevChainError> {
+fn compare(path: &Path, wanted: &Genesis, stored: Genesis) -> Result<Genesis, DevChainError> {
     let differs = [
         ("format", wanted.format != stored.format),
         ("chain id", wanted.chain_id != stored.chain_id),

@@ -191,7 +191,7 @@ impl Node {
         match self.journal.append(&block.stored(None)) {
             Ok(()) => self.push(block),
             Err(cause) => {
-                tracing::error!(%cause, "block not stored; the chain's time stands still")
+                tracing::error!(%cause, "block not stored; the chain's time stands still");
             }
         }
     }

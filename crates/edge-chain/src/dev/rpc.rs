@@ -62,10 +62,10 @@ impl From<Rejected> for Failure {
 /// Answers one request or batch; `None` if nothing in it wants an answer.
 pub(super) fn answer(node: &mut Node, body: &[u8], now: u64) -> Option<Vec<u8>> {
     let answered = match serde_json::from_slice(body) {
-        Err(_) => Some(failed(Value::Null, &Failure::new(-32700, "parse error"))),
+        Err(_) => Some(failed(&Value::Null, &Failure::new(-32700, "parse error"))),
         Ok(Value::Array(requests)) if requests.is_empty() || requests.len() > MAX_BATCH => {
             let message = format!("a batch has 1 to {MAX_BATCH} requests");
-            Some(failed(Value::Null, &Failure::new(-32600, message)))
+            Some(failed(&Value::Null, &Failure::new(-32600, message)))
         }
         Ok(Value::Array(requests)) => {
             let answers: Vec<Value> = requests
@@ -84,24 +84,24 @@ fn answer_one(node: &mut Node, request: Value, now: u64) -> Option<Value> {
         Ok(request) => request,
         Err(_) => {
             return Some(failed(
-                Value::Null,
+                &Value::Null,
                 &Failure::new(-32600, "invalid request"),
             ));
         }
     };
     if request.jsonrpc != "2.0" {
         let id = request.id.unwrap_or_default();
-        return Some(failed(id, &Failure::new(-32600, "not JSON-RPC 2.0")));
+        return Some(failed(&id, &Failure::new(-32600, "not JSON-RPC 2.0")));
     }
     let outcome = dispatch(node, &request.method, request.params, now);
     let id = request.id?;
     Some(match outcome {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        Err(failure) => failed(id, &failure),
+        Err(failure) => failed(&id, &failure),
     })
 }
 
-fn failed(id: Value, failure: &Failure) -> Value {
+fn failed(id: &Value, failure: &Failure) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "error": failure })
 }
 

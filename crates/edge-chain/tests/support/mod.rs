@@ -1,9 +1,9 @@
 //! A development chain on loopback, and the means to make offers on it.
 
-#![expect(
+#![allow(
     dead_code,
-    unreachable_pub,
-    reason = "each test program uses its part of this module"
+    clippy::allow_attributes,
+    reason = "each test program uses another part of this module"
 )]
 
 use std::collections::BTreeMap;
