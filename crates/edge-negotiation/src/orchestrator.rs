@@ -428,6 +428,11 @@ impl Negotiation {
                 self.rejection = Some(reason);
                 self.end_service(Some(NegotiationFailure::NeverHealthy), now);
             }
+            S::Settling if !self.receipt_sent => {
+                // It will not take our last word, perhaps because it has settled already: the ledger knows.
+                self.receipt_sent = true;
+                self.enter(S::Settling, now);
+            }
             _ => self.handle_failed(now),
         }
     }
