@@ -17,12 +17,9 @@ use edge_image::{ImageOptions, build_from_self};
 use crate::exit::Failure;
 use crate::output;
 
-pub(crate) use objects::respond;
-
 /// Port on which the edge service listens in its container.
 pub(crate) const EDGE_PORT: u16 = 8080;
 /// Port inside the container that is carried to the cloud back end.
-
 pub(crate) const BACKEND_PORT: u16 = 9000;
 
 /// Options of `exec-edge app`.

@@ -32,17 +32,28 @@ pub(crate) struct Failure {
 impl Failure {
     /// Arguments, configuration or an input file are wrong (exit 64).
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
-        Self { exit: Exit::Usage, error: error.into(), hint: None }
+        Self {
+            exit: Exit::Usage,
+            error: error.into(),
+            hint: None,
+        }
     }
 
     /// It failed while running (exit 2).
     pub(crate) fn runtime(error: impl Into<anyhow::Error>) -> Self {
-        Self { exit: Exit::Runtime, error: error.into(), hint: None }
+        Self {
+            exit: Exit::Runtime,
+            error: error.into(),
+            hint: None,
+        }
     }
 
     /// Adds the remedy.
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     /// Prints `error: …` with all causes on one line, then the hint.

@@ -1,14 +1,331 @@
 //! `exec-edge lab`.
 
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use edge_lab::lab::{Lab, RunningLab, party_name};
+use edge_lab::network::{Network, PartyId};
+use edge_lab::sandbox::{self, Inside, Interrupts};
+use edge_lab::scenario::Scenario;
+use edge_lab::truth::Truth;
 
 use crate::exit::Failure;
+use crate::output;
+
+/// Where the lab's name server listens.
+const DNS_PORT: u16 = 53;
+
+/// How long its start may take.
+const DNS_START: Duration = Duration::from_secs(10);
 
 /// Options of `exec-edge lab`.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Args {}
+pub(crate) enum Args {
+    /// Hold a lab until Ctrl-C.
+    Up {
+        /// The scenario's file.
+        scenario: PathBuf,
+    },
+    /// Run a command in a lab: in the one that runs this scenario, or in one for the life of the command.
+    Run {
+        /// The scenario's file.
+        scenario: PathBuf,
+        /// Where: cloud, clients, dns, chain, a provider's domain, a site's host name, or an address.
+        #[arg(long, default_value = "cloud")]
+        at: String,
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Say what a scenario holds.
+    Show {
+        /// The scenario's file.
+        scenario: PathBuf,
+        /// Only one address of each client network, one a line.
+        #[arg(long, conflicts_with = "truth")]
+        targets: bool,
+        /// The ground truth, as JSON.
+        #[arg(long)]
+        truth: bool,
+    },
+    /// Measure the lab itself; prints JSON.
+    #[command(hide = true)]
+    Bench {
+        /// Seconds for each measurement.
+        #[arg(long, default_value_t = 3)]
+        seconds: u32,
+    },
+    /// Serve the lab's zones; started by the lab.
+    #[command(hide = true)]
+    ServeDns {
+        /// The scenario's file.
+        scenario: PathBuf,
+    },
+}
 
-/// Runs it.
-pub(crate) fn run(_args: Args) -> Result<ExitCode, Failure> {
-    Err(Failure::usage(anyhow::anyhow!("`exec-edge lab` is not part of this build")))
+/// Runs it. `arguments` are the program's; `inside` is the sandbox that this process supervises, if it does.
+pub(crate) fn run(
+    args: Args,
+    arguments: &[OsString],
+    inside: Option<Inside>,
+) -> Result<ExitCode, Failure> {
+    match args {
+        Args::Up { scenario } => {
+            let file = load(&scenario)?;
+            match inside {
+                None => sandbox::enclose(arguments).map_err(Failure::runtime),
+                Some(inside) => up(inside, &scenario, &file),
+            }
+        }
+        Args::Run {
+            scenario,
+            at,
+            command,
+        } => {
+            let file = load(&scenario)?;
+            let network = Network::compile(&file);
+            let party = party_name(&file, &network, &at).ok_or_else(|| {
+                let known: Vec<_> = network
+                    .parties()
+                    .iter()
+                    .map(|party| party.name.as_str())
+                    .collect();
+                Failure::usage(anyhow!(
+                    "{}: --at {at}: nobody has this name or address",
+                    scenario.display()
+                ))
+                .with_hint(format!("one of {}", known.join(", ")))
+            })?;
+            if let Some(inside) = inside {
+                return run_inside(inside, &scenario, network, &party, &command);
+            }
+            match RunningLab::find(&absolute(&scenario)?) {
+                Some(running) => join(&running, &party, &command),
+                None => sandbox::enclose(arguments).map_err(Failure::runtime),
+            }
+        }
+        Args::Show {
+            scenario,
+            targets,
+            truth,
+        } => {
+            show(&load(&scenario)?, targets, truth);
+            Ok(ExitCode::SUCCESS)
+        }
+        Args::Bench { seconds } => match inside {
+            None => sandbox::enclose(arguments).map_err(Failure::runtime),
+            Some(inside) => {
+                let report = edge_lab::bench::run(inside, Duration::from_secs(seconds.into()))
+                    .context("cannot measure the lab")?;
+                output::line(&report.to_string());
+                Ok(ExitCode::SUCCESS)
+            }
+        },
+        Args::ServeDns { scenario } => serve_dns(&load(&scenario)?),
+    }
+}
+
+fn load(file: &Path) -> Result<Scenario, Failure> {
+    Scenario::load(file).map_err(Failure::usage)
+}
+
+fn absolute(file: &Path) -> Result<PathBuf, Failure> {
+    Ok(std::fs::canonicalize(file).with_context(|| format!("cannot find {}", file.display()))?)
+}
+
+/// Starts a lab with its name server. The server ends with the lab.
+fn start(inside: Inside, scenario: &Path, network: Network) -> Result<(Lab, Child), Failure> {
+    let lab = Lab::start(inside, Arc::new(network)).map_err(Failure::runtime)?;
+    let dns = start_dns(&lab, scenario)?;
+    Ok((lab, dns))
+}
+
+fn start_dns(lab: &Lab, scenario: &Path) -> Result<Child, Failure> {
+    let party = lab.party(PartyId::Dns).context("the lab has no dns host")?;
+    let mut child = lab
+        .own_command(party)
+        .context("cannot prepare the name server")?
+        .args(["lab", "serve-dns"])
+        .arg(scenario)
+        .stdin(std::process::Stdio::null())
+        .spawn()
+        .context("cannot start the name server")?;
+    let servers: Vec<SocketAddr> = party
+        .party()
+        .addresses
+        .iter()
+        .map(|address| (*address, DNS_PORT).into())
+        .collect();
+    let deadline = Instant::now() + DNS_START;
+    loop {
+        let answers = party
+            .run(|| {
+                servers
+                    .iter()
+                    .all(|server| TcpStream::connect(server).is_ok())
+            })
+            .context("cannot enter the name server's namespace")?;
+        if answers {
+            return Ok(child);
+        }
+        if let Some(status) = child
+            .try_wait()
+            .context("cannot wait for the name server")?
+        {
+            return Err(anyhow!("the name server ended at once: {status}").into());
+        }
+        if Instant::now() > deadline {
+            return Err(anyhow!("the name server does not answer after {DNS_START:?}").into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn serve_dns(scenario: &Scenario) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime
+        .block_on(edge_lab::dns_server::serve(scenario))
+        .map_err(Failure::runtime)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn up(inside: Inside, scenario: &Path, file: &Scenario) -> Result<ExitCode, Failure> {
+    let interrupts = Interrupts::hold().context("cannot hold interrupts")?;
+    let (lab, _dns) = start(inside, scenario, Network::compile(file))?;
+    lab.announce(&absolute(scenario)?)
+        .map_err(Failure::runtime)?;
+    output::line(&format!("lab {} is up; Ctrl-C ends it", file.name));
+    output::line(&format!(
+        "join it:  exec-edge lab run {} --at cloud -- COMMAND",
+        scenario.display()
+    ));
+    output::line(&format!(
+        "targets:  exec-edge lab show {} --targets",
+        scenario.display()
+    ));
+    interrupts.wait().context("cannot wait for interrupts")?;
+    lab.stop().context("the forwarder failed")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_inside(
+    inside: Inside,
+    scenario: &Path,
+    network: Network,
+    party: &str,
+    command: &[OsString],
+) -> Result<ExitCode, Failure> {
+    // The command gets an interrupt from the keyboard itself, and ends the lab by ending.
+    let _held = Interrupts::hold().context("cannot hold interrupts")?;
+    let (lab, _dns) = start(inside, scenario, network)?;
+    lab.announce(&absolute(scenario)?)
+        .map_err(Failure::runtime)?;
+    let (program, arguments) = split(command)?;
+    let child = lab
+        .party_at(party)
+        .context("the party is gone")?
+        .command(program)
+        .context("cannot prepare the command")?;
+    let code = finish(child, program, arguments)?;
+    lab.stop().context("the forwarder failed")?;
+    Ok(code)
+}
+
+fn join(running: &RunningLab, party: &str, command: &[OsString]) -> Result<ExitCode, Failure> {
+    let _held = Interrupts::hold().context("cannot hold interrupts")?;
+    let (program, arguments) = split(command)?;
+    let child = running.command(party, program).map_err(Failure::runtime)?;
+    finish(child, program, arguments)
+}
+
+fn split(command: &[OsString]) -> Result<(&OsString, &[OsString]), Failure> {
+    command
+        .split_first()
+        .ok_or_else(|| Failure::usage(anyhow!("no command given")))
+}
+
+/// Runs a command to its end; the exit code is its own, or, as in a shell, 127 if there is no such program.
+fn finish(
+    mut command: Command,
+    program: &OsString,
+    arguments: &[OsString],
+) -> Result<ExitCode, Failure> {
+    match command.args(arguments).status() {
+        Ok(status) => Ok(sandbox::exit_code(status)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            output::error(&format!("error: {}: command not found", program.display()));
+            Ok(ExitCode::from(127))
+        }
+        Err(error) => Err(anyhow::Error::new(error)
+            .context(format!("cannot run {}", program.display()))
+            .into()),
+    }
+}
+
+fn show(scenario: &Scenario, targets: bool, truth: bool) {
+    let network = Network::compile(scenario);
+    let known = Truth::new(scenario, &network);
+    if truth {
+        return output::line(&known.to_json().to_string());
+    }
+    if targets {
+        for target in known.targets() {
+            output::line(&target.to_string());
+        }
+        return;
+    }
+    output::line(&scenario.name);
+    if !scenario.description.is_empty() {
+        output::line(&format!("  {}", scenario.description));
+    }
+    let sites: usize = scenario
+        .providers
+        .iter()
+        .map(|provider| provider.sites.len())
+        .sum();
+    let cloud: Vec<String> = scenario
+        .cloud
+        .addresses
+        .iter()
+        .map(IpAddr::to_string)
+        .collect();
+    for (what, value) in [
+        ("routers", network.routers().len().to_string()),
+        ("links", scenario.links.len().to_string()),
+        ("client networks", scenario.clients.len().to_string()),
+        ("providers", scenario.providers.len().to_string()),
+        ("edge sites", sites.to_string()),
+        (
+            "cloud",
+            format!("{} ({})", scenario.cloud.host, cloud.join(", ")),
+        ),
+    ] {
+        output::line(&format!("  {what:<16} {value}"));
+    }
+    let mut delays: Vec<Duration> = known
+        .targets()
+        .into_iter()
+        .filter_map(|target| known.rtt_from_cloud(target))
+        .collect();
+    delays.sort_unstable();
+    if let (Some(least), Some(most)) = (delays.first(), delays.last()) {
+        let median = delays[delays.len() / 2];
+        let ms = |duration: &Duration| duration.as_secs_f64() * 1000.0;
+        output::line(&format!(
+            "  {:<16} {:.1} / {:.1} / {:.1} ms (least, median, most)",
+            "round trips",
+            ms(least),
+            ms(&median),
+            ms(most)
+        ));
+    }
 }

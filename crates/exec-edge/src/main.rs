@@ -8,15 +8,18 @@ mod chain;
 mod demo;
 mod exit;
 mod lab;
+mod logging;
 mod orchestrator;
 mod output;
 mod provider;
 mod runtime_helper;
 mod trace;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use edge_lab::sandbox::{self, Begin};
 
 use crate::exit::Failure;
 
@@ -49,22 +52,33 @@ enum Command {
     /// The demo's application.
     #[command(subcommand, hide = true)]
     App(app::Args),
+    /// A part of the demo's lab.
+    #[command(subcommand, hide = true)]
+    DemoPart(demo::PartArgs),
     /// Starts one container; used by the provider.
     #[command(hide = true)]
     RuntimeHelper(runtime_helper::Args),
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments = std::env::args_os().skip(1).collect();
+    let (arguments, inside) = match sandbox::begin(arguments) {
+        Ok(Begin::Finished(code)) => return code,
+        Ok(Begin::Proceed { arguments, inside }) => (arguments, inside),
+        Err(error) => return Failure::runtime(error).report(),
+    };
+    let name = std::iter::once(OsString::from("exec-edge"));
+    let cli = match Cli::try_parse_from(name.chain(arguments.iter().cloned())) {
         Ok(cli) => cli,
         Err(error) => return exit::from_clap(&error),
     };
     let result = match cli.command {
-        Command::Demo(args) => demo::run(args),
-        Command::Orchestrator(args) => orchestrator::run(args),
+        Command::Demo(args) => demo::run(&args, &arguments, inside),
+        Command::DemoPart(args) => demo::run_part(args),
+        Command::Orchestrator(args) => orchestrator::run(&args),
         Command::Provider(args) => provider::run(args),
         Command::Trace(args) => trace::run(args),
-        Command::Lab(args) => lab::run(args),
+        Command::Lab(args) => lab::run(args, &arguments, inside),
         Command::Chain(args) => chain::run(args),
         Command::App(args) => app::run(args),
         Command::RuntimeHelper(args) => runtime_helper::run(args),

@@ -1,14 +1,107 @@
-//! `exec-edge orchestrator`.
+//! `exec-edge orchestrator`: the adapters chosen, and the tasks run over them.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use edge_chain::client::{EthLedger, LedgerConfig};
+use edge_chain::keys::LocalKey;
+use edge_image::registry::{ReadAccess, Registry};
+use edge_orchestrator::{Adapters, Settings, run as run_tasks};
+use edge_ports::SystemClock;
+use edge_probe::{Prober, ProberConfig};
+use edge_resolver::{Resolver, ResolverConfig, random_label};
+use edge_types::AddressPolicy;
+use tokio::net::TcpListener;
 
 use crate::exit::Failure;
+use crate::logging;
 
 /// Options of `exec-edge orchestrator`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The configuration file.
+    #[arg(long)]
+    config: PathBuf,
+}
 
 /// Runs it.
-pub(crate) fn run(_args: Args) -> Result<ExitCode, Failure> {
-    Err(Failure::usage(anyhow::anyhow!("`exec-edge orchestrator` is not part of this build")))
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    logging::start();
+    let shown = args.config.display();
+    let text = std::fs::read_to_string(&args.config)
+        .with_context(|| format!("reading the configuration {shown}"))
+        .map_err(Failure::usage)?;
+    let settings = Settings::parse(&text)
+        .with_context(|| format!("configuration {shown}"))
+        .map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(serve(settings))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(settings: Settings) -> Result<(), Failure> {
+    let config = &settings.config;
+    let key = LocalKey::read_plain(&config.wallet.key_file)
+        .with_context(|| format!("reading the key {}", config.wallet.key_file.display()))
+        .map_err(Failure::usage)?;
+    let ledger = EthLedger::new(
+        LedgerConfig {
+            confirmations: config.wallet.confirmations,
+            ..LedgerConfig::dev(
+                format!("http://{}", config.wallet.rpc),
+                settings.chain,
+                settings.escrow,
+            )
+        },
+        key.clone(),
+    )
+    .context("wallet")
+    .map_err(Failure::usage)?;
+    let prober = Prober::start(prober_config(&settings)).context("starting the prober")?;
+    let resolver = Resolver::new(ResolverConfig::new(config.resolver.addresses.clone()))
+        .context("resolver")
+        .map_err(Failure::usage)?;
+    let control_label = random_label().context("drawing a random label")?;
+    let adapters = Adapters {
+        paths: Arc::new(prober),
+        lookup: Arc::new(resolver),
+        ledger: Arc::new(ledger),
+        signer: Arc::new(key),
+        clock: Arc::new(SystemClock::start()),
+        control_label,
+    };
+    let service = &settings.edge_service;
+    let registry = Registry::new(service.image.clone(), &service.name, ReadAccess::open());
+    let listener = TcpListener::bind(config.registry)
+        .await
+        .with_context(|| format!("opening the registry at {}", config.registry))?;
+    let router = registry.router();
+    tokio::select! {
+        served = axum::serve(listener, router) => served.context("serving the registry")?,
+        ran = run_tasks(settings, adapters) => ran.context("the orchestrator stopped")?,
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    Ok(())
+}
+
+fn prober_config(settings: &Settings) -> ProberConfig {
+    let policy = &settings.config.policy;
+    ProberConfig {
+        packets_per_second: settings.config.pace.probes_per_s,
+        policy: AddressPolicy::new(policy.allowed_prefixes.clone()),
+        opted_out: policy.opted_out.clone(),
+        identification: format!(
+            "exec-edge path probe for {}",
+            settings.config.application.name
+        ),
+        time_limit: Duration::from_secs(5),
+        ..ProberConfig::default()
+    }
 }

@@ -10,5 +10,7 @@ pub(crate) struct Args {}
 
 /// Runs it.
 pub(crate) fn run(_args: Args) -> Result<ExitCode, Failure> {
-    Err(Failure::usage(anyhow::anyhow!("`exec-edge trace` is not part of this build")))
+    Err(Failure::usage(anyhow::anyhow!(
+        "`exec-edge trace` is not part of this build"
+    )))
 }
