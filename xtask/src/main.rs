@@ -1,6 +1,8 @@
 //! The project's chores, one subcommand each. `cargo xtask` is the only automation entry point.
 
+mod bench;
 mod packages;
+mod sample;
 mod shell;
 mod test;
 mod tidy;
@@ -22,12 +24,18 @@ enum Chore {
     Test(test::Args),
     /// Check the layers, the documents and the house rules; needs no build.
     Tidy,
+    /// Run a bench, print a table and write target/bench/NAME.json.
+    Bench(bench::Args),
+    /// Make scenarios/paper-240.toml again from the map that it is sampled from.
+    SampleScenario,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().chore {
         Chore::Test(args) => test::run(&args),
         Chore::Tidy => tidy::run(),
+        Chore::Bench(args) => bench::run(&args),
+        Chore::SampleScenario => sample::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

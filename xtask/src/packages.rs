@@ -10,6 +10,7 @@ const DEBIAN: &[(&str, &str)] = &[
     ("scamper", "scamper"),
     ("dig", "bind9-dnsutils"),
     ("named", "bind9"),
+    ("knotd", "knot"),
     ("curl", "curl"),
     ("npm", "npm"),
 ];

@@ -38,6 +38,14 @@ pub struct Serving {
     pub until: UtcTime,
 }
 
+/// Who may pull the edge service's image: the holder of a token, for the time of an agreement (security rule 12).
+pub trait ImageAccess: Send + Sync + std::fmt::Debug {
+    /// A new token, at most 128 letters and digits; `None` if the machine gives no random numbers.
+    fn grant(&self) -> Option<String>;
+    /// The token is good no longer.
+    fn revoke(&self, token: &str);
+}
+
 /// What all agreements share.
 #[derive(Debug)]
 pub struct Agreements {
@@ -47,6 +55,8 @@ pub struct Agreements {
     pub signer: Arc<dyn Signer>,
     /// Its account on the chain.
     pub ledger: Arc<dyn Ledger>,
+    /// The registry.
+    pub images: Arc<dyn ImageAccess>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Report.
@@ -199,6 +209,7 @@ impl Agreements {
             record: self.open_record(&offer, deposit),
             negotiation: negotiation.clone(),
             serving_at: None,
+            image_token: None,
             offer,
         };
         tokio::spawn(driver.run());
@@ -247,6 +258,8 @@ struct Driver {
     record: usize,
     /// Client-facing address, once the provider named it.
     serving_at: Option<SocketAddr>,
+    /// With which the site pulls the image.
+    image_token: Option<String>,
 }
 
 impl Driver {
@@ -337,8 +350,15 @@ impl Driver {
         let ledger = Arc::clone(&self.shared.ledger);
         let now = ledger.now().await?;
         let confirm_by = ChainTime(now.0.saturating_add(confirm_within_seconds));
-        let id = ledger.propose(offer, confirm_by).await?;
-        self.negotiation.handle_proposed(id, self.now());
+        match ledger.propose(offer, confirm_by).await {
+            Ok(id) => self.negotiation.handle_proposed(id, self.now()),
+            // Refused for certain: no money moved. Anything else leaves its fate to the ledger's word.
+            Err(error @ (LedgerError::Refused { .. } | LedgerError::NotPayable { .. })) => {
+                tracing::info!(site = %offer.site, error = %with_cause(&error), "payment refused");
+                self.negotiation.handle_not_proposed(self.now());
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
     }
 
@@ -358,6 +378,9 @@ impl Driver {
 
     async fn deploy(&mut self, id: AgreementId) -> Result<(), Failure> {
         let service = &self.shared.settings.edge_service;
+        let mut environment: Vec<(String, String)> =
+            service.environment.clone().into_iter().collect();
+        environment.push(("SITE".to_owned(), self.offer.site.host.to_string()));
         let workload = Workload {
             generation: Generation(1),
             image: ImageReference {
@@ -366,10 +389,7 @@ impl Driver {
                 digest: service.digest,
             },
             command: service.command.clone(),
-            environment: vec![(
-                "EXEC_EDGE_SITE".to_owned(),
-                self.offer.site.host.to_string(),
-            )],
+            environment,
             service_port: service.port,
             egress: service.egress.clone(),
             limits: ResourceLimits {
@@ -383,7 +403,14 @@ impl Driver {
             },
         };
         let origin = self.shared.settings.origin();
-        let deployment = Deployment::new(workload, origin);
+        if self.image_token.is_none() {
+            self.image_token = self.shared.images.grant();
+        }
+        let image_token = self.image_token.clone();
+        let deployment = Deployment {
+            image_token,
+            ..Deployment::new(workload, origin)
+        };
         self.client
             .deploy(id, &deployment)
             .await
@@ -466,6 +493,9 @@ impl Driver {
                 .insert(site.clone(), self.shared.clock.monotonic());
         }
         self.shared.book().open.remove(&site);
+        if let Some(token) = &self.image_token {
+            self.shared.images.revoke(token);
+        }
         self.shared.serving_changed.notify_one();
         if let Err(error) = self.shared.ledger.withdraw().await {
             tracing::warn!(error = %with_cause(&error), "our credit stays in the escrow for now");

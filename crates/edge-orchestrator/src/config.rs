@@ -1,5 +1,6 @@
 //! The orchestrator's configuration: its application, its money, its policy. Nothing about the network it will find.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -76,6 +77,9 @@ pub enum Service {
         /// Program and arguments; empty takes the image's own.
         #[serde(default)]
         command: Vec<String>,
+        /// Environment; `SITE`, the name of the site, is added at each.
+        #[serde(default)]
+        environment: BTreeMap<String, String>,
         /// TCP port that it listens on.
         port: u16,
         /// Path whose GET answers 200 when it serves.
@@ -201,6 +205,10 @@ pub struct Policy {
     pub group_v4: u8,
     /// Prefix length by which client addresses are grouped, IPv6.
     pub group_v6: u8,
+    /// Prefix length by which router addresses are grouped into nodes of the tree, IPv4; the paper uses 24 and 16.
+    pub group_routers_v4: u8,
+    /// Prefix length by which router addresses are grouped into nodes of the tree, IPv6.
+    pub group_routers_v6: u8,
     /// Requests from a prefix before it is traced.
     pub requests_before_trace: u64,
     /// Most client prefixes known at once.
@@ -221,6 +229,8 @@ impl Default for Policy {
             max_redirect_s: 300,
             group_v4: 24,
             group_v6: 48,
+            group_routers_v4: 32,
+            group_routers_v6: 128,
             requests_before_trace: 2,
             max_prefixes: 100_000,
         }
@@ -288,6 +298,8 @@ pub struct Settings {
     pub config: Config,
     /// Grouping of client addresses.
     pub grouping: PrefixGrouping,
+    /// Grouping of router addresses.
+    pub router_grouping: PrefixGrouping,
     /// Chain of the wallet.
     pub chain: ChainId,
     /// Escrow contract of the wallet.
@@ -319,6 +331,8 @@ pub struct EdgeService {
     pub digest: ImageDigest,
     /// Program and arguments.
     pub command: Vec<String>,
+    /// Environment.
+    pub environment: BTreeMap<String, String>,
     /// TCP port inside.
     pub port: u16,
     /// Health path.
@@ -343,8 +357,20 @@ impl Settings {
     /// # Errors
     /// [`ConfigError`] with the field that is wrong.
     pub fn resolve(config: Config) -> Result<Self, ConfigError> {
-        let grouping = PrefixGrouping::new(config.policy.group_v4, config.policy.group_v6)
-            .ok_or_else(|| value("policy.group_v4, policy.group_v6", "longer than an address"))?;
+        let group = |v4, v6, field| {
+            PrefixGrouping::new(v4, v6).ok_or_else(|| value(field, "longer than an address"))
+        };
+        let policy = &config.policy;
+        let grouping = group(
+            policy.group_v4,
+            policy.group_v6,
+            "policy.group_v4, policy.group_v6",
+        )?;
+        let router_grouping = group(
+            policy.group_routers_v4,
+            policy.group_routers_v6,
+            "policy.group_routers_v4, policy.group_routers_v6",
+        )?;
         if config.resolver.addresses.is_empty() {
             return Err(value(
                 "resolver.addresses",
@@ -366,6 +392,7 @@ impl Settings {
         let (upstream, edge_service, predeployed) = services(&config.application)?;
         Ok(Self {
             grouping,
+            router_grouping,
             chain: ChainId(config.wallet.chain_id),
             escrow: config
                 .wallet
@@ -418,6 +445,7 @@ fn services(
                 image,
                 digest,
                 command,
+                environment,
                 port,
                 health,
                 needs,
@@ -436,6 +464,7 @@ fn services(
                     image: image.clone(),
                     digest,
                     command: command.clone(),
+                    environment: environment.clone(),
                     port: *port,
                     health: health.clone(),
                     needs: (*needs).into(),

@@ -15,5 +15,6 @@ pub mod sites;
 pub mod status;
 pub mod topology_task;
 
+pub use agreements::ImageAccess;
 pub use config::{ConfigError, Settings};
 pub use run::{Adapters, RunError, run};

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::admin::{self, Admin, Refresh};
-use crate::agreements::Agreements;
+use crate::agreements::{Agreements, ImageAccess};
 use crate::config::Settings;
 use crate::dispatch_task::DispatchTask;
 use crate::placement_task::{Memory, PlacementTask};
@@ -40,6 +40,8 @@ pub struct Adapters {
     pub ledger: Arc<dyn Ledger>,
     /// The paying key.
     pub signer: Arc<dyn Signer>,
+    /// The registry of the edge service's image.
+    pub images: Arc<dyn ImageAccess>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// A random label for the wildcard control questions of discovery, 1 to 62 letters and digits.
@@ -111,6 +113,7 @@ pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError>
     let topology_task = TopologyTask::new(
         TopologySettings {
             grouping: settings.grouping,
+            router_grouping: settings.router_grouping,
             max_prefixes: policy.max_prefixes,
             requests_before_trace: policy.requests_before_trace,
             interval: Duration::from_millis(pace.topology_ms),
@@ -126,6 +129,7 @@ pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError>
         settings: Arc::clone(&settings),
         signer: Arc::clone(&adapters.signer),
         ledger: Arc::clone(&adapters.ledger),
+        images: Arc::clone(&adapters.images),
         clock: Arc::clone(&adapters.clock),
         status: Arc::clone(&status),
         serving_changed: Arc::clone(&serving_changed),

@@ -62,8 +62,10 @@ impl TopologySnapshot {
 /// How the task works.
 #[derive(Clone, Copy, Debug)]
 pub struct TopologySettings {
-    /// Grouping of client and router addresses.
+    /// Grouping of client addresses.
     pub grouping: PrefixGrouping,
+    /// Grouping of router addresses into nodes of the tree.
+    pub router_grouping: PrefixGrouping,
     /// Most client prefixes known at once.
     pub max_prefixes: usize,
     /// Requests from a prefix before it is traced (security rule 2).
@@ -178,7 +180,7 @@ impl TopologyTask {
         self.generation = self.generation.next();
         let tree = self
             .observations
-            .tree(self.generation, self.settings.grouping, &demand);
+            .tree(self.generation, self.settings.router_grouping, &demand);
         if change(&self.signalled, &tree) > self.settings.change_threshold {
             self.signalled = tree.clone();
             self.changed.notify_one();

@@ -61,6 +61,12 @@ pub(crate) enum Args {
         #[arg(long, default_value_t = 3)]
         seconds: u32,
     },
+    /// Print the paper-sized scenario, sampled from a map of the world's backbones.
+    #[command(hide = true)]
+    Sample {
+        /// The map: `backbone/world.json` of the Python package topohub 1.5.1.
+        world: PathBuf,
+    },
     /// Serve the lab's zones; started by the lab.
     #[command(hide = true)]
     ServeDns {
@@ -127,6 +133,14 @@ pub(crate) fn run(
                 Ok(ExitCode::SUCCESS)
             }
         },
+        Args::Sample { world } => {
+            let map = std::fs::read(&world)
+                .with_context(|| format!("cannot read {}", world.display()))
+                .map_err(Failure::usage)?;
+            let scenario = edge_lab::sample::paper_scenario(&map).map_err(Failure::usage)?;
+            output::line(scenario.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Args::ServeDns { scenario } => serve_dns(&load(&scenario)?),
     }
 }

@@ -9,8 +9,8 @@ use anyhow::Context;
 use edge_chain::client::{EthLedger, LedgerConfig};
 use edge_chain::keys::LocalKey;
 use edge_image::registry::{ReadAccess, Registry};
-use edge_orchestrator::{Adapters, Settings, run as run_tasks};
-use edge_ports::SystemClock;
+use edge_orchestrator::{Adapters, ImageAccess, Settings, run as run_tasks};
+use edge_ports::{Ledger, LedgerError, SystemClock};
 use edge_probe::{Prober, ProberConfig};
 use edge_resolver::{Resolver, ResolverConfig, random_label};
 use edge_types::AddressPolicy;
@@ -64,21 +64,33 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     )
     .context("wallet")
     .map_err(Failure::usage)?;
-    let prober = Prober::start(prober_config(&settings)).context("starting the prober")?;
+    let clock = SystemClock::start();
+    let prober =
+        Prober::start_with_clock(prober_config(&settings), clock).context("starting the prober")?;
     let resolver = Resolver::new(ResolverConfig::new(config.resolver.addresses.clone()))
         .context("resolver")
         .map_err(Failure::usage)?;
     let control_label = random_label().context("drawing a random label")?;
+    match ledger.verify_contract().await {
+        Ok(()) => {}
+        // The check is repeated before any money moves; an outage must not keep the cloud from serving.
+        Err(error @ LedgerError::Unreachable { .. }) => {
+            tracing::warn!(%error, "starting without the chain")
+        }
+        Err(error) => return Err(Failure::usage(anyhow::Error::new(error).context("wallet"))),
+    }
+    let access = ReadAccess::by_token();
     let adapters = Adapters {
+        images: Arc::new(Tokens(access.clone())),
         paths: Arc::new(prober),
         lookup: Arc::new(resolver),
         ledger: Arc::new(ledger),
         signer: Arc::new(key),
-        clock: Arc::new(SystemClock::start()),
+        clock: Arc::new(clock),
         control_label,
     };
     let service = &settings.edge_service;
-    let registry = Registry::new(service.image.clone(), &service.name, ReadAccess::open());
+    let registry = Registry::new(service.image.clone(), &service.name, access);
     let listener = TcpListener::bind(config.registry)
         .await
         .with_context(|| format!("opening the registry at {}", config.registry))?;
@@ -89,6 +101,22 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         _ = tokio::signal::ctrl_c() => {}
     }
     Ok(())
+}
+
+/// Image tokens are random labels that the registry knows.
+#[derive(Debug)]
+struct Tokens(ReadAccess);
+
+impl ImageAccess for Tokens {
+    fn grant(&self) -> Option<String> {
+        let token = format!("{}{}", random_label().ok()?, random_label().ok()?);
+        self.0.grant(token.clone());
+        Some(token)
+    }
+
+    fn revoke(&self, token: &str) {
+        self.0.revoke(token);
+    }
 }
 
 fn prober_config(settings: &Settings) -> ProberConfig {
