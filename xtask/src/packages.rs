@@ -11,6 +11,9 @@ const DEBIAN: &[(&str, &str)] = &[
     ("dig", "bind9-dnsutils"),
     ("named", "bind9"),
     ("knotd", "knot"),
+    ("skopeo", "skopeo"),
+    ("docker-registry", "docker-registry"),
+    ("ip", "iproute2"),
     ("curl", "curl"),
     ("npm", "npm"),
 ];

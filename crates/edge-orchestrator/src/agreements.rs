@@ -74,8 +74,10 @@ pub struct Agreements {
 pub struct Book {
     open: BTreeMap<IepId, Open>,
     failed: BTreeMap<IepId, MonotonicTime>,
-    /// Sites that were ever taken up, and the way to them.
-    rented: BTreeMap<IepId, PathToSite>,
+    /// Sites that were ever found, and the way to them.
+    found: BTreeMap<IepId, PathToSite>,
+    /// Sites that were ever taken up.
+    rented: BTreeSet<IepId>,
     /// Deposits by time, for the caps.
     spent: VecDeque<(MonotonicTime, u128)>,
 }
@@ -136,12 +138,20 @@ impl Agreements {
         (candidates, serving.collect())
     }
 
-    /// Every site that was ever taken up, with its place on the tree.
-    pub fn all_rented(&self, tree: &AggregateTree) -> Vec<(IepId, Attachment)> {
+    /// Notes the way to a site that was found, for the picture of the tree.
+    pub fn note_found(&self, site: &IepId, path: &PathToSite) {
+        self.book().found.insert(site.clone(), path.clone());
+    }
+
+    /// Every site that was found and traced, its place on the tree, and whether it was ever taken up.
+    pub fn all_found(&self, tree: &AggregateTree) -> Vec<(IepId, Attachment, bool)> {
         let book = self.book();
-        book.rented
-            .iter()
-            .map(|(site, path)| (site.clone(), tree.attach(&path.path)))
+        let found = book.found.iter();
+        found
+            .map(|(site, path)| {
+                let is_rented = book.rented.contains(site);
+                (site.clone(), tree.attach(&path.path), is_rented)
+            })
             .collect()
     }
 
@@ -182,7 +192,7 @@ impl Agreements {
             }
             book.spent.push_back((now, deposit.units));
             book.spent.retain(|(at, _)| now.since(*at) < DAY);
-            book.rented.insert(offer.site.clone(), path.clone());
+            book.rented.insert(offer.site.clone());
             book.open.insert(
                 offer.site.clone(),
                 Open {

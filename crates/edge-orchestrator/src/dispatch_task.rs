@@ -114,16 +114,13 @@ impl DispatchTask {
             client: node.client.is_some(),
             silent: matches!(node.id, NodeId::Silent { .. }),
         });
-        let sites = self
-            .agreements
-            .all_rented(tree)
-            .into_iter()
-            .map(|(site, attachment)| TreeReportSite {
-                site: site.to_string(),
-                node: attachment.node.0,
-                rtt_ms: attachment.rtt.as_ms(),
-                rented: true,
-            });
+        let found = self.agreements.all_found(tree).into_iter();
+        let sites = found.map(|(site, attachment, rented)| TreeReportSite {
+            site: site.to_string(),
+            node: attachment.node.0,
+            rtt_ms: attachment.rtt.as_ms(),
+            rented,
+        });
         self.status.set_tree(TreeReport {
             nodes: nodes.collect(),
             sites: sites.collect(),

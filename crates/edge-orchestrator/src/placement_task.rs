@@ -221,6 +221,9 @@ impl PlacementTask {
             match news {
                 Ok(News::Path(id, path)) => {
                     if let Some(site) = self.memory.known.get_mut(&id) {
+                        if let Some(path) = &path {
+                            self.agreements.note_found(&id, path);
+                        }
                         site.path = path;
                     }
                 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edge_dispatch::mark_returning;
 use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
@@ -28,7 +29,8 @@ pub(crate) fn check_origin(origin: &str) -> Option<String> {
     bare.then(|| format!("{scheme}://{authority}"))
 }
 
-/// Answers every request on a connection with 307 to the same path at `origin`.
+/// Answers every request on a connection with 307 to the same path at `origin`, marked so that the cloud does not send
+/// the client here again.
 pub(crate) async fn redirect(client: TcpStream, origin: &str) {
     let service = service_fn(|request: Request<Incoming>| {
         let answer = Ok::<_, Infallible>(answer(request.uri(), origin));
@@ -48,7 +50,7 @@ fn answer(target: &Uri, origin: &str) -> Response<Empty<Bytes>> {
     let path = if path.starts_with('/') { path } else { "/" };
     let mut response = Response::new(Empty::new());
     *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-    if let Ok(location) = HeaderValue::from_str(&format!("{origin}{path}")) {
+    if let Ok(location) = HeaderValue::from_str(&format!("{origin}{}", mark_returning(path))) {
         response.headers_mut().insert(LOCATION, location);
     }
     response

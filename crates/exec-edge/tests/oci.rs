@@ -459,7 +459,7 @@ async fn oci_draining_sends_new_requests_to_the_cloud() {
     assert_eq!(answer.status, 307);
     assert_eq!(
         answer.headers["location"],
-        "http://240.0.0.1/object?size=25k"
+        "http://240.0.0.1/object?size=25k&exec-edge-return=1"
     );
     assert_eq!(answer.headers["cache-control"], "no-store");
     // Once quiet, the kept connection is closed, so that its client comes back and is told, too.
