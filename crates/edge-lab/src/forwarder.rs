@@ -176,7 +176,7 @@ impl Wires {
             return Ok(EpollTimeout::ZERO);
         }
         self.timer.set(
-            Expiration::OneShot(TimeSpec::from_duration(due - now)),
+            Expiration::OneShot(TimeSpec::from_duration(due.saturating_sub(now))),
             TimerSetTimeFlags::empty(),
         )?;
         Ok(EpollTimeout::NONE)

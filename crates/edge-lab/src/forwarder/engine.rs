@@ -221,7 +221,7 @@ impl Engine {
                     break;
                 }
                 let start = self.link_free.get(&id).map_or(time, |free| time.max(*free));
-                if start - time > LINK_BUFFER {
+                if start.saturating_sub(time) > LINK_BUFFER {
                     return self.discard(journey, DropReason::LinkQueue);
                 }
                 time = start + Duration::from_secs_f64(octets as f64 / rate);
@@ -507,3 +507,6 @@ fn class_of(
         TrafficClass::Control
     }
 }
+
+#[cfg(test)]
+mod tests;

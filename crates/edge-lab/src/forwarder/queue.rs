@@ -44,11 +44,14 @@ impl Buffer {
 impl Pool {
     /// A copy of `packet`; `None` if it is too long or memory is used up.
     pub(super) fn copy(&mut self, packet: &[u8]) -> Option<Buffer> {
-        let (free, size) = match packet.len() {
-            0..=SMALL => (&mut self.small, SMALL),
-            ..=LARGE => (&mut self.large, LARGE),
-            _ => return None,
+        let (free, size) = if packet.len() <= SMALL {
+            (&mut self.small, SMALL)
+        } else {
+            (&mut self.large, LARGE)
         };
+        if packet.len() > size {
+            return None;
+        }
         let mut octets = match free.pop() {
             Some(octets) => octets,
             None if self.allocated + size <= MAX_OCTETS => {

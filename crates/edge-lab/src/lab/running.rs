@@ -82,9 +82,14 @@ impl RunningLab {
             .map_err(|source| LabError::Write { file, source })
     }
 
-    /// The lab that runs a scenario's file and has told so, if any.
+    /// A lab that runs a scenario's file and has told so, if any.
     pub fn find(scenario: &Path) -> Option<Self> {
-        running_labs().into_iter().find_map(|(lab, directory)| {
+        Self::find_all(scenario).into_iter().next()
+    }
+
+    /// All labs that run a scenario's file and have told so.
+    pub fn find_all(scenario: &Path) -> Vec<Self> {
+        let described = |(lab, directory): (LabId, PathBuf)| {
             let text = fs::read(directory.join(DESCRIPTION)).ok()?;
             let description: Description = serde_json::from_slice(&text).ok()?;
             (description.scenario == scenario).then(|| Self {
@@ -94,7 +99,8 @@ impl RunningLab {
                 resolv_conf: directory.join("resolv.conf"),
                 parties: description.parties,
             })
-        })
+        };
+        running_labs().into_iter().filter_map(described).collect()
     }
 
     /// A command whose process starts in a party of the lab: in its network, with its resolver, seeing the files and
