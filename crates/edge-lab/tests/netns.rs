@@ -1,6 +1,11 @@
 //! The lab with real namespaces and packets. Every test runs in a sandbox of its own, which needs a process without
 //! threads: the test binary starts itself again, and the copy is the sandbox's outermost process.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests; clippy does not see that of a harness of its own"
+)]
+
 mod support;
 
 use std::io::{Read as _, Write as _};

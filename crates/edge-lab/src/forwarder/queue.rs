@@ -125,18 +125,15 @@ impl<T> Schedule<T> {
         if self.heap.len() >= MAX_PACKETS {
             return Err(thing);
         }
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(thing);
-                slot
-            }
-            None => {
-                let Ok(slot) = u32::try_from(self.slots.len()) else {
-                    return Err(thing);
-                };
-                self.slots.push(Some(thing));
-                slot
-            }
+        let slot = if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = Some(thing);
+            slot
+        } else {
+            let Ok(slot) = u32::try_from(self.slots.len()) else {
+                return Err(thing);
+            };
+            self.slots.push(Some(thing));
+            slot
         };
         self.sequence += 1;
         self.heap.push(Entry {

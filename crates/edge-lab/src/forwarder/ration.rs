@@ -63,7 +63,7 @@ impl Rations {
 
     /// Forgets buckets unused for a minute, which are as good as new for any ration in use; all if that is not enough.
     fn forget(&mut self, now: Duration) {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         self.buckets
             .retain(|_, bucket| now.saturating_sub(bucket.filled) < minute);
         if self.buckets.len() >= MAX_BUCKETS {

@@ -135,7 +135,7 @@ pub(crate) fn processes_of(lab: LabId) -> Vec<u32> {
         let in_namespace = String::from_utf8_lossy(&environment)
             .lines()
             .any(|line| line.starts_with("NSpid:") && line.split_ascii_whitespace().count() > 2);
-        let is_sleeper = arguments.starts_with(b"sleep\01000\0") && in_namespace;
+        let is_sleeper = arguments.starts_with(b"sleep\x001000\x00") && in_namespace;
         if is_sleeper || String::from_utf8_lossy(&arguments).contains(&name) {
             found.push(pid);
         }
@@ -167,7 +167,7 @@ pub(crate) fn raw_socket() -> Socket {
 
 /// Sends UDP probes with a hop limit from one port, and collects the errors about them.
 pub(crate) struct Probes {
-    probes: UdpSocket,
+    sender: UdpSocket,
     errors: UdpSocket,
     version: IpVersion,
 }
@@ -187,7 +187,7 @@ impl Probes {
             })
             .unwrap();
         Self {
-            probes,
+            sender: probes,
             errors,
             version: IpVersion::of(from),
         }
@@ -195,14 +195,14 @@ impl Probes {
 
     /// Who answers `count` probes sent at once; waits for 250 ms after the last answer.
     pub(crate) fn send(&mut self, to: SocketAddr, hop_limit: u8, count: usize) -> Vec<IpAddr> {
-        let socket = socket2::SockRef::from(&self.probes);
+        let socket = socket2::SockRef::from(&self.sender);
         let hops = u32::from(hop_limit);
         match self.version {
             IpVersion::V4 => socket.set_ttl_v4(hops).unwrap(),
             IpVersion::V6 => socket.set_unicast_hops_v6(hops).unwrap(),
         }
         for _ in 0..count {
-            self.probes.send_to(b"probe", to).unwrap();
+            self.sender.send_to(b"probe", to).unwrap();
         }
         self.errors
             .set_read_timeout(Some(Duration::from_millis(250)))
