@@ -355,7 +355,7 @@ fn orchestrator_config(directory: &Path) -> String {
 
 [application]
 name = "gallery"
-listen = "127.0.0.1:0"
+listen = ["127.0.0.1:0"]
 hosts = ["app.cloud.example"]
 
 [[application.services]]
@@ -504,15 +504,10 @@ fn netns_an_orchestrator_whose_port_is_in_use_says_so() {
     let (_held, address) = taken_port();
     let file = directory.path().join("orchestrator.toml");
     let good = orchestrator_config(directory.path());
-    for (from, field) in [
-        ("registry = \"127.0.0.1:0\"", "registry"),
-        ("listen = \"127.0.0.1:0\"", "listen"),
-    ] {
-        fs::write(
-            &file,
-            replace(&good, from, &format!("{field} = \"{address}\"")),
-        )
-        .unwrap();
+    let free = "127.0.0.1:0";
+    for (field, value) in [("registry", "\"ADDRESS\""), ("listen", "[\"ADDRESS\"]")] {
+        let line = |address| format!("{field} = {}", value.replace("ADDRESS", address));
+        fs::write(&file, replace(&good, &line(free), &line(&address))).unwrap();
         let mut command = program(&["orchestrator", "--config"]);
         complaints.check(command.arg(&file), 2, &[&address, "in use", field]);
     }

@@ -7,9 +7,10 @@ mod program;
 #[path = "support/remains.rs"]
 mod remains;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -181,32 +182,12 @@ fn netns_ctrl_c_ends_a_lab_well_and_leaves_nothing() {
     assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
-/// Ctrl-C ends a demo long before its time.
-#[test]
-fn netns_oci_ctrl_c_ends_a_demo_and_leaves_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = scenario(directory.path(), "two-continents.toml", |text| text);
-    let mut command = in_terminal(&demo(&file, &directory.path().join("report")).0);
-    let run = Run::mark(&mut command);
-    let mut terminal = command.stdout(Stdio::null()).spawn().unwrap();
-    let holdings = once_a_container_runs(&run, &mut terminal);
-    terminal.stdin.as_ref().unwrap().write_all(b"\x03").unwrap();
-    let status = ended(&mut terminal, Duration::from_secs(8));
-    assert_ne!(status.code(), Some(0));
-    holdings.expect_gone(BURIAL);
-    let left = holdings
-        .processes
-        .iter()
-        .flat_map(|(pid, _)| traces_of(*pid));
-    assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
-}
-
-/// What a demo holds as soon as one of its containers runs, which has a user namespace of its own.
+/// What a demo holds as soon as one of its containers runs.
 fn once_a_container_runs(run: &Run, outermost: &mut Child) -> Holdings {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let holdings = run.holdings();
-        if count(&holdings, "user") > 0 {
+        if !holdings.cgroups.is_empty() {
             return holdings;
         }
         assert_eq!(
@@ -220,6 +201,20 @@ fn once_a_container_runs(run: &Run, outermost: &mut Child) -> Holdings {
         );
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Directories of these cgroups in any hierarchy.
+fn cgroups_left(cgroups: &BTreeSet<String>) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    let mounts: Vec<PathBuf> = hierarchies.chain([root.to_owned()]).collect();
+    let all = cgroups
+        .iter()
+        .flat_map(|cgroup| mounts.iter().map(move |mount| mount.join(cgroup)));
+    all.filter(|path| path.exists()).collect()
 }
 
 fn only_child(pid: u32) -> u32 {
@@ -242,18 +237,39 @@ fn demo(file: &Path, report: &Path) -> (Command, Run) {
     (command, run)
 }
 
+/// A demo is killed; the next is interrupted from the keyboard, and has swept what the first left.
 #[test]
-fn netns_oci_a_killed_demo_leaves_nothing() {
+fn netns_oci_killed_and_interrupted_demos_leave_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let file = scenario(directory.path(), "two-continents.toml", |text| text);
     let (mut command, run) = demo(&file, &directory.path().join("report"));
     let mut outermost = command.stderr(Stdio::null()).spawn().unwrap();
-    let holdings = once_a_container_runs(&run, &mut outermost);
+    let killed = once_a_container_runs(&run, &mut outermost);
+    assert!(!cgroups_left(&killed.cgroups).is_empty());
     send(outermost.id(), Signal::SIGKILL);
     ended(&mut outermost, PATIENCE);
-    holdings.expect_gone(BURIAL);
+    killed.expect_gone(BURIAL);
     assert_eq!(run.holdings(), Holdings::default());
-    next_run_works(&file, outermost.id());
+
+    let mut command = in_terminal(&command);
+    let run = Run::mark(&mut command);
+    let mut terminal = command.stdout(Stdio::null()).spawn().unwrap();
+    let interrupted = once_a_container_runs(&run, &mut terminal);
+    terminal.stdin.as_ref().unwrap().write_all(b"\x03").unwrap();
+    let status = ended(&mut terminal, Duration::from_secs(8));
+    assert_ne!(status.code(), Some(0));
+    interrupted.expect_gone(BURIAL);
+    assert_eq!(run.holdings(), Holdings::default());
+    let pids = interrupted
+        .processes
+        .iter()
+        .chain(&killed.processes)
+        .map(|(pid, _)| *pid);
+    let traces: Vec<String> = pids.flat_map(traces_of).collect();
+    assert_eq!(traces, Vec::<String>::new());
+    for holdings in [killed, interrupted] {
+        assert_eq!(cgroups_left(&holdings.cgroups), Vec::<PathBuf>::new());
+    }
 }
 
 /// The whole loop on the small network, and what its report says.
@@ -267,11 +283,13 @@ fn netns_oci_a_demo_closes_the_loop_and_leaves_nothing() {
         .stderr(fs::File::create(directory.path().join("said")).unwrap())
         .spawn()
         .unwrap();
+    let cgroups = once_a_container_runs(&marked, &mut outermost).cgroups;
     let status = ended(&mut outermost, Duration::from_secs(90));
     let said = fs::read_to_string(directory.path().join("said")).unwrap();
     assert_eq!(status.code(), Some(0), "{said}");
     assert_eq!(traces_of(outermost.id()), Vec::<String>::new());
     assert_eq!(marked.holdings(), Holdings::default());
+    assert_eq!(cgroups_left(&cgroups), Vec::<PathBuf>::new());
 
     let report = fs::read_to_string(folder.join("report.json")).unwrap();
     let report: Value = serde_json::from_str(&report).unwrap();

@@ -25,6 +25,8 @@ pub(crate) struct Holdings {
     pub(crate) processes: BTreeSet<Process>,
     /// Namespaces that the test itself is not in, as `net:[4026531840]`.
     pub(crate) namespaces: BTreeSet<String>,
+    /// Cgroups of its containers, as `exec-edge/OWNER`, below each hierarchy's mount.
+    pub(crate) cgroups: BTreeSet<String>,
 }
 
 impl Run {
@@ -62,13 +64,14 @@ impl Run {
                 .flat_map(|pid| namespaces_of(&pid.to_string()))
                 .filter(|namespace| !own.contains(namespace))
                 .collect(),
+            cgroups: pids.iter().flat_map(|pid| cgroups_of(*pid)).collect(),
             processes: pids.iter().map(|pid| (*pid, all[pid].1)).collect(),
         }
     }
 }
 
 impl Holdings {
-    /// What of this is still there.
+    /// What of this is still there, but for cgroups, which only the next run removes.
     pub(crate) fn left(&self) -> Self {
         let all = processes();
         let is_left =
@@ -80,6 +83,7 @@ impl Holdings {
         Self {
             processes: self.processes.iter().filter(is_left).copied().collect(),
             namespaces: self.namespaces.intersection(&held).cloned().collect(),
+            cgroups: BTreeSet::new(),
         }
     }
 
@@ -148,4 +152,15 @@ fn namespaces_of(pid: &str) -> BTreeSet<String> {
         );
     }
     names
+}
+
+/// The agents' cgroups that a process is in.
+fn cgroups_of(pid: u32) -> BTreeSet<String> {
+    let lines = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let paths = lines
+        .lines()
+        .filter_map(|line| line.splitn(3, ':').nth(2)?.strip_prefix("/exec-edge/"));
+    paths
+        .filter_map(|path| Some(format!("exec-edge/{}", path.split('/').next()?)))
+        .collect()
 }
