@@ -35,7 +35,7 @@ pub struct Population {
     /// Longest wait for one answer, redirects included, in milliseconds.
     pub timeout_ms: u64,
     /// Host names and the addresses that they resolve to.
-    pub hosts: BTreeMap<String, IpAddr>,
+    pub hosts: BTreeMap<String, Vec<IpAddr>>,
     /// TCP port of the application.
     pub port: u16,
     /// What is asked for; a weighted choice.
@@ -74,6 +74,9 @@ pub struct Client {
     pub seed: u64,
     /// Mean time between two requests, in milliseconds.
     pub interval_ms: u64,
+    /// When it begins to ask, in milliseconds since the start of the population.
+    #[serde(default)]
+    pub start_ms: u64,
 }
 
 /// Whether a client may be redirected.
@@ -221,7 +224,8 @@ async fn ask_until_the_end(
     };
     let mut cache = RedirectCache::default();
     let end = start + Duration::from_millis(population.duration_ms);
-    let mut next = start + Duration::from_millis(random.below(client.interval_ms.max(1)));
+    let first = client.start_ms + random.below(client.interval_ms.max(1));
+    let mut next = start + Duration::from_millis(first);
     while next < end {
         tokio::time::sleep_until(next).await;
         let object = choose(&population.objects, &mut random);
@@ -267,7 +271,8 @@ fn record(
         prefix: client.prefix,
         cohort: client.cohort,
         object: object.label.clone(),
-        edge: served_by.is_some_and(|address| Some(&address.ip()) != home),
+        edge: served_by
+            .is_some_and(|address| !home.is_some_and(|home| home.contains(&address.ip()))),
         served_by,
         redirects,
         body_octets,

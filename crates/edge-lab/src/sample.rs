@@ -15,8 +15,8 @@ use edge_types::{DnsName, IpNet};
 
 use crate::network::mix;
 use crate::scenario::{
-    ClientPrefix, Cloud, Decision, Defaults, Host, Icmp, Link, Problem, Provider, Quote, Router,
-    Scenario, SettlementKind, Site, SlowPath,
+    ClientPrefix, Cloud, Decision, Defaults, Host, Icmp, IcmpRate, Link, Problem, Provider, Quote,
+    RateScope, Router, Scenario, SettlementKind, Site, SlowPath,
 };
 
 pub use map::MapError;
@@ -48,6 +48,15 @@ const DIAMONDS: usize = 5;
 const EXCHANGES: [usize; 3] = [22, 12, 12];
 /// Share of routers with an edge site.
 const EQUIPPED_PERCENT: usize = 20;
+/// A router with more links than this is a large one, ...
+const LARGE_DEGREE: usize = 6;
+/// ... which answers as many probes as one with a line card of its own for it; 50 per second is the modest end of what
+/// vendors ship.
+const LARGE_RATE: IcmpRate = IcmpRate {
+    burst: 50,
+    per_second: 50.0,
+    scope: RateScope::Router,
+};
 const SILENT_PERCENT: usize = 4;
 const NAMELESS_PERCENT: usize = 8;
 /// An operator's region has at least this many routers.
@@ -378,9 +387,20 @@ impl Builder {
         }
     }
 
-    /// Silent routers, routers without PTR records, slow ones, short quotes, other source addresses.
+    /// Silent routers, routers without PTR records, slow ones, short quotes, other source addresses; and large routers,
+    /// which answer from hardware.
     fn add_oddities(&mut self) {
         let count = self.scenario.routers.len();
+        let links = &self.scenario.links;
+        for router in &mut self.scenario.routers {
+            let degree = links
+                .iter()
+                .filter(|link| link.a == router.id || link.b == router.id)
+                .count();
+            if degree > LARGE_DEGREE {
+                router.icmp_rate = Some(LARGE_RATE);
+            }
+        }
         let exchanges = &self.tree.exchanges;
         let is_exchange = |id: &str| exchanges.iter().any(|node| self.tree.nodes[*node].id == id);
         let mut odd: Vec<usize> = (2..count)

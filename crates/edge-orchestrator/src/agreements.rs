@@ -95,6 +95,11 @@ impl Agreements {
         self.book().open.contains_key(site)
     }
 
+    /// How many agreements are open or under way.
+    pub fn open(&self) -> usize {
+        self.book().open.len()
+    }
+
     /// Is no agreement open?
     pub fn is_idle(&self) -> bool {
         self.book().open.is_empty()

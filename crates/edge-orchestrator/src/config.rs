@@ -38,8 +38,8 @@ pub struct Config {
 pub struct Application {
     /// Name told to providers; at most 64 octets.
     pub name: String,
-    /// Client-facing address of the front end.
-    pub listen: SocketAddr,
+    /// Client-facing addresses of the front end, at least one, all with the same port.
+    pub listen: Vec<SocketAddr>,
     /// Host names whose clients may be redirected.
     pub hosts: Vec<String>,
     /// Host names of the control group: served, counted, never redirected.
@@ -251,6 +251,8 @@ pub struct Pace {
     pub change_threshold: f64,
     /// Probes per second, a hard cap.
     pub probes_per_s: u32,
+    /// Longest time for one trace; what did not answer by then is left silent until the next.
+    pub trace_limit_ms: u64,
     /// Age at which the path to an active prefix is traced again.
     pub refresh_s: u64,
     /// Time between health checks of a rented site.
@@ -265,6 +267,7 @@ impl Default for Pace {
             settle_ms: 2500,
             change_threshold: 0.02,
             probes_per_s: 500,
+            trace_limit_ms: 5000,
             refresh_s: 300,
             health_ms: 1000,
         }
@@ -377,6 +380,17 @@ impl Settings {
                 "at least one resolver is needed",
             ));
         }
+        let listen = &config.application.listen;
+        if listen.is_empty()
+            || listen
+                .iter()
+                .any(|address| address.port() != listen[0].port())
+        {
+            return Err(value(
+                "application.listen",
+                "at least one address, all with the same port",
+            ));
+        }
         if config.application.hosts.is_empty() {
             return Err(value(
                 "application.hosts",
@@ -413,11 +427,20 @@ impl Settings {
         })
     }
 
+    /// The front end's port.
+    pub fn port(&self) -> u16 {
+        self.config
+            .application
+            .listen
+            .first()
+            .map_or(80, SocketAddr::port)
+    }
+
     /// Where a site sends clients that it no longer serves: the front end, under its first host name.
     pub fn origin(&self) -> String {
         let application = &self.config.application;
         let host = application.hosts.first().map_or("", String::as_str);
-        match application.listen.port() {
+        match self.port() {
             80 => format!("http://{host}"),
             port => format!("http://{host}:{port}"),
         }
@@ -546,7 +569,7 @@ mod tests {
         registry = "240.0.0.10:5000"
         [application]
         name = "gallery"
-        listen = "240.0.0.10:80"
+        listen = ["240.0.0.10:80"]
         hosts = ["app.example"]
         services = [
             { placement = "cloud", name = "origin", address = "127.0.0.1:8080", public_address = "240.0.0.10:8081" },

@@ -73,7 +73,10 @@ impl DispatchTask {
             .filter_map(|(prefix, service)| match service.served_by {
                 ServedBy::Cloud => None,
                 ServedBy::Site(site) => {
-                    let at = serving.get(&site)?;
+                    // A client reaches only addresses of its own family.
+                    let at = serving
+                        .get(&site)
+                        .filter(|at| at.address.is_ipv4() == prefix.addr().is_ipv4())?;
                     Some((
                         prefix,
                         SiteTarget {

@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use edge_discovery::Discovery;
-use edge_placement::{Algorithm, Candidate, Plan, PlanInput, Severity, check_plan, plan};
+use edge_placement::{
+    Algorithm, Assignment, Candidate, Plan, PlanInput, Severity, check_plan, plan,
+};
 use edge_ports::{Clock, NameLookup, PathSource, TracePriority};
 use edge_resolver::drive;
 use edge_topology::AggregateTree;
 use edge_types::{Amount, Generation, IepId, MonotonicTime, PathEnd, Rtt};
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::agreements::Agreements;
 use crate::config::Settings;
@@ -30,7 +32,7 @@ use crate::topology_task::TopologySnapshot;
 const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 /// Entry points greeted at once.
-const PARALLEL_INQUIRIES: usize = 64;
+pub const PARALLEL_INQUIRIES: usize = 64;
 
 /// An offer older than this is asked for again before a plan uses it.
 const OFFER_FRESH_FOR: Duration = Duration::from_secs(5);
@@ -38,11 +40,17 @@ const OFFER_FRESH_FOR: Duration = Duration::from_secs(5);
 /// An entry point that was not heard or made no fair offer is not asked again for this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(20);
 
+/// An entry point whose trace did not reach it is not traced again for this long.
+const TRACE_AGAIN_AFTER: Duration = Duration::from_secs(3);
+
 /// A site that rejected or failed is left out of plans for this long.
 const EXCLUDED_FOR: Duration = Duration::from_secs(120);
 
-/// Until the first traces are in, the task looks again this often.
-const WHILE_SETTLING: Duration = Duration::from_millis(150);
+/// While something is awaited, the task looks again this often.
+const WHILE_WAITING: Duration = Duration::from_millis(100);
+
+/// Shortest time between two plans.
+const BETWEEN_PLANS: Duration = Duration::from_millis(500);
 
 /// The task and what it holds between activations.
 #[derive(Debug)]
@@ -71,6 +79,8 @@ pub struct PlacementTask {
     pub status: Arc<Status>,
     /// Set when no new agreement may be made.
     pub winding_down: Arc<AtomicBool>,
+    /// Bounds how many entry points are greeted at once.
+    pub turns: Arc<Semaphore>,
     /// State between activations.
     pub memory: Memory,
 }
@@ -81,9 +91,16 @@ pub struct Memory {
     known: BTreeMap<IepId, KnownSite>,
     paths_taken: BTreeMap<IpAddr, MonotonicTime>,
     generation: Generation,
+    /// Traces and greetings under way, and since when the oldest of them.
+    under_way: JoinSet<News>,
+    waiting_since: Option<MonotonicTime>,
+    /// Something changed since the last plan.
+    is_plan_due: bool,
+    planned_at: Option<MonotonicTime>,
 }
 
 /// What comes back from greeting and tracing an entry point.
+#[derive(Debug)]
 enum News {
     Path(IepId, Option<PathToSite>),
     Inquiry(IepId, Box<Inquiry>),
@@ -93,20 +110,14 @@ impl PlacementTask {
     /// Runs until the topology task is gone.
     pub async fn run(mut self) {
         loop {
-            let settled = self.activate().await;
-            let pause = if settled {
-                Duration::from_millis(self.settings.config.pace.platforms_ms)
-            } else {
-                WHILE_SETTLING
-            };
+            let pause = self.activate().await;
             tokio::select! {
-                () = self.wake.notified() => {}
+                () = self.wake.notified() => self.memory.is_plan_due = true,
                 () = tokio::time::sleep(pause) => {}
-                gone = self.topology.changed(), if self.memory.generation == Generation(0) => {
-                    if gone.is_err() {
-                        return;
-                    }
-                }
+                Some(news) = self.memory.under_way.join_next() => self.take(news),
+            }
+            while let Some(news) = self.memory.under_way.try_join_next() {
+                self.take(news);
             }
             if self.topology.has_changed().is_err() {
                 return;
@@ -114,35 +125,48 @@ impl PlacementTask {
         }
     }
 
-    /// One activation; was there enough to plan with?
-    async fn activate(&mut self) -> bool {
+    /// One activation: begins whatever is missing, and plans if a plan is due and nothing worth waiting for is under way.
+    /// Returns when to look again if nothing happens before.
+    async fn activate(&mut self) -> Duration {
+        let at_leisure = Duration::from_millis(self.settings.config.pace.platforms_ms);
         let snapshot = Arc::clone(&self.topology.borrow_and_update());
         self.discover(&snapshot).await;
         self.learn(
-            |site, _| !site.is_traced(),
+            |site, now| site.may_be_traced(now, TRACE_AGAIN_AFTER),
             |site, now| site.may_be_asked(now, ASK_AGAIN_AFTER),
-        )
-        .await;
+        );
         self.report();
+        let now = self.clock.monotonic();
+        let planned_at = self.memory.planned_at;
+        self.memory.is_plan_due |= planned_at.is_none_or(|at| now.since(at) >= at_leisure);
+        if snapshot.demand.is_empty() || !self.memory.is_plan_due {
+            return WHILE_WAITING;
+        }
         let settle = Duration::from_millis(self.settings.config.pace.settle_ms);
-        let snapshot = Arc::clone(&self.topology.borrow_and_update());
-        let is_settled = snapshot
-            .tracing_since
-            .is_none_or(|since| self.clock.monotonic().since(since) >= settle);
-        if snapshot.demand.is_empty() || !is_settled {
-            return false;
+        let is_worth_waiting =
+            |since: Option<MonotonicTime>| since.is_some_and(|since| now.since(since) < settle);
+        if is_worth_waiting(snapshot.tracing_since)
+            || is_worth_waiting(self.memory.waiting_since)
+            || planned_at.is_some_and(|at| now.since(at) < BETWEEN_PLANS)
+        {
+            return WHILE_WAITING;
         }
         if self.winding_down.load(Ordering::Relaxed) {
-            return true;
+            return at_leisure;
         }
-        self.learn(
-            |_, _| false,
-            |site, now| site.offer_is_older_than(now, OFFER_FRESH_FOR),
-        )
-        .await;
+        // What is too old to be used is asked for first, once.
+        if self.memory.waiting_since.is_none()
+            && self.learn(
+                |_, _| false,
+                |site, now| site.offer_is_older_than(now, OFFER_FRESH_FOR),
+            )
+        {
+            return WHILE_WAITING;
+        }
         self.place(&snapshot.tree);
-        self.report();
-        true
+        self.memory.planned_at = Some(now);
+        self.memory.is_plan_due = false;
+        WHILE_WAITING
     }
 
     async fn discover(&mut self, snapshot: &TopologySnapshot) {
@@ -189,57 +213,80 @@ impl PlacementTask {
         }
     }
 
-    /// Traces and greets, all at once, the entry points that the two questions select.
-    async fn learn(
+    /// Begins to trace and to greet the entry points that the two questions select; were there any?
+    fn learn(
         &mut self,
         is_to_trace: impl Fn(&KnownSite, MonotonicTime) -> bool,
         is_to_ask: impl Fn(&KnownSite, MonotonicTime) -> bool,
-    ) {
+    ) -> bool {
         let now = self.clock.monotonic();
-        let mut under_way: JoinSet<News> = JoinSet::new();
-        let turns = Arc::new(tokio::sync::Semaphore::new(PARALLEL_INQUIRIES));
+        let before = self.memory.under_way.len();
         for (id, site) in &mut self.memory.known {
             if is_to_trace(site, now) {
                 site.trace_started(now);
                 let (paths, id, address) = (Arc::clone(&self.paths), id.clone(), site.address());
-                under_way.spawn(async move {
+                self.memory.under_way.spawn(async move {
                     let path = paths.trace(address, TracePriority::New).await;
                     News::Path(id, path.ok().map(|path| PathToSite { path, at: now }))
                 });
             }
-            if is_to_ask(site, now) && !self.agreements.holds(id) {
+            if is_to_ask(site, now) && !site.is_being_asked && !self.agreements.holds(id) {
+                site.is_being_asked = true;
                 let (inquirer, id, site) = (Arc::clone(&self.inquirer), id.clone(), site.clone());
-                let turns = Arc::clone(&turns);
-                under_way.spawn(async move {
+                let turns = Arc::clone(&self.turns);
+                self.memory.under_way.spawn(async move {
                     let _turn = turns.acquire_owned().await;
                     let inquiry = inquirer.ask(&site).await;
                     News::Inquiry(id, Box::new(inquiry))
                 });
             }
         }
-        while let Some(news) = under_way.join_next().await {
-            match news {
-                Ok(News::Path(id, path)) => {
-                    if let Some(site) = self.memory.known.get_mut(&id) {
-                        if let Some(path) = &path {
-                            self.agreements.note_found(&id, path);
-                        }
-                        site.path = path;
+        let has_begun = self.memory.under_way.len() > before;
+        if has_begun {
+            self.memory.waiting_since.get_or_insert(now);
+        }
+        has_begun
+    }
+
+    /// Takes what a trace or greeting came to.
+    fn take(&mut self, news: Result<News, JoinError>) {
+        match news {
+            Ok(News::Path(id, path)) => {
+                if let Some(site) = self.memory.known.get_mut(&id) {
+                    if let Some(path) = &path {
+                        self.agreements.note_found(&id, path);
                     }
+                    site.path = path;
                 }
-                Ok(News::Inquiry(id, inquiry)) => {
-                    if let Some(site) = self.memory.known.get_mut(&id) {
-                        site.inquiry = Some(*inquiry);
-                    }
-                }
-                Err(error) => tracing::error!(%error, "an inquiry ended abnormally"),
             }
+            Ok(News::Inquiry(id, inquiry)) => {
+                if let Some(site) = self.memory.known.get_mut(&id) {
+                    site.inquiry = Some(*inquiry);
+                    site.is_being_asked = false;
+                }
+            }
+            Err(error) => tracing::error!(%error, "an inquiry ended abnormally"),
+        }
+        self.memory.is_plan_due = true;
+        if self.memory.under_way.is_empty() {
+            self.memory.waiting_since = None;
         }
     }
 
     /// Plans, checks, and starts what the plan adds.
     fn place(&mut self, tree: &AggregateTree) {
         let now = self.clock.monotonic();
+        // Leases that a plan no longer needs run on, and count.
+        let most = self
+            .settings
+            .config
+            .policy
+            .max_sites
+            .min(self.memory.known.len() / 2);
+        let room = most.saturating_sub(self.agreements.open());
+        if room == 0 {
+            return;
+        }
         let candidates = self.candidates(tree);
         let excluded: BTreeSet<IepId> = self.agreements.failed_within(now, EXCLUDED_FOR);
         let input = PlanInput {
@@ -249,7 +296,7 @@ impl PlacementTask {
             candidates: &candidates,
             excluded: &excluded,
             policy: edge_placement::Policy {
-                max_sites: self.settings.config.policy.max_sites,
+                max_sites: most,
                 max_share_percent: 50,
                 budget: Amount::wei(self.agreements.budget_left(now)),
                 min_saving: Rtt(Duration::from_millis(
@@ -265,12 +312,12 @@ impl PlacementTask {
             return;
         }
         self.memory.generation = planned.generation;
-        self.publish(&planned);
-        for assignment in planned
-            .chosen
-            .iter()
-            .filter(|assignment| !assignment.already_running)
-        {
+        let is_new = |assignment: &&Assignment| !assignment.already_running;
+        let mut added: Vec<&Assignment> = planned.chosen.iter().filter(is_new).collect();
+        added.sort_by_key(|assignment| std::cmp::Reverse(assignment.saving));
+        added.truncate(room);
+        self.publish(&planned, added.len());
+        for assignment in added {
             let Some(site) = self.memory.known.get(&assignment.site) else {
                 continue;
             };
@@ -293,6 +340,9 @@ impl PlacementTask {
             if held.contains(id) || path.path.end != PathEnd::Reached {
                 continue;
             }
+            if site.offer_is_older_than(self.clock.monotonic(), 2 * OFFER_FRESH_FOR) {
+                continue;
+            }
             let attachment = tree.attach(&path.path);
             candidates.extend(site.offers().map(|offer| Candidate {
                 site: id.clone(),
@@ -306,12 +356,7 @@ impl PlacementTask {
         candidates
     }
 
-    fn publish(&self, planned: &Plan) {
-        let added = planned
-            .chosen
-            .iter()
-            .filter(|assignment| !assignment.already_running)
-            .count();
+    fn publish(&self, planned: &Plan, added: usize) {
         if added > 0 {
             let text = format!(
                 "plan {}: {} sites, {added} of them new, mean round trip {:.1} ms instead of {:.1} ms, for {}",

@@ -15,13 +15,13 @@ use edge_placement::{Algorithm, UnknownAlgorithm};
 use edge_ports::{Clock, Ledger, NameLookup, PathSource, Signer};
 use edge_types::{AddressPolicy, Amount, DnsNameError, Slot, UtcTime};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::admin::{self, Admin, Refresh};
 use crate::agreements::{Agreements, ImageAccess};
 use crate::config::Settings;
 use crate::dispatch_task::DispatchTask;
-use crate::placement_task::{Memory, PlacementTask};
+use crate::placement_task::{Memory, PARALLEL_INQUIRIES, PlacementTask};
 use crate::sites::Inquirer;
 use crate::status::{Status, StatusReport};
 use crate::topology_task::{TopologySettings, TopologySnapshot, TopologyTask};
@@ -106,9 +106,14 @@ pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError>
         sightings,
         Arc::clone(&adapters.clock),
     ));
-    let address = settings.config.application.listen;
-    let failed = |cause| RunError::FrontEnd { address, cause };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let mut listeners = Vec::new();
+    for &address in &settings.config.application.listen {
+        let bound = TcpListener::bind(address).await;
+        listeners.push((
+            address,
+            bound.map_err(|cause| RunError::FrontEnd { address, cause })?,
+        ));
+    }
 
     let topology_task = TopologyTask::new(
         TopologySettings {
@@ -154,6 +159,7 @@ pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError>
         clock: Arc::clone(&adapters.clock),
         status: Arc::clone(&status),
         winding_down: Arc::clone(&winding_down),
+        turns: Arc::new(Semaphore::new(PARALLEL_INQUIRIES)),
         memory: Memory::default(),
         settings: Arc::clone(&settings),
     };
@@ -189,13 +195,22 @@ pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError>
             None => std::future::pending().await,
         }
     };
-    // Dropping the set ends the tasks with this future.
+    // Dropping the sets ends the tasks with this future.
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(topology_task.run(sightings_seen));
     tasks.spawn(placement_task.run());
     tasks.spawn(dispatch_task.run());
+    let mut front_ends = tokio::task::JoinSet::new();
+    for (address, listener) in listeners {
+        let served = Arc::clone(&front_end).serve(listener);
+        front_ends.spawn(async move {
+            served
+                .await
+                .map_err(|cause| RunError::FrontEnd { address, cause })
+        });
+    }
     tokio::select! {
-        served = front_end.serve(listener) => served.map_err(failed),
+        Some(ended) = front_ends.join_next() => ended.unwrap_or(Ok(())),
         served = serve_admin => served,
         _ = tasks.join_next() => Ok(()),
     }
@@ -204,7 +219,7 @@ pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError>
 fn front_end_config(settings: &Settings) -> Result<FrontEndConfig, RunError> {
     let application = &settings.config.application;
     let named = |hosts: &[String], class| {
-        let port = application.listen.port();
+        let port = settings.port();
         hosts
             .iter()
             .map(move |host| (with_port(host, port), class))

@@ -45,6 +45,8 @@ pub struct KnownSite {
     pub path: Option<PathToSite>,
     /// What its latest answer was.
     pub inquiry: Option<Inquiry>,
+    /// Is a greeting under way?
+    pub is_being_asked: bool,
     trace_started: Option<MonotonicTime>,
 }
 
@@ -55,6 +57,7 @@ impl KnownSite {
             candidate,
             path: None,
             inquiry: None,
+            is_being_asked: false,
             trace_started: None,
         }
     }
@@ -76,9 +79,12 @@ impl KnownSite {
         SocketAddr::new(self.address(), self.candidate.id.port)
     }
 
-    /// Was a trace to it begun?
-    pub const fn is_traced(&self) -> bool {
-        self.trace_started.is_some()
+    /// Never traced, or a while ago without reaching it?
+    pub fn may_be_traced(&self, now: MonotonicTime, again_after: Duration) -> bool {
+        self.rtt().is_none()
+            && self
+                .trace_started
+                .is_none_or(|at| now.since(at) >= again_after)
     }
 
     /// Notes that a trace is begun.

@@ -129,7 +129,7 @@ fn prober_config(settings: &Settings) -> ProberConfig {
             "exec-edge path probe for {}",
             settings.config.application.name
         ),
-        time_limit: Duration::from_secs(5),
+        time_limit: Duration::from_millis(settings.config.pace.trace_limit_ms),
         ..ProberConfig::default()
     }
 }

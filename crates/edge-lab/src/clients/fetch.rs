@@ -22,7 +22,7 @@ const MOST_OCTETS: u64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Network {
     /// Resolved names.
-    pub(super) hosts: BTreeMap<String, IpAddr>,
+    pub(super) hosts: BTreeMap<String, Vec<IpAddr>>,
     /// The client's own address.
     pub(super) source: IpAddr,
     /// Longest wait for an answer, redirects included.
@@ -155,10 +155,14 @@ async fn exchange(
     let host = authority.host().trim_matches(['[', ']']);
     let ip = match host.parse::<IpAddr>() {
         Ok(ip) => ip,
-        Err(_) => *network
-            .hosts
-            .get(host)
-            .ok_or_else(|| FetchError::Host(host.to_owned()))?,
+        Err(_) => {
+            let known = network.hosts.get(host).into_iter().flatten();
+            // A client reaches only addresses of its own family.
+            let reachable = known
+                .copied()
+                .find(|ip| ip.is_ipv4() == network.source.is_ipv4());
+            reachable.ok_or_else(|| FetchError::Host(host.to_owned()))?
+        }
     };
     let address = SocketAddr::new(ip, authority.port_u16().unwrap_or(80));
     let stream = connect(network.source, address)

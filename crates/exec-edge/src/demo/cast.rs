@@ -39,9 +39,11 @@ const BUDGET_WEI: u128 = 400_000_000_000_000;
 /// Most for one site: a tenth of the budget (security rule 9).
 const SITE_WEI: u128 = BUDGET_WEI / 10;
 /// Requests per second of each cohort, all prefixes together.
-const COHORT_RPS: f64 = 190.0;
+const COHORT_RPS: f64 = 250.0;
 /// Every so many-th prefix begins to ask late, when sites already serve.
 const LATE_EVERY: usize = 6;
+/// Time between the beginnings of two neighbouring prefixes among the late, in milliseconds.
+const LATE_APART_MS: u64 = 40;
 
 /// What is ready to be performed.
 #[derive(Debug)]
@@ -153,7 +155,7 @@ impl Cast {
             cast.providers
                 .insert(provider.domain.clone(), (file, apis.collect()));
         }
-        let text = cast.orchestrator_config(scenario, &buyer_file, &layout);
+        let text = cast.orchestrator_config(args, scenario, &buyer_file, &layout);
         std::fs::write(&cast.orchestrator, text)
             .context("writing the orchestrator's configuration")?;
         write_json(&cast.population, &cast.population(args, scenario))?;
@@ -197,17 +199,18 @@ impl Cast {
 
     /// What the orchestrator is given: a resolver, a key, a budget, its application, and which prefixes count as
     /// reachable although they are reserved.
-    fn orchestrator_config(&self, scenario: &Scenario, key: &Path, layout: &Path) -> String {
+    fn orchestrator_config(
+        &self,
+        args: &Args,
+        scenario: &Scenario,
+        key: &Path,
+        layout: &Path,
+    ) -> String {
         let host = &scenario.cloud.host;
-        let resolvers: Vec<String> = self
-            .resolvers
-            .iter()
-            .map(|address| format!("\"{address}\""))
-            .collect();
         let registry = SocketAddr::new(self.front_end.ip(), REGISTRY_PORT);
         format!(
             "registry = \"{registry}\"\nadmin = {admin:?}\n\n\
-             [application]\nname = \"gallery\"\nlisten = \"{listen}\"\nhosts = [\"{host}\"]\n\
+             [application]\nname = \"gallery\"\nlisten = [{listen}]\nhosts = [\"{host}\"]\n\
              control_hosts = [\"{control}\"]\ncalls = [{{ from = \"{EDGE_SERVICE}\", to = \"origin\", \
              local_port = {backend}, share = 0.05 }}]\n\n\
              [[application.services]]\nplacement = \"cloud\"\nname = \"origin\"\naddress = \"{origin}\"\n\
@@ -219,18 +222,26 @@ impl Cast {
              [resolver]\naddresses = [{resolvers}]\n\n\
              [wallet]\nkey_file = {key:?}\nchain_id = {chain}\nrpc = \"{rpc}\"\nescrow = \"{escrow}\"\n\n\
              [budget]\nwei_per_hour = \"{BUDGET_WEI}\"\nwei_per_day = \"{BUDGET_WEI}\"\nwei_per_site = \"{SITE_WEI}\"\n\n\
-             [policy]\nmax_sites = 24\nlease_s = {LEASE_S}\nmin_saving_ms = 3\nkey_binding = \"dns\"\n\
-             allowed_prefixes = [\"240.0.0.0/4\", \"3fff::/20\"]\nmax_redirect_s = 20\n\n\
-             [pace]\nplatforms_ms = 5000\nprobes_per_s = 2000\nsettle_ms = 2500\n",
+             [policy]\nalgorithm = \"{algorithm}\"\nmax_sites = 24\nlease_s = {LEASE_S}\nmin_saving_ms = 3\nkey_binding = \"dns\"\n\
+             allowed_prefixes = [\"240.0.0.0/4\", \"3fff::/20\"]\nmax_redirect_s = 300\n\n\
+             [pace]\ntopology_ms = 100\nplatforms_ms = 5000\nprobes_per_s = 2000\n\
+             trace_limit_ms = 1500\nsettle_ms = 1700\nrefresh_s = 8\nhealth_ms = 400\n",
             admin = self.admin,
-            listen = self.front_end,
+            listen = quoted(
+                scenario
+                    .cloud
+                    .addresses
+                    .iter()
+                    .map(|address| SocketAddr::new(*address, 80))
+            ),
             control = control_host(host),
             backend = app::BACKEND_PORT,
             origin = self.origin,
             digest = self.image.digest,
             port = app::EDGE_PORT,
-            resolvers = resolvers.join(", "),
+            resolvers = quoted(self.resolvers.iter().copied()),
             chain = CHAIN.0,
+            algorithm = args.algorithm,
             rpc = self.rpc,
             escrow = self.escrow,
         )
@@ -257,7 +268,11 @@ impl Cast {
                     host,
                     seed: prefix as u64,
                     interval_ms: milliseconds(1.0 / rate),
-                    start_ms: if is_late { self.late_from_ms } else { 0 },
+                    start_ms: if is_late {
+                        self.late_from_ms + prefix as u64 * LATE_APART_MS
+                    } else {
+                        0
+                    },
                 });
             }
         }
@@ -270,7 +285,10 @@ impl Cast {
             seed: args.seed,
             duration_ms: args.duration * 1000,
             timeout_ms: 20_000,
-            hosts: BTreeMap::from([(control_host(&scenario.cloud.host), self.front_end.ip())]),
+            hosts: BTreeMap::from([(
+                control_host(&scenario.cloud.host),
+                scenario.cloud.addresses.clone(),
+            )]),
             port: self.front_end.port(),
             objects: vec![
                 object("25k", "/object?size=25k", 93),
@@ -286,6 +304,14 @@ impl Cast {
 /// The host name under which the control cohort asks.
 fn control_host(host: &DnsName) -> String {
     format!("control.{host}")
+}
+
+/// Addresses as the inside of a TOML array.
+fn quoted(addresses: impl Iterator<Item = SocketAddr>) -> String {
+    addresses
+        .map(|address| format!("\"{address}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The address at `offset` in a client network.

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use edge_lab::sandbox::{self, Inside, Interrupts};
 use edge_lab::scenario::Scenario;
+use edge_placement::Algorithm;
 
 pub(crate) use self::parts::{Args as PartArgs, run as run_part};
 
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// Another network than the paper-sized one.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
+    /// Placement algorithm: `saving`, or the paper's `betweenness`.
+    #[arg(long, default_value = "saving")]
+    algorithm: Algorithm,
     /// How long clients send requests, in seconds.
     #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u64).range(20..=3600), value_name = "SECONDS")]
     duration: u64,
@@ -45,7 +49,7 @@ pub(crate) struct Args {
     /// Folder for report.json, tree.svg and latency.svg.
     #[arg(long, default_value = "exec-edge-report", value_name = "DIR")]
     report: PathBuf,
-    /// Keep the processes' logs in the report's folder.
+    /// Keep the processes' logs and the clients' records in the report's folder.
     #[arg(long)]
     keep_logs: bool,
 }
@@ -61,11 +65,21 @@ pub(crate) fn run(
         .with_context(|| format!("making the report's folder {}", args.report.display()))
         .map_err(Failure::usage)?;
     let Some(inside) = inside else {
-        return sandbox::enclose(arguments).map_err(Failure::runtime);
+        sweep();
+        let ended = sandbox::enclose(arguments).map_err(Failure::runtime);
+        sweep();
+        return ended;
     };
     // Before any thread exists: an interrupt is waited for, and ends the sandbox by ending this process.
     let _held = Interrupts::hold().context("cannot hold interrupts")?;
     stage::perform(args, scenario, inside)
+}
+
+/// Removes the control groups of containers whose agents are gone, killed ones of earlier runs among them.
+fn sweep() {
+    if let Err(error) = edge_runtime::sweep_leftovers(None) {
+        tracing::warn!(%error, "control groups of an earlier run may be left");
+    }
 }
 
 fn load(args: &Args) -> Result<Scenario, Failure> {

@@ -76,11 +76,9 @@ async fn resolve(population: &mut Population) -> Result<(), Failure> {
         let found = tokio::net::lookup_host(name)
             .await
             .with_context(|| format!("resolving {host}"))?;
-        let address = found
-            .into_iter()
-            .next()
-            .with_context(|| format!("{host} has no address"))?;
-        population.hosts.insert(host, address.ip());
+        population
+            .hosts
+            .insert(host, found.map(|address| address.ip()).collect());
     }
     Ok(())
 }

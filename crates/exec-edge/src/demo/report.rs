@@ -46,6 +46,10 @@ pub(super) fn write(
             .with_context(|| format!("writing {}", folder.join(name).display()))
     };
     save("report.json", format!("{:#}\n", report.json))?;
+    save(
+        "tree.json",
+        serde_json::to_string(&seen.tree).context("writing the tree as JSON")?,
+    )?;
     let title = format!("{}, seed {}", scenario.name, args.seed);
     save("tree.svg", tree_svg::draw(&seen.tree, &title))?;
     let marks = latency_svg::Marks {

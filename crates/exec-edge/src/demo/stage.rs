@@ -53,7 +53,7 @@ pub(super) fn perform(
     };
     let outcome = stage.run(args, &cast, started);
     if args.keep_logs || outcome.is_err() {
-        stage.keep_logs(&args.report);
+        stage.keep_logs(&args.report, &cast.records);
     }
     let seen = outcome?;
     let verdict = report::write(args, &scenario, &lab, &cast, &seen, started)?;
@@ -212,12 +212,15 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn keep_logs(&self, report: &Path) {
+    fn keep_logs(&self, report: &Path, records: &Path) {
         let target = report.join("logs");
         let copied = std::fs::create_dir_all(&target).and_then(|()| {
             for entry in std::fs::read_dir(&self.logs)? {
                 let entry = entry?;
                 std::fs::copy(entry.path(), target.join(entry.file_name()))?;
+            }
+            if records.exists() {
+                std::fs::copy(records, report.join("records.jsonl"))?;
             }
             Ok(())
         });
