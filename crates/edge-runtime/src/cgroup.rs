@@ -123,7 +123,17 @@ impl Hierarchies {
     pub(crate) fn check_writable(&self, owner: &str) -> Result<(), RuntimeError> {
         for mount in [&self.cpu, &self.memory, &self.pids] {
             let path = mount.join(PARENT).join(owner);
-            fs::create_dir_all(&path).map_err(|error| {
+            // Another agent that sweeps or ends may take the empty parent away between the two steps.
+            let mut made = fs::create_dir_all(&path);
+            for _ in 0..100 {
+                match &made {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        made = fs::create_dir_all(&path)
+                    }
+                    _ => break,
+                }
+            }
+            made.map_err(|error| {
                 unsupported(
                     format!(
                         "control groups cannot be made in {} ({error})",
