@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use edge_negotiation::KeyBinding;
+use edge_placement::Algorithm;
 use edge_types::{ChainAddress, ChainId, HardwareProfile, ImageDigest, IpNet, PrefixGrouping};
 use serde::Deserialize;
 
@@ -315,6 +317,10 @@ pub struct Settings {
     pub wei_per_site: u128,
     /// Price ceiling in wei per second.
     pub price_ceiling: u128,
+    /// Placement algorithm.
+    pub algorithm: Algorithm,
+    /// The weakest binding of a provider's key to its zone with which money may move.
+    pub min_key_binding: KeyBinding,
     /// The service in the cloud that answers what is not redirected.
     pub upstream: SocketAddr,
     /// The service that may run at the edge.
@@ -403,6 +409,19 @@ impl Settings {
         if config.policy.lease_s == 0 {
             return Err(value("policy.lease_s", "a lease lasts at least a second"));
         }
+        let algorithm = config
+            .policy
+            .algorithm
+            .parse()
+            .map_err(|error| value("policy.algorithm", &format!("{error}")))?;
+        let min_key_binding = match config.policy.key_binding.as_str() {
+            "dnssec" => KeyBinding::Dnssec,
+            "dns" => KeyBinding::Dns,
+            other => {
+                let problem = format!("{other:?} is neither \"dnssec\" nor \"dns\"");
+                return Err(value("policy.key_binding", &problem));
+            }
+        };
         let (upstream, edge_service, predeployed) = services(&config.application)?;
         Ok(Self {
             grouping,
@@ -420,6 +439,8 @@ impl Settings {
                 "policy.price_ceiling_wei_per_s",
                 &config.policy.price_ceiling_wei_per_s,
             )?,
+            algorithm,
+            min_key_binding,
             upstream,
             edge_service,
             predeployed,

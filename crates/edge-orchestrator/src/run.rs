@@ -10,8 +10,7 @@ use edge_discovery::{Discovery, DiscoveryConfig};
 use edge_dispatch::{DispatchTable, HostClass, HostPolicy, HostRefusal, RedirectPolicy};
 use edge_http::client::ContactBudget;
 use edge_http::front_end::{FrontEnd, FrontEndConfig, FrontEndCounters};
-use edge_negotiation::{GreenListPolicy, KeyBinding, Pace};
-use edge_placement::{Algorithm, UnknownAlgorithm};
+use edge_negotiation::{GreenListPolicy, Pace};
 use edge_ports::{Clock, Ledger, NameLookup, PathSource, Signer};
 use edge_types::{AddressPolicy, Amount, DnsNameError, Slot, UtcTime};
 use tokio::net::TcpListener;
@@ -51,27 +50,15 @@ pub struct Adapters {
 /// The orchestrator could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The configured algorithm.
-    #[error("policy.algorithm")]
-    Algorithm(#[from] UnknownAlgorithm),
-    /// The configured key binding.
-    #[error("policy.key_binding: {0:?} is neither \"dnssec\" nor \"dns\"")]
-    KeyBinding(String),
     /// A configured host name.
     #[error("application.hosts or application.control_hosts")]
     Host(#[from] HostRefusal),
     /// The control label.
     #[error("the control label is no part of a DNS name")]
     ControlLabel(#[from] DnsNameError),
-    /// The front end's socket.
-    #[error("serving clients at {address} failed")]
-    FrontEnd {
-        /// Address.
-        address: std::net::SocketAddr,
-        /// Why.
-        #[source]
-        cause: std::io::Error,
-    },
+    /// A client-facing socket broke.
+    #[error("accepting clients failed")]
+    FrontEnd(#[source] std::io::Error),
     /// The admin socket.
     #[error("serving the admin interface at {} failed", socket.display())]
     Admin {
@@ -83,15 +70,19 @@ pub enum RunError {
     },
 }
 
-/// Runs the orchestrator until something breaks or the future is dropped.
+/// Runs the orchestrator until something breaks or the future is dropped. Clients come in through `listeners`, which are
+/// bound to the configured addresses.
 ///
 /// # Errors
 /// [`RunError`]; what the network, providers or the chain do is never an error here.
-pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError> {
+pub async fn run(
+    settings: Settings,
+    adapters: Adapters,
+    listeners: Vec<TcpListener>,
+) -> Result<(), RunError> {
     let settings = Arc::new(settings);
     let policy = &settings.config.policy;
     let pace = settings.config.pace;
-    let algorithm: Algorithm = policy.algorithm.parse()?;
     let address_policy = AddressPolicy::new(policy.allowed_prefixes.clone());
     let status = Arc::new(Status::default());
     let winding_down = Arc::new(AtomicBool::new(false));
@@ -106,15 +97,6 @@ pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError>
         sightings,
         Arc::clone(&adapters.clock),
     ));
-    let mut listeners = Vec::new();
-    for &address in &settings.config.application.listen {
-        let bound = TcpListener::bind(address).await;
-        listeners.push((
-            address,
-            bound.map_err(|cause| RunError::FrontEnd { address, cause })?,
-        ));
-    }
-
     let topology_task = TopologyTask::new(
         TopologySettings {
             grouping: settings.grouping,
@@ -148,13 +130,13 @@ pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError>
         edge_discovery::Limits::default(),
     )?;
     let placement_task = PlacementTask {
-        algorithm,
+        algorithm: settings.algorithm,
         topology: topology.clone(),
         wake: Arc::clone(&wake),
         discovery: Discovery::new(discovery),
         lookup: Arc::clone(&adapters.lookup),
         paths: Arc::clone(&adapters.paths),
-        inquirer: Arc::new(inquirer(&settings, &adapters)?),
+        inquirer: Arc::new(inquirer(&settings, &adapters)),
         agreements: Arc::clone(&agreements),
         clock: Arc::clone(&adapters.clock),
         status: Arc::clone(&status),
@@ -201,16 +183,11 @@ pub async fn run(settings: Settings, adapters: Adapters) -> Result<(), RunError>
     tasks.spawn(placement_task.run());
     tasks.spawn(dispatch_task.run());
     let mut front_ends = tokio::task::JoinSet::new();
-    for (address, listener) in listeners {
-        let served = Arc::clone(&front_end).serve(listener);
-        front_ends.spawn(async move {
-            served
-                .await
-                .map_err(|cause| RunError::FrontEnd { address, cause })
-        });
+    for listener in listeners {
+        front_ends.spawn(Arc::clone(&front_end).serve(listener));
     }
     tokio::select! {
-        Some(ended) = front_ends.join_next() => ended.unwrap_or(Ok(())),
+        Some(Ok(ended)) = front_ends.join_next() => ended.map_err(RunError::FrontEnd),
         served = serve_admin => served,
         _ = tasks.join_next() => Ok(()),
     }
@@ -248,7 +225,7 @@ fn with_port(host: &str, port: u16) -> String {
     }
 }
 
-fn inquirer(settings: &Settings, adapters: &Adapters) -> Result<Inquirer, RunError> {
+fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
     let policy = &settings.config.policy;
     let price_ceiling = Amount::wei(settings.price_ceiling);
     let any_slot = Slot {
@@ -256,19 +233,14 @@ fn inquirer(settings: &Settings, adapters: &Adapters) -> Result<Inquirer, RunErr
         end: UtcTime(0),
     };
     let escrow = (settings.chain, settings.escrow);
-    let min_key_binding = match policy.key_binding.as_str() {
-        "dnssec" => KeyBinding::Dnssec,
-        "dns" => KeyBinding::Dns,
-        other => return Err(RunError::KeyBinding(other.to_owned())),
-    };
-    Ok(Inquirer {
+    Inquirer {
         application: settings.config.application.name.clone(),
         signer: Arc::clone(&adapters.signer),
         needs: settings.edge_service.needs,
         lease: Duration::from_secs(policy.lease_s),
         price_ceiling,
         policy: GreenListPolicy {
-            min_key_binding,
+            min_key_binding: settings.min_key_binding,
             ..GreenListPolicy::new(any_slot, settings.edge_service.needs, price_ceiling, escrow)
         },
         pace: Pace {
@@ -278,7 +250,7 @@ fn inquirer(settings: &Settings, adapters: &Adapters) -> Result<Inquirer, RunErr
         },
         contacts: ContactBudget::default(),
         clock: Arc::clone(&adapters.clock),
-    })
+    }
 }
 
 /// Counts kept outside the report.

@@ -1,5 +1,6 @@
 //! `exec-edge orchestrator`: the adapters chosen, and the tasks run over them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,6 +49,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
     let config = &settings.config;
+    let registry_listener = listen(config.registry, "registry").await?;
+    let mut listeners = Vec::new();
+    for address in &config.application.listen {
+        listeners.push(listen(*address, "application.listen").await?);
+    }
     let key = LocalKey::read_plain(&config.wallet.key_file)
         .with_context(|| format!("reading the key {}", config.wallet.key_file.display()))
         .map_err(Failure::usage)?;
@@ -91,16 +97,23 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     };
     let service = &settings.edge_service;
     let registry = Registry::new(service.image.clone(), &service.name, access);
-    let listener = TcpListener::bind(config.registry)
-        .await
-        .with_context(|| format!("opening the registry at {}", config.registry))?;
     let router = registry.router();
     tokio::select! {
-        served = axum::serve(listener, router) => served.context("serving the registry")?,
-        ran = run_tasks(settings, adapters) => ran.context("the orchestrator stopped")?,
+        served = axum::serve(registry_listener, router) => served.context("serving the registry")?,
+        ran = run_tasks(settings, adapters, listeners) => ran.context("the orchestrator stopped")?,
         _ = tokio::signal::ctrl_c() => {}
     }
     Ok(())
+}
+
+/// Binds a configured address; before anything else, so that a port in use is told at once.
+async fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(address).await;
+    Ok(bound.with_context(|| {
+        format!(
+            "{field}: cannot listen at {address}; choose another address or end what listens there"
+        )
+    })?)
 }
 
 /// Image tokens are random labels that the registry knows.

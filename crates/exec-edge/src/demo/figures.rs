@@ -80,8 +80,12 @@ pub(crate) struct Served {
     pub(crate) served_by_edge: u64,
     /// Answered by the cloud.
     pub(crate) served_by_cloud: u64,
-    /// Not answered well, in both cohorts.
+    /// Not answered well.
     pub(crate) errors: u64,
+    /// Requests of the control cohort.
+    pub(crate) control_requests: u64,
+    /// Of these, not answered well.
+    pub(crate) control_errors: u64,
 }
 
 impl Served {
@@ -89,11 +93,18 @@ impl Served {
     pub(crate) fn of(records: &[Record]) -> Self {
         let mut served = Self::default();
         for record in records {
-            served.errors += u64::from(record.error.is_some());
-            if record.cohort == Cohort::Exec {
-                served.requests += 1;
-                served.served_by_edge += u64::from(record.edge);
-                served.served_by_cloud += u64::from(!record.edge && record.error.is_none());
+            let is_error = u64::from(record.error.is_some());
+            match record.cohort {
+                Cohort::Exec => {
+                    served.requests += 1;
+                    served.errors += is_error;
+                    served.served_by_edge += u64::from(record.edge);
+                    served.served_by_cloud += u64::from(!record.edge && record.error.is_none());
+                }
+                Cohort::Control => {
+                    served.control_requests += 1;
+                    served.control_errors += is_error;
+                }
             }
         }
         served
@@ -185,6 +196,8 @@ mod tests {
             served_by_edge: 1,
             served_by_cloud: 1,
             errors: 0,
+            control_requests: 1,
+            control_errors: 0,
         };
         assert_eq!(Served::of(&records), served);
     }

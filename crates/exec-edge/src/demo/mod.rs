@@ -70,9 +70,9 @@ pub(crate) fn run(
         sweep();
         return ended;
     };
-    // Before any thread exists: an interrupt is waited for, and ends the sandbox by ending this process.
-    let _held = Interrupts::hold().context("cannot hold interrupts")?;
-    stage::perform(args, scenario, inside)
+    // Before any thread exists, so that all inherit it.
+    let interrupts = Interrupts::hold().context("cannot hold interrupts")?;
+    stage::perform(args, &scenario, inside, interrupts)
 }
 
 /// Removes the control groups of containers whose agents are gone, killed ones of earlier runs among them.

@@ -228,8 +228,13 @@ impl Report {
                 if adds_up { "" } else { " DOES NOT ADD UP" }
             ),
             format!(
-                "Clients: {} requests, {} answered at the edge, {} by the cloud, {} errors.",
-                served.requests, served.served_by_edge, served.served_by_cloud, served.errors
+                "Clients: {} requests, {} answered at the edge, {} by the cloud, {} errors; control group: {}, {} errors.",
+                served.requests,
+                served.served_by_edge,
+                served.served_by_cloud,
+                served.errors,
+                served.control_requests,
+                served.control_errors
             ),
             format!(
                 "From a prefix's first request to its first answer from an edge: {}; where a site already ran: {}.",

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use edge_lab::lab::Lab;
 use edge_lab::network::{Network, PartyId};
 use edge_lab::party::PartyNamespace;
-use edge_lab::sandbox::Inside;
+use edge_lab::sandbox::{Inside, Interrupts};
 use edge_lab::scenario::Scenario;
 
 use super::cast::{CHAIN, Cast};
@@ -24,8 +24,9 @@ const START: Duration = Duration::from_secs(15);
 /// The whole demo, inside its sandbox.
 pub(super) fn perform(
     args: &Args,
-    scenario: Scenario,
+    scenario: &Scenario,
     inside: Inside,
+    interrupts: Interrupts,
 ) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     say(&format!(
@@ -37,10 +38,11 @@ pub(super) fn perform(
         args.seed,
     ));
     let directory = inside.directory.clone();
-    let network = Arc::new(Network::compile(&scenario));
+    let network = Arc::new(Network::compile(scenario));
     let lab = Lab::start(inside, network).map_err(Failure::runtime)?;
+    std::thread::spawn(move || end_on(&interrupts));
     say(&format!("[{}] the packet network is up", clock(started)));
-    let cast = Cast::prepare(args, &scenario, &directory)?;
+    let cast = Cast::prepare(args, scenario, &directory)?;
     say(&format!(
         "[{}] the edge service's image is built: {:.1} MB to pull",
         clock(started),
@@ -56,9 +58,21 @@ pub(super) fn perform(
         stage.keep_logs(&args.report, &cast.records);
     }
     let seen = outcome?;
-    let verdict = report::write(args, &scenario, &lab, &cast, &seen, started)?;
+    let verdict = report::write(args, scenario, &lab, &cast, &seen, started)?;
     drop(stage);
     Ok(verdict)
+}
+
+/// Ends this process at the first interrupt, and with it the sandbox and everything in it.
+#[expect(
+    clippy::exit,
+    reason = "nothing here outlives the process, and the other threads may be waiting for anything"
+)]
+fn end_on(interrupts: &Interrupts) {
+    if interrupts.wait().is_ok() {
+        say("\ninterrupted");
+        std::process::exit(130);
+    }
 }
 
 /// Time since the start, for people.

@@ -1,0 +1,228 @@
+//! The topology task against a scripted path source, in paused time.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use edge_http::front_end::Sighting;
+use edge_orchestrator::topology_task::{TopologySettings, TopologySnapshot, TopologyTask};
+use edge_ports::{BoxFuture, Clock, PathSource, TraceError, TracePriority};
+use edge_types::{
+    Hop, HopReply, MonotonicTime, PathEnd, PathObservation, PrefixGrouping, Rtt, UtcTime,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+/// Every target is 20 ms behind router 240.1.0.1, which is 5 ms away; targets in 240.9.0.0/16 are refused.
+#[derive(Debug)]
+struct Scripted {
+    clock: TestClock,
+    asked: Mutex<Vec<(IpAddr, TracePriority)>>,
+}
+
+impl PathSource for Scripted {
+    fn trace(
+        &self,
+        target: IpAddr,
+        priority: TracePriority,
+    ) -> BoxFuture<'_, Result<PathObservation, TraceError>> {
+        self.asked.lock().unwrap().push((target, priority));
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            if target.to_string().starts_with("240.9.") {
+                return Err(TraceError::OptedOut(target));
+            }
+            let reply = |address: IpAddr, ms| {
+                let rtt = Rtt(Duration::from_millis(ms));
+                Hop::Reply(HopReply {
+                    address,
+                    rtt,
+                    shared: false,
+                })
+            };
+            Ok(PathObservation {
+                target,
+                observed_at: self.clock.monotonic(),
+                hops: vec![reply("240.1.0.1".parse().unwrap(), 5), reply(target, 25)],
+                end: PathEnd::Reached,
+                probes_sent: 2,
+            })
+        })
+    }
+}
+
+/// Follows the runtime's paused time.
+#[derive(Clone, Copy, Debug)]
+struct TestClock(Instant);
+
+impl Clock for TestClock {
+    fn monotonic(&self) -> MonotonicTime {
+        MonotonicTime(self.0.elapsed())
+    }
+
+    fn utc(&self) -> UtcTime {
+        UtcTime(1_800_000_000 + self.0.elapsed().as_secs())
+    }
+}
+
+struct Bench {
+    clock: TestClock,
+    paths: Arc<Scripted>,
+    sightings: mpsc::Sender<Sighting>,
+    snapshots: watch::Receiver<Arc<TopologySnapshot>>,
+    signals: Arc<AtomicUsize>,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let clock = TestClock(Instant::now());
+        let paths = Arc::new(Scripted {
+            clock,
+            asked: Mutex::default(),
+        });
+        let (sightings, seen) = mpsc::channel(64);
+        let (publish, snapshots) =
+            watch::channel(Arc::new(TopologySnapshot::empty(PrefixGrouping::SITE)));
+        let changed = Arc::new(Notify::new());
+        let settings = TopologySettings {
+            grouping: PrefixGrouping::SITE,
+            router_grouping: PrefixGrouping::new(32, 128).unwrap(),
+            max_prefixes: 100,
+            requests_before_trace: 2,
+            interval: Duration::from_millis(100),
+            change_threshold: 0.02,
+            refresh_after: Duration::from_secs(60),
+        };
+        let task = TopologyTask::new(
+            settings,
+            Arc::clone(&paths) as Arc<dyn PathSource>,
+            Arc::new(clock),
+            publish,
+            Arc::clone(&changed),
+        );
+        tokio::spawn(task.run(seen));
+        let signals = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&signals);
+        tokio::spawn(async move {
+            loop {
+                changed.notified().await;
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self {
+            clock,
+            paths,
+            sightings,
+            snapshots,
+            signals,
+        }
+    }
+
+    async fn request(&self, client: &str) {
+        let sighting = Sighting {
+            client: client.parse().unwrap(),
+            at: self.clock.monotonic(),
+        };
+        self.sightings.send(sighting).await.unwrap();
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    fn asked(&self) -> Vec<(String, TracePriority)> {
+        let asked = self.paths.asked.lock().unwrap();
+        asked
+            .iter()
+            .map(|(target, priority)| (target.to_string(), *priority))
+            .collect()
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_prefix_is_traced_once_after_enough_requests() {
+    let bench = Bench::start();
+    bench.request("240.2.0.7").await;
+    bench.pass(SECOND).await;
+    assert_eq!(
+        bench.asked(),
+        [],
+        "one request is not enough (security rule 2)"
+    );
+
+    bench.request("240.2.0.8").await;
+    for _ in 0..5 {
+        bench.request("240.2.0.9").await;
+    }
+    bench.pass(SECOND).await;
+    assert_eq!(
+        bench.asked(),
+        [("240.2.0.8".to_owned(), TracePriority::New)]
+    );
+
+    let snapshot = Arc::clone(&bench.snapshots.borrow());
+    let leaf = snapshot
+        .tree
+        .client("240.2.0.0/24".parse().unwrap())
+        .unwrap();
+    assert_eq!(leaf.rtt.rtt, Rtt(Duration::from_millis(25)));
+    assert_eq!((snapshot.prefixes_seen, snapshot.traces_done), (1, 1));
+    assert_eq!(snapshot.tracing_since, None);
+    assert_eq!(
+        bench.signals.load(Ordering::Relaxed),
+        1,
+        "new demand is a change"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stays_as_it_was_raises_no_signal() {
+    let bench = Bench::start();
+    for _ in 0..2 {
+        bench.request("240.2.0.7").await;
+    }
+    bench.pass(SECOND).await;
+    let signals = bench.signals.load(Ordering::Relaxed);
+    let generation = bench.snapshots.borrow().tree.generation();
+    bench.pass(SECOND).await;
+    assert_eq!(bench.signals.load(Ordering::Relaxed), signals);
+    assert!(
+        bench.snapshots.borrow().tree.generation() > generation,
+        "snapshots are numbered"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_trace_is_counted_and_not_repeated_at_once() {
+    let bench = Bench::start();
+    for _ in 0..20 {
+        bench.request("240.9.0.7").await;
+        bench.pass(Duration::from_millis(300)).await;
+    }
+    assert_eq!(bench.asked().len(), 1);
+    assert_eq!(bench.snapshots.borrow().traces_refused, 1);
+    bench.pass(10 * SECOND).await;
+    bench.request("240.9.0.7").await;
+    bench.pass(SECOND).await;
+    assert_eq!(bench.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_active_prefixes_are_refreshed() {
+    let bench = Bench::start();
+    for client in ["240.2.0.7", "240.3.0.7"] {
+        bench.request(client).await;
+        bench.request(client).await;
+    }
+    bench.pass(40 * SECOND).await;
+    bench.request("240.2.0.7").await;
+    bench.pass(25 * SECOND).await;
+    let refreshed: Vec<_> = bench.asked().split_off(2);
+    assert_eq!(
+        refreshed,
+        [("240.2.0.7".to_owned(), TracePriority::Refresh)]
+    );
+}
