@@ -68,19 +68,16 @@ pub enum ProviderError {
     KeyMismatch,
 }
 
-/// An agent whose sites are listening.
+/// Sites that listen, before there is an agent to answer.
 #[derive(Debug)]
-pub struct Provider {
-    agent: Arc<Agent>,
+pub struct Listening {
+    config: ProviderConfig,
     sites: Vec<(IepId, TcpListener)>,
 }
 
-impl Provider {
+impl Listening {
     /// Listens at every site, or none.
-    pub async fn bind(config: ProviderConfig, ports: ProviderPorts) -> Result<Self, ProviderError> {
-        if ports.signer.address() != ports.ledger.account() {
-            return Err(ProviderError::KeyMismatch);
-        }
+    pub async fn bind(config: ProviderConfig) -> Result<Self, ProviderError> {
         let mut sites = Vec::new();
         for site in &config.sites {
             let id = site.id.clone();
@@ -94,6 +91,24 @@ impl Provider {
                     })?;
             sites.push((id, listener));
         }
+        Ok(Self { config, sites })
+    }
+}
+
+/// An agent whose sites are listening.
+#[derive(Debug)]
+pub struct Provider {
+    agent: Arc<Agent>,
+    sites: Vec<(IepId, TcpListener)>,
+}
+
+impl Provider {
+    /// The agent of these sites.
+    pub fn new(listening: Listening, ports: ProviderPorts) -> Result<Self, ProviderError> {
+        if ports.signer.address() != ports.ledger.account() {
+            return Err(ProviderError::KeyMismatch);
+        }
+        let Listening { config, sites } = listening;
         let agent = Arc::new(Agent::new(config, ports));
         Ok(Self { agent, sites })
     }

@@ -19,7 +19,7 @@ use edge_negotiation::{
 use edge_ports::{
     BoxFuture, Clock, Ledger, RuntimeError, Signer, SiteRuntime, SystemClock, WorkloadId,
 };
-use edge_provider::{Provider, ProviderConfig, ProviderPorts};
+use edge_provider::{Listening, Provider, ProviderConfig, ProviderPorts};
 use edge_types::agreement::detail;
 use edge_types::{
     AgreementId, AgreementState, Amount, ChainAddress, ChainId, ChainTime, Generation,
@@ -181,7 +181,8 @@ async fn world(site_settings: &str) -> World {
         set_image_token: Arc::new(|_, _| {}),
         clock: clock.clone(),
     };
-    let provider = Provider::bind(config, ports).await.unwrap();
+    let listening = Listening::bind(config).await.unwrap();
+    let provider = Provider::new(listening, ports).unwrap();
     let (site, address) = {
         let (site, address) = provider.addresses().next().unwrap();
         (site.clone(), address)

@@ -1,18 +1,20 @@
 //! `exec-edge chain`: a development chain, and keys for it.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use edge_chain::LocalKey;
 use edge_chain::dev::{self, DevChain, DevChainError, DevConfig};
+use edge_chain::keys::KeyError;
 use edge_ports::Signer;
 use edge_types::{ChainAddress, ChainId};
 use tokio::net::TcpListener;
 
-use crate::exit::Failure;
+use crate::exit::{EXIT_CODES, Failure};
 use crate::output;
 
 /// Options of `exec-edge chain`.
@@ -29,6 +31,7 @@ pub(crate) enum Args {
 
 /// Options of `exec-edge chain dev`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct DevArgs {
     /// Where to serve JSON-RPC.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8545")]
@@ -63,6 +66,20 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Reads a key from a plain file.
+pub(crate) fn read_key(file: &Path) -> Result<LocalKey, Failure> {
+    LocalKey::read_plain(file).map_err(|error| match error {
+        KeyError::File { ref cause, .. } if cause.kind() == ErrorKind::NotFound => {
+            Failure::usage(error)
+                .with_hint(format!("make one: exec-edge chain key {}", file.display()))
+        }
+        KeyError::Exposed { .. } => {
+            Failure::usage(error).with_hint(format!("chmod 600 {}", file.display()))
+        }
+        _ => Failure::usage(error),
+    })
+}
+
 fn run_dev(args: DevArgs) -> Result<ExitCode, Failure> {
     let mut fund = BTreeMap::new();
     for (account, wei) in args.fund {
@@ -78,10 +95,6 @@ fn run_dev(args: DevArgs) -> Result<ExitCode, Failure> {
         fund,
         deploy_escrow: args.deploy_escrow,
     };
-    let chain = DevChain::open(&config).map_err(|error| match error {
-        DevChainError::OtherGenesis { .. } => Failure::usage(error),
-        _ => Failure::runtime(error),
-    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -90,7 +103,16 @@ fn run_dev(args: DevArgs) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         let listener = TcpListener::bind(args.listen)
             .await
-            .with_context(|| format!("listening on {}", args.listen))?;
+            .with_context(|| format!("listening on {}", args.listen))
+            .map_err(|error| {
+                Failure::runtime(error)
+                    .with_hint("give another address with --listen, or end what listens there")
+            })?;
+        // After the listener: a chain that cannot be served makes no files.
+        let chain = DevChain::open(&config).map_err(|error| match error {
+            DevChainError::OtherGenesis { .. } => Failure::usage(error),
+            _ => Failure::runtime(error),
+        })?;
         let address = listener
             .local_addr()
             .context("asking for the listening address")?;

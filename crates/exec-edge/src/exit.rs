@@ -1,8 +1,12 @@
 //! How the command ends.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::output;
+
+/// What the codes mean, for the help of commands that can end in more ways than well.
+pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done; 1 ran, but the answer is negative; 2 failed while running; 64 wrong usage or input.";
 
 /// Why the process exits, as documented in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,20 @@ impl Failure {
         }
     }
 
+    /// A configuration file is not TOML of the expected shape (exit 64): `file:line: what`, with the setting's name.
+    pub(crate) fn malformed(file: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let start = error.span().map_or(0, |span| span.start);
+        let before = text.bytes().take(start);
+        let line = 1 + before.filter(|octet| *octet == b'\n').count();
+        // Without the text it is told by the setting's name instead of a picture of several lines.
+        let mut error = error.clone();
+        error.set_input(None);
+        let told = error.to_string();
+        let told = told.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        Self::usage(anyhow::anyhow!("{}:{line}: {told}", file.display()))
+            .with_hint("correct this line")
+    }
+
     /// Adds the remedy.
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self {
@@ -56,12 +74,12 @@ impl Failure {
         }
     }
 
-    /// Prints `error: …` with all causes on one line, then the hint.
+    /// Prints one line: `error: …` with all causes, then the remedy.
     pub(crate) fn report(self) -> ExitCode {
-        output::error(&format!("error: {:#}", self.error));
-        if let Some(hint) = self.hint {
-            output::error(&format!("hint: {hint}"));
-        }
+        let hint = self
+            .hint
+            .map_or_else(String::new, |hint| format!("; {hint}"));
+        output::error(&format!("error: {:#}{hint}", self.error));
         self.exit.into()
     }
 }

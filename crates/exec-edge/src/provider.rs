@@ -1,24 +1,25 @@
 //! `exec-edge provider`: the agent of an edge provider.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use edge_chain::EthLedger;
 use edge_chain::client::LedgerConfig;
-use edge_chain::{EthLedger, LocalKey};
 use edge_ports::SystemClock;
-use edge_provider::config::TEMPLATE;
-use edge_provider::{Provider, ProviderConfig, ProviderPorts};
+use edge_provider::config::{ConfigError, TEMPLATE};
+use edge_provider::{Listening, Provider, ProviderConfig, ProviderError, ProviderPorts};
 use edge_runtime::{OciRuntime, RuntimeConfig};
 
-use crate::exit::Failure;
+use crate::chain::read_key;
+use crate::exit::{EXIT_CODES, Failure};
 use crate::output;
 
 /// Options of `exec-edge provider`.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
@@ -42,13 +43,36 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     let path = args
         .config
         .ok_or_else(|| Failure::usage(anyhow::anyhow!("--config FILE is missing")))?;
-    let text = std::fs::read_to_string(&path)
+    let config = read_config(&path)?;
+    let executor = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("starting the async runtime")?;
+    executor.block_on(serve(config))?;
+    executor.shutdown_timeout(Duration::from_secs(2));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_config(path: &Path) -> Result<ProviderConfig, Failure> {
+    let text = std::fs::read_to_string(path)
         .with_context(|| format!("reading {}", path.display()))
-        .map_err(Failure::usage)?;
-    let config = ProviderConfig::parse(&text)
-        .with_context(|| format!("in {}", path.display()))
-        .map_err(Failure::usage)?;
-    let key = LocalKey::read_plain(&config.key_file).map_err(Failure::usage)?;
+        .map_err(|error| {
+            Failure::usage(error).with_hint(
+                "give the path of a readable TOML file; `exec-edge provider template` prints one",
+            )
+        })?;
+    ProviderConfig::parse(&text).map_err(|error| match error {
+        ConfigError::Syntax(error) => Failure::malformed(path, &text, &error),
+        error @ ConfigError::Setting { .. } => {
+            Failure::usage(anyhow::Error::new(error).context(format!("in {}", path.display())))
+                .with_hint("correct this setting")
+        }
+    })
+}
+
+async fn serve(config: ProviderConfig) -> Result<(), Failure> {
+    let key = read_key(&config.key_file)?;
     let settings = &config.ledger;
     let ledger = LedgerConfig {
         confirmations: settings.confirmations,
@@ -56,12 +80,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         ..LedgerConfig::dev(settings.rpc_url.clone(), settings.chain, settings.contract)
     };
     let ledger = EthLedger::new(ledger, key.clone()).map_err(Failure::usage)?;
-    let runtime = OciRuntime::open(RuntimeConfig::new(
-        config.state_directory.clone(),
-        config.addresses.clone(),
-    ))
-    .context("opening the container runtime")?;
-    let runtime = Arc::new(runtime);
+    let runtime = RuntimeConfig::new(config.state_directory.clone(), config.addresses.clone());
+    // Before the runtime makes its directories.
+    let listening = Listening::bind(config).await.map_err(could_not_start)?;
+    let runtime = Arc::new(OciRuntime::open(runtime).context("opening the container runtime")?);
     let tokens = runtime.clone();
     let ports = ProviderPorts {
         signer: Arc::new(key),
@@ -70,23 +92,21 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         set_image_token: Arc::new(move |id, token| tokens.set_image_token(id, token)),
         clock: Arc::new(SystemClock::start()),
     };
-    let executor = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("starting the async runtime")?;
-    executor.block_on(async {
-        let provider = Provider::bind(config, ports)
-            .await
-            .map_err(Failure::runtime)?;
-        for (site, address) in provider.addresses() {
-            output::line(&format!("site {site} ready at {address}"));
-        }
-        provider.serve(stop_signal()).await;
-        Ok::<_, Failure>(())
-    })?;
-    executor.shutdown_timeout(Duration::from_secs(2));
-    Ok(ExitCode::SUCCESS)
+    let provider = Provider::new(listening, ports).map_err(could_not_start)?;
+    for (site, address) in provider.addresses() {
+        output::line(&format!("site {site} ready at {address}"));
+    }
+    provider.serve(stop_signal()).await;
+    Ok(())
+}
+
+fn could_not_start(error: ProviderError) -> Failure {
+    match error {
+        ProviderError::Listen { .. } => Failure::runtime(error).with_hint(
+            "set the site's `listen` to a free address of this machine, or end what listens there",
+        ),
+        ProviderError::KeyMismatch => Failure::runtime(error),
+    }
 }
 
 /// Resolves when the process is asked to end.
