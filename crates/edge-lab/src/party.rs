@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::SigSet;
 
 use crate::network::Party;
 use netlink::{ANY, Netlink};
@@ -187,7 +188,7 @@ impl PartyNamespace {
         })
     }
 
-    /// A command whose process starts inside the namespace.
+    /// A command whose process starts inside the namespace, with no signal blocked.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> io::Result<Command> {
         let namespace = self.namespace.try_clone()?;
         let mut command = Command::new(program);
@@ -195,10 +196,11 @@ impl PartyNamespace {
             unsafe_code,
             reason = "a child must enter the namespace between fork and exec"
         )]
-        // SAFETY: the closure only makes the system call setns, which is async-signal-safe, and allocates nothing.
+        // SAFETY: the closure only calls setns and pthread_sigmask, which are async-signal-safe, and allocates nothing.
         unsafe {
             command.pre_exec(move || {
                 setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+                SigSet::empty().thread_set_mask()?;
                 Ok(())
             });
         }

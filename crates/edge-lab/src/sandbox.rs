@@ -27,7 +27,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, getegid, geteuid, getppid};
 
 pub use identity::{LabId, LabIdError};
-pub use leftovers::{cgroup_of, running_labs, runtime_root, sweep};
+pub use leftovers::{running_labs, runtime_root, sweep};
 
 use crate::party::{TUN_DEVICE, open_tun_device, tun_remedy};
 
@@ -197,9 +197,8 @@ pub fn enclose(arguments: &[OsString]) -> Result<ExitCode, SandboxError> {
         source,
     })?;
     let outcome = guard(lab, &directory, arguments);
-    let stuck = leftovers::remove(lab);
-    if !stuck.is_empty() {
-        tracing::warn!(?stuck, "the lab's leftovers cannot be removed");
+    if let Some(stuck) = leftovers::remove(lab) {
+        tracing::warn!(?stuck, "the lab's directory cannot be removed");
     }
     outcome.map(exit_code)
 }
@@ -410,7 +409,7 @@ fn init(
     }
 }
 
-/// The supervisor's first steps: note its outer name, then see only the sandbox's processes.
+/// The supervisor's first steps: note its outer name, see only the sandbox's processes, and let signals through.
 fn settle_in(lab: LabId, directory: &Path) -> Result<Inside, SandboxError> {
     let outer_pid = fs::read_link("/proc/self")
         .map_err(SandboxError::Proc)?
@@ -434,6 +433,13 @@ fn settle_in(lab: LabId, directory: &Path) -> Result<Inside, SandboxError> {
             });
         }
     }
+    // The outer processes wait for signals instead of ending by them; what they blocked was inherited.
+    SigSet::empty()
+        .thread_set_mask()
+        .map_err(|errno| SandboxError::Wait {
+            role: "supervisor",
+            source: errno.into(),
+        })?;
     Ok(Inside {
         lab,
         directory: directory.to_owned(),
@@ -462,8 +468,8 @@ pub fn exit_code(status: ExitStatus) -> ExitCode {
 pub struct Interrupts(SigSet);
 
 impl Interrupts {
-    /// Keeps back SIGINT and SIGTERM from the calling thread and those that it starts; not from other programs that it
-    /// starts. A lab's supervisor calls it before it starts any thread.
+    /// Keeps back SIGINT and SIGTERM from the calling thread and from threads and programs that it starts, but for
+    /// those in a party of a lab. A lab's supervisor calls it before it starts any thread.
     pub fn hold() -> io::Result<Self> {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGINT);

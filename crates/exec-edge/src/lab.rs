@@ -15,7 +15,7 @@ use edge_lab::sandbox::{self, Inside, Interrupts};
 use edge_lab::scenario::Scenario;
 use edge_lab::truth::Truth;
 
-use crate::exit::Failure;
+use crate::exit::{EXIT_CODES, Failure};
 use crate::output;
 
 /// Where the lab's name server listens.
@@ -24,15 +24,20 @@ const DNS_PORT: u16 = 53;
 /// How long its start may take.
 const DNS_START: Duration = Duration::from_secs(10);
 
+/// What else `lab run` may end with.
+const COMMAND_EXIT_CODES: &str = "Once the command runs: its own exit code, or 128 and the number of the signal that ended it; 127 if there is no such program.";
+
 /// Options of `exec-edge lab`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
     /// Hold a lab until Ctrl-C.
+    #[command(after_help = EXIT_CODES)]
     Up {
         /// The scenario's file.
         scenario: PathBuf,
     },
     /// Run a command in a lab: in the one that runs this scenario, or in one for the life of the command.
+    #[command(after_help = format!("{EXIT_CODES}\n{COMMAND_EXIT_CODES}"))]
     Run {
         /// The scenario's file.
         scenario: PathBuf,
@@ -85,7 +90,7 @@ pub(crate) fn run(
         Args::Up { scenario } => {
             let file = load(&scenario)?;
             match inside {
-                None => sandbox::enclose(arguments).map_err(Failure::runtime),
+                None => enclose(arguments),
                 Some(inside) => up(inside, &scenario, &file),
             }
         }
@@ -113,7 +118,7 @@ pub(crate) fn run(
             }
             match RunningLab::find(&absolute(&scenario)?) {
                 Some(running) => join(&running, &party, &command),
-                None => sandbox::enclose(arguments).map_err(Failure::runtime),
+                None => enclose(arguments),
             }
         }
         Args::Show {
@@ -125,7 +130,7 @@ pub(crate) fn run(
             Ok(ExitCode::SUCCESS)
         }
         Args::Bench { seconds } => match inside {
-            None => sandbox::enclose(arguments).map_err(Failure::runtime),
+            None => enclose(arguments),
             Some(inside) => {
                 let report = edge_lab::bench::run(inside, Duration::from_secs(seconds.into()))
                     .context("cannot measure the lab")?;
@@ -142,6 +147,21 @@ pub(crate) fn run(
             Ok(ExitCode::SUCCESS)
         }
         Args::ServeDns { scenario } => serve_dns(&load(&scenario)?),
+    }
+}
+
+/// Runs this program again in a sandbox of its own, without what killed runs left, and leaves nothing itself.
+pub(crate) fn enclose(arguments: &[OsString]) -> Result<ExitCode, Failure> {
+    sweep();
+    let ended = sandbox::enclose(arguments).map_err(Failure::runtime);
+    sweep();
+    ended
+}
+
+/// Removes the control groups of containers whose agents are gone, killed ones of earlier runs among them.
+fn sweep() {
+    if let Err(error) = edge_runtime::sweep_leftovers(None) {
+        tracing::warn!(%error, "control groups of an earlier run may be left");
     }
 }
 

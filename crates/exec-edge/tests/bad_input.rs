@@ -514,9 +514,8 @@ fn netns_an_orchestrator_whose_port_is_in_use_says_so() {
     complaints.expect_none();
 }
 
-/// As root with control groups, since it opens the container runtime first.
 #[test]
-fn oci_a_provider_whose_port_is_in_use_says_so() {
+fn a_provider_whose_port_is_in_use_leaves_no_files() {
     let directory = tempfile::tempdir().unwrap();
     let (_held, address) = taken_port();
     let file = directory.path().join("provider.toml");
@@ -540,6 +539,7 @@ fn oci_a_provider_whose_port_is_in_use_says_so() {
         2,
         &[&address, "in use", "listen"],
     );
+    assert!(!directory.path().join("state").exists());
 }
 
 /// A command in a mount namespace of its own, in which `prepare` has run as root.

@@ -11,7 +11,7 @@ use std::process::Command;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::{LabError, mount_resolv_conf};
@@ -104,7 +104,7 @@ impl RunningLab {
     }
 
     /// A command whose process starts in a party of the lab: in its network, with its resolver, seeing the files and
-    /// processes of the caller. It dies with the thread that starts it.
+    /// processes of the caller, with no signal blocked. It dies with the thread that starts it.
     pub fn command(&self, party: &str, program: impl AsRef<OsStr>) -> Result<Command, JoinError> {
         let proc = PathBuf::from(format!("/proc/{}", self.supervisor));
         let open = |path: PathBuf| {
@@ -150,6 +150,7 @@ impl RunningLab {
                     None::<&str>,
                 )?;
                 mount_resolv_conf(&resolv_conf)?;
+                SigSet::empty().thread_set_mask()?;
                 prctl::set_pdeathsig(Signal::SIGKILL)?;
                 Ok(())
             });

@@ -16,14 +16,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use edge_lab::sandbox::{self, Inside, Interrupts};
+use edge_lab::sandbox::{Inside, Interrupts};
 use edge_lab::scenario::Scenario;
 use edge_placement::Algorithm;
 
 pub(crate) use self::parts::{Args as PartArgs, run as run_part};
 
 use crate::exit::Failure;
-use crate::output;
+use crate::{lab, output};
 
 /// The scenario that is shown if no other is asked for: 240 routers, 186 client networks, 48 edge sites.
 const PAPER_SCENARIO: &str = include_str!("../../../../scenarios/paper-240.toml");
@@ -65,21 +65,11 @@ pub(crate) fn run(
         .with_context(|| format!("making the report's folder {}", args.report.display()))
         .map_err(Failure::usage)?;
     let Some(inside) = inside else {
-        sweep();
-        let ended = sandbox::enclose(arguments).map_err(Failure::runtime);
-        sweep();
-        return ended;
+        return lab::enclose(arguments);
     };
     // Before any thread exists, so that all inherit it.
     let interrupts = Interrupts::hold().context("cannot hold interrupts")?;
     stage::perform(args, &scenario, inside, interrupts)
-}
-
-/// Removes the control groups of containers whose agents are gone, killed ones of earlier runs among them.
-fn sweep() {
-    if let Err(error) = edge_runtime::sweep_leftovers(None) {
-        tracing::warn!(%error, "control groups of an earlier run may be left");
-    }
 }
 
 fn load(args: &Args) -> Result<Scenario, Failure> {
