@@ -171,9 +171,8 @@ async fn a_prefix_is_traced_once_after_enough_requests() {
     assert_eq!(leaf.rtt.rtt, Rtt(Duration::from_millis(25)));
     assert_eq!((snapshot.prefixes_seen, snapshot.traces_done), (1, 1));
     assert_eq!(snapshot.tracing_since, None);
-    assert_eq!(
-        bench.signals.load(Ordering::Relaxed),
-        1,
+    assert!(
+        bench.signals.load(Ordering::Relaxed) > 0,
         "new demand is a change"
     );
 }
@@ -181,13 +180,16 @@ async fn a_prefix_is_traced_once_after_enough_requests() {
 #[tokio::test(start_paused = true)]
 async fn what_stays_as_it_was_raises_no_signal() {
     let bench = Bench::start();
-    for _ in 0..2 {
-        bench.request("240.2.0.7").await;
-    }
-    bench.pass(SECOND).await;
+    let ask_for = async |seconds: u32| {
+        for _ in 0..4 * seconds {
+            bench.request("240.2.0.7").await;
+            bench.pass(SECOND / 4).await;
+        }
+    };
+    ask_for(90).await;
     let signals = bench.signals.load(Ordering::Relaxed);
     let generation = bench.snapshots.borrow().tree.generation();
-    bench.pass(SECOND).await;
+    ask_for(20).await;
     assert_eq!(bench.signals.load(Ordering::Relaxed), signals);
     assert!(
         bench.snapshots.borrow().tree.generation() > generation,

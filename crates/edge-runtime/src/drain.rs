@@ -91,13 +91,16 @@ mod tests {
         assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
         assert_eq!(
             response.headers()[LOCATION],
-            "http://cloud.example/object?size=25k"
+            "http://cloud.example/object?size=25k&exec-edge-return=1"
         );
         assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
         let absolute = answer(
             &Uri::from_static("http://evil.example/x"),
             "http://cloud.example",
         );
-        assert_eq!(absolute.headers()[LOCATION], "http://cloud.example/x");
+        assert_eq!(
+            absolute.headers()[LOCATION],
+            "http://cloud.example/x?exec-edge-return=1"
+        );
     }
 }

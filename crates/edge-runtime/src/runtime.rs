@@ -303,11 +303,15 @@ impl OciRuntime {
                 }
                 detail = end_of(&mut ended) => return Err(failed(detail)),
             }
-            let watched = Arc::clone(slot);
+            // Weak, since the slot holds the tasks: together they would outlive the runtime, and the container with them.
+            let watched = Arc::downgrade(slot);
             let generation = workload.generation;
             tasks.spawn(async move {
                 let detail = end_of(&mut ended).await;
                 clients.abort();
+                let Some(watched) = watched.upgrade() else {
+                    return;
+                };
                 let mut view = lock(&watched.view);
                 if view.generation == generation {
                     view.state = WorkloadState::Failed {
