@@ -10,18 +10,19 @@ use anyhow::Context;
 use edge_chain::client::{EthLedger, LedgerConfig};
 use edge_chain::keys::LocalKey;
 use edge_image::registry::{ReadAccess, Registry};
-use edge_orchestrator::{Adapters, ImageAccess, Settings, run as run_tasks};
+use edge_orchestrator::{Adapters, ConfigError, ImageAccess, Settings, run as run_tasks};
 use edge_ports::{Ledger, LedgerError, SystemClock};
 use edge_probe::{Prober, ProberConfig};
 use edge_resolver::{Resolver, ResolverConfig, random_label};
 use edge_types::AddressPolicy;
 use tokio::net::TcpListener;
 
-use crate::exit::Failure;
+use crate::exit::{EXIT_CODES, Failure};
 use crate::logging;
 
 /// Options of `exec-edge orchestrator`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
     /// The configuration file.
     #[arg(long)]
@@ -35,9 +36,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let text = std::fs::read_to_string(&args.config)
         .with_context(|| format!("reading the configuration {shown}"))
         .map_err(Failure::usage)?;
-    let settings = Settings::parse(&text)
-        .with_context(|| format!("configuration {shown}"))
-        .map_err(Failure::usage)?;
+    let settings = Settings::parse(&text).map_err(|error| match error {
+        ConfigError::Malformed(error) => Failure::malformed(&args.config, &text, &error),
+        error => {
+            Failure::usage(anyhow::Error::new(error).context(format!("configuration {shown}")))
+        }
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

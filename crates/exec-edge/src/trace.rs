@@ -9,11 +9,12 @@ use anyhow::{Context, anyhow};
 use edge_probe::{Prober, ProberConfig, Sharing, TraceReport};
 use edge_types::{AddressPolicy, IpNet, PathEnd};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{EXIT_CODES, Exit, Failure};
 use crate::output;
 
 /// Options of `exec-edge trace`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
     /// Addresses to trace.
     #[arg(required_unless_present = "file")]

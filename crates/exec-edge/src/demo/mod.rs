@@ -22,7 +22,7 @@ use edge_placement::Algorithm;
 
 pub(crate) use self::parts::{Args as PartArgs, run as run_part};
 
-use crate::exit::Failure;
+use crate::exit::{EXIT_CODES, Failure};
 use crate::{lab, output};
 
 /// The scenario that is shown if no other is asked for: 240 routers, 186 client networks, 48 edge sites.
@@ -30,6 +30,7 @@ const PAPER_SCENARIO: &str = include_str!("../../../../scenarios/paper-240.toml"
 
 /// Options of `exec-edge demo`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
     /// Seed of everything that is left to chance: load balancing, jitter, arrivals.
     #[arg(long, default_value_t = 1)]
