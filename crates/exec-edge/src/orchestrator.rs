@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edge_chain::client::{EthLedger, LedgerConfig};
-use edge_chain::keys::LocalKey;
 use edge_image::registry::{ReadAccess, Registry};
 use edge_orchestrator::{Adapters, ConfigError, ImageAccess, Settings, run as run_tasks};
 use edge_ports::{Ledger, LedgerError, SystemClock};
@@ -17,6 +16,7 @@ use edge_resolver::{Resolver, ResolverConfig, random_label};
 use edge_types::AddressPolicy;
 use tokio::net::TcpListener;
 
+use crate::chain::read_key;
 use crate::exit::{EXIT_CODES, Failure};
 use crate::logging;
 
@@ -58,9 +58,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     for address in &config.application.listen {
         listeners.push(listen(*address, "application.listen").await?);
     }
-    let key = LocalKey::read_plain(&config.wallet.key_file)
-        .with_context(|| format!("reading the key {}", config.wallet.key_file.display()))
-        .map_err(Failure::usage)?;
+    let key = read_key(&config.wallet.key_file)?;
     let ledger = EthLedger::new(
         LedgerConfig {
             confirmations: config.wallet.confirmations,

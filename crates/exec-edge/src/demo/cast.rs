@@ -31,7 +31,7 @@ const REGISTRY_PORT: u16 = 5000;
 const EDGE_SERVICE: &str = "objects";
 
 /// Length of a lease.
-const LEASE_S: u64 = 30;
+pub(super) const LEASE_S: u64 = 40;
 /// How long before a lease's end a site sends clients back.
 const NOTICE_S: u64 = 4;
 /// Most that the orchestrator may put into escrow.

@@ -42,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "saving")]
     algorithm: Algorithm,
     /// How long clients send requests, in seconds.
-    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u64).range(20..=3600), value_name = "SECONDS")]
+    #[arg(long, default_value_t = 55, value_parser = clap::value_parser!(u64).range(20..=3600), value_name = "SECONDS")]
     duration: u64,
     /// Print one line a phase instead of a live picture.
     #[arg(long)]

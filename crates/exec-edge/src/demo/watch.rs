@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use edge_lab::clients::Progress;
 use edge_orchestrator::status::{StatusReport, TreeReport};
 
-use super::cast::Cast;
+use super::cast::{Cast, LEASE_S};
 use super::stage::clock;
 use super::{Args, say};
 
@@ -88,8 +88,9 @@ pub(super) fn until_the_end(
         }
         let status: StatusReport = ask(&cast.admin, "GET", "/status")?;
         let since_clients = clients.elapsed_ms();
-        // No lease is begun that could outlast the clients by much.
-        if !wound_down && since_clients > args.duration as f64 * 1e3 * 0.5 {
+        // No lease is begun that would outlast the clients by much.
+        let last_begin_s = args.duration.saturating_sub(LEASE_S).max(args.duration / 4);
+        if !wound_down && since_clients > last_begin_s as f64 * 1e3 {
             let _accepted: bool = ask(&cast.admin, "POST", "/wind-down")?;
             wound_down = true;
         }
