@@ -18,6 +18,8 @@ const BURST: f64 = 6.0;
 const KEPT_FOR_QUESTIONS: f64 = 4.0;
 /// With fewer replies left a router may well have kept silent for want of them.
 const LOW: f64 = 2.0;
+/// Probes that a router is sent beyond the replies it should have left: should it answer them, it is not limited.
+const TRIAL: f64 = 3.0;
 
 /// "What is at distance `ttl` on paths that pass `node` at distance `at`?"
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +55,27 @@ struct Inquiry {
     last_sent: MonotonicTime,
     claim: Option<(IpAddr, MonotonicTime)>,
     silent_since: Option<MonotonicTime>,
+    turns: Option<Turns>,
     touched: MonotonicTime,
+}
+
+/// Replies that routers in parallel have left for the flows that each have to ask for themselves.
+#[derive(Clone, Copy, Debug)]
+struct Turns {
+    since: MonotonicTime,
+    left: f64,
+    at: MonotonicTime,
+}
+
+/// When a flow that has to ask for itself may do so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// No router there is short of replies.
+    Free,
+    /// From then on; that reply is reserved.
+    At(MonotonicTime),
+    /// All replies in the time are reserved. Since then have the flows been taking turns.
+    None { since: MonotonicTime },
 }
 
 #[derive(Debug)]
@@ -250,6 +272,48 @@ impl Knowledge {
         }
         // It said more than a limited router can, with some margin for jitter.
         limiter.proven_unlimited |= limiter.tokens < -1.5;
+    }
+
+    /// The next turn before `latest` to ask a question that is disputed. `again` if the flow has asked without success.
+    pub(crate) fn turn(
+        &mut self,
+        question: Question,
+        again: bool,
+        latest: MonotonicTime,
+        now: MonotonicTime,
+    ) -> Turn {
+        let Some(inquiry) = self.inquiries.get_mut(&question) else {
+            return Turn::Free;
+        };
+        let limiters: Vec<_> = inquiry
+            .answers
+            .iter()
+            .filter_map(|answer| self.limiters.get(&answer.address))
+            .collect();
+        let limited = || limiters.iter().filter(|limiter| !limiter.proven_unlimited);
+        let per_second: f64 = limited().map(|_| 1.0).sum();
+        // One that answers everybody has not answered this flow: it passes another.
+        if limited().next().is_none() || (limited().count() < inquiry.answers.len() && !again) {
+            return Turn::Free;
+        }
+        let turns = inquiry.turns.get_or_insert_with(|| Turns {
+            since: now,
+            left: limited().map(|limiter| limiter.tokens(now) + TRIAL).sum(),
+            at: now,
+        });
+        turns.left = now
+            .since(turns.at)
+            .as_secs_f64()
+            .mul_add(per_second, turns.left)
+            .min((BURST + TRIAL) * per_second);
+        turns.at = now;
+        let wait = ((1.0 - turns.left) / per_second).max(0.0);
+        let at = now.after(Duration::from_secs_f64(wait));
+        if at > latest {
+            return Turn::None { since: turns.since };
+        }
+        turns.left -= 1.0;
+        Turn::At(at)
     }
 
     /// Can `router` be asked to confirm without losing replies to questions that are open?

@@ -26,6 +26,8 @@ use target::{Answer, Sent, Speaker, Target};
 
 /// Distance assumed while no target has told its own.
 const TYPICAL_DISTANCE: u8 = 8;
+/// How far before a router others are asked what lies there: up to four silent hops are bridged.
+const FARTHEST_QUESTION: u8 = 5;
 /// Probes with one TTL in a short time from which on a rate limiter may be the cause of silence there.
 const CROWD: f64 = 6.0;
 
@@ -241,21 +243,20 @@ impl Engine {
         if let Some(asked) = asked {
             lessons.push((asked, answer));
         }
-        let above = (ttl + 1..=self.config.max_ttl).find_map(|at| Some((at, state.router(at)?)));
-        if let Some((at, node)) = above {
-            lessons.push((question(node, at, ttl), answer));
-        }
-        let below = (1..ttl).rev().find_map(|at| {
-            Some((
-                at,
-                state
-                    .hop(at)
-                    .answer
-                    .filter(|_| state.router(at).is_some())?,
-            ))
-        });
-        if let Some((at, seen)) = below {
-            lessons.push((question(answer.address, ttl, at), seen));
+        // Not only the neighbours: should one of them keep silent, others ask for what lies beyond it.
+        for distance in 1..=FARTHEST_QUESTION {
+            let (above, below) = (ttl + distance, ttl.saturating_sub(distance));
+            if above <= self.config.max_ttl
+                && let Some(node) = state.router(above)
+            {
+                lessons.push((question(node, above, ttl), answer));
+            }
+            if below > 0
+                && let Some(seen) = state.hop(below).answer
+                && seen.speaker == Speaker::Router
+            {
+                lessons.push((question(answer.address, ttl, below), seen));
+            }
         }
         for (question, seen) in lessons {
             let woken = self
@@ -313,6 +314,7 @@ impl Engine {
         hop.attempts += 1;
         hop.last_sent = now;
         hop.expires = expires;
+        hop.turn = None;
         let (attempt, question, confirming) = (hop.attempts, hop.question, hop.confirming);
         let tag = (0..=u8::MAX)
             .map(|salt| self.key.tag(address, target.trace, ttl, attempt, salt))

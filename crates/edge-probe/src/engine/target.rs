@@ -54,6 +54,8 @@ pub(super) struct HopState {
     pub(super) question: Option<Question>,
     /// The last probe only confirms what is known.
     pub(super) confirming: bool,
+    /// When the next probe may go out, if flows take turns.
+    pub(super) turn: Option<MonotonicTime>,
 }
 
 impl HopState {

@@ -555,6 +555,73 @@ fn a_silent_router_on_the_trunk_is_learned_once() {
     assert!(took <= Duration::from_millis(400), "{took:?}");
 }
 
+/// 50 hosts behind ten routers around a hub at distance 7. Before the hub are a trunk of five routers with Linux limits
+/// and the routers at distance 6 that `before_hub` chooses. Returns how many hosts' paths lack nothing but what
+/// `may_lack` says.
+fn trunk_and_hub(
+    world: &mut World,
+    before_hub: impl Fn(u32) -> IpAddr,
+    may_lack: impl Fn(u8) -> bool,
+) -> usize {
+    for number in 0..50 {
+        let mut routers = chain(5);
+        routers.extend([before_hub(number), router(7), router(100 + number % 10)]);
+        world.way(host(number), routers, 4_000);
+    }
+    world.manner(router(7), Manner::Always);
+    for number in 0..50 {
+        world.begin(host(number)).unwrap();
+    }
+    world.run();
+    (0..50)
+        .filter(|number| {
+            let (path, truth) = (world.path(host(*number)), world.truth(host(*number)));
+            let fits = |(ttl, (seen, truth)): (u8, (&Option<IpAddr>, &Option<IpAddr>))| {
+                assert!(seen.is_none() || seen == truth, "{path:?}");
+                seen == truth || may_lack(ttl)
+            };
+            path.len() == truth.len() && (1..).zip(path.iter().zip(&truth)).all(fits)
+        })
+        .count()
+}
+
+#[test]
+fn what_lies_before_a_silent_router_on_the_trunk_is_asked_once() {
+    let config = ProberConfig {
+        time_limit: Duration::from_millis(1500),
+        ..config()
+    };
+    let mut world = World::new(config, Manner::Limited);
+    world.manner(router(6), Manner::Never);
+    let whole = trunk_and_hub(&mut world, |_| router(6), |ttl| ttl == 6);
+    let last = world.done.values().map(|(_, at)| *at).max().unwrap();
+    let sent = world.engine.counters().sent;
+    assert_eq!(whole, 50, "{last:?} {sent}");
+    assert!(last.0 <= Duration::from_millis(1500), "{last:?}");
+    assert!(sent <= 50 * 6, "{sent} probes");
+}
+
+#[test]
+fn what_lies_before_parallel_routers_with_linux_limits_is_asked_once() {
+    let config = ProberConfig {
+        time_limit: Duration::from_millis(1500),
+        ..config()
+    };
+    let mut world = World::new(config, Manner::Limited);
+    let arm = |number: u32| router(60 + (number.wrapping_mul(0x9e37_79b9) >> 31));
+    let whole = trunk_and_hub(&mut world, arm, |ttl| ttl == 6);
+    let last = world.done.values().map(|(_, at)| *at).max().unwrap();
+    let sent = world.engine.counters().sent;
+    let known = (0..50)
+        .filter(|number| world.path(host(*number))[5].is_some())
+        .count();
+    assert_eq!(whole, 50, "{last:?} {sent} {known}");
+    assert!(last.0 <= Duration::from_millis(1500), "{last:?}");
+    // All replies that the two have.
+    assert!(known >= 12, "{known}");
+    assert!(sent <= 50 * 8, "{sent} probes");
+}
+
 /// Two arms of equal length between the second router and the fifth, chosen per target.
 fn diamond(world: &mut World, count: u32) {
     for number in 0..count {

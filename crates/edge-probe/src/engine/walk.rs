@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edge_types::{Hop, HopReply, MonotonicTime, PathEnd};
 
-use super::knowledge::{Known, Question};
+use super::knowledge::{Known, Question, Turn};
 use super::target::{Answer, Target};
 use super::{Engine, IpAddr, Rtt, Sharing};
 use crate::config::MAX_ATTEMPTS;
@@ -41,6 +41,8 @@ enum Verdict {
     Wait(Question, MonotonicTime),
     /// To be asked again, not before then. True if the walk should not go on without it.
     Later(MonotonicTime, bool),
+    /// Flows differ there: to be asked with the target's own flow when it is its turn. The walk goes on without it.
+    TakeTurns(Question),
     /// The router stood on has to be seen with the target's own flow first.
     StandFirst,
     /// To be asked now.
@@ -56,6 +58,8 @@ struct Todo {
     room: u8,
     asks: Vec<(u8, Option<Question>, bool)>,
     wakes: Vec<MonotonicTime>,
+    /// Turns that were reserved, by TTL.
+    turns: Vec<(u8, MonotonicTime)>,
     is_pending: bool,
 }
 
@@ -96,14 +100,22 @@ impl Engine {
                 .saturating_sub(u8::try_from(busy).unwrap_or(u8::MAX)),
             asks: Vec::new(),
             wakes: Vec::new(),
+            turns: Vec::new(),
             is_pending: false,
         };
         let end = self.walk_out(target, now, &mut todo);
         let base = target.base();
         let top = target.end().map_or(base, |(ttl, _)| ttl.min(base));
-        let near = self.walk_back(target, top, now, &mut todo);
-        if is_over || !todo.is_pending {
+        if is_over {
+            let near = self.recall(target, top, now);
             return Some(assemble(target, end, near));
+        }
+        let near = self.walk_back(target, top, now, &mut todo);
+        if !todo.is_pending {
+            return Some(assemble(target, end, near));
+        }
+        for (ttl, turn) in todo.turns {
+            target.hop_mut(ttl).turn = Some(turn);
         }
         for (ttl, question, confirming) in todo.asks {
             let hop = target.hop_mut(ttl);
@@ -261,21 +273,15 @@ impl Engine {
         todo: &mut Todo,
     ) -> Vec<Hop> {
         let mut hops = vec![Hop::NoReply; usize::from(top.saturating_sub(1))];
-        let mut standing = (top..=target.max_ttl())
-            .find_map(|at| {
-                Some(Standing {
-                    node: target.router(at)?,
-                    at,
-                    is_own: true,
-                    has_scout: false,
-                })
-            })
-            .filter(|standing| target.end().is_none_or(|(end, _)| standing.at < end));
+        let mut standing = first_standing(target, top);
         let mut doubtful = Vec::new();
         let mut is_open = false;
         for ttl in (1..top).rev() {
             let verdict = self.verdict(target, ttl, standing, now);
-            is_open |= !matches!(verdict, Verdict::Seen { .. } | Verdict::Silent);
+            is_open |= !matches!(
+                verdict,
+                Verdict::Seen { .. } | Verdict::Silent | Verdict::TakeTurns(_)
+            );
             match verdict {
                 Verdict::Seen {
                     address,
@@ -313,6 +319,11 @@ impl Engine {
                 Verdict::Later(at, holds_up) => {
                     todo.later(at);
                     if holds_up && self.window() == 1 {
+                        return hops;
+                    }
+                }
+                Verdict::TakeTurns(question) => {
+                    if self.take_turn(target, ttl, question, now, todo) {
                         return hops;
                     }
                 }
@@ -373,6 +384,113 @@ impl Engine {
             }
         }
         hops
+    }
+
+    /// Asks a disputed `question` when it is the target's turn. True if the walk should stop there until it is answered.
+    fn take_turn(
+        &mut self,
+        target: &Target,
+        ttl: u8,
+        question: Question,
+        now: MonotonicTime,
+        todo: &mut Todo,
+    ) -> bool {
+        let hop = target.hop(ttl);
+        let patience = target.timeout(self.slowest, self.config.initial_timeout);
+        let turn = match hop.turn {
+            Some(at) => Turn::At(at),
+            None if hop.attempts >= MAX_ATTEMPTS => return false,
+            None => {
+                let latest = now.after(target.deadline.since(now).saturating_sub(patience));
+                self.knowledge.turn(question, hop.attempts > 0, latest, now)
+            }
+        };
+        match turn {
+            Turn::Free => {
+                let most = self.config.attempts;
+                match self.next_try(target, ttl, hop.attempts, hop.last_sent, most, now) {
+                    None => return false,
+                    Some(at) if at > now => todo.later(at),
+                    Some(_) => {
+                        todo.ask(ttl, None, false);
+                        return true;
+                    }
+                }
+            }
+            Turn::At(at) => {
+                todo.turns.push((ttl, at));
+                if at <= now {
+                    todo.ask(ttl, None, false);
+                    return true;
+                }
+                todo.later(at);
+            }
+            Turn::None { since } => {
+                // Unless the routers turn out to answer everybody.
+                let hope = since.after(patience);
+                if now < hope {
+                    todo.later(hope);
+                }
+            }
+        }
+        false
+    }
+
+    /// The hops at TTL 1 to `top - 1` as far as they are known without asking.
+    fn recall(&self, target: &Target, top: u8, now: MonotonicTime) -> Vec<Hop> {
+        let mut hops = vec![Hop::NoReply; usize::from(top.saturating_sub(1))];
+        let mut nodes: Vec<_> = first_standing(target, top).into_iter().collect();
+        for ttl in (1..top).rev() {
+            let own = target.hop(ttl).answer.map(|answer| HopReply {
+                address: answer.address,
+                rtt: answer.rtt,
+                shared: false,
+            });
+            let Some(reply) = own.or_else(|| self.recall_hop(target, ttl, &nodes, now)) else {
+                continue;
+            };
+            hops[usize::from(ttl) - 1] = Hop::Reply(reply);
+            nodes.push(Standing {
+                node: reply.address,
+                at: ttl,
+                is_own: !reply.shared,
+                has_scout: false,
+            });
+        }
+        hops
+    }
+
+    /// What others know about `ttl`, by the nearest of `nodes` (the last) that anything is known about. Those farther
+    /// away need as many witnesses as there may be.
+    fn recall_hop(
+        &self,
+        target: &Target,
+        ttl: u8,
+        nodes: &[Standing],
+        now: MonotonicTime,
+    ) -> Option<HopReply> {
+        let Sharing::Verified { confirmations } = self.config.sharing else {
+            return None;
+        };
+        for (farther, node) in nodes.iter().rev().enumerate() {
+            let question = self.question(Some(*node), ttl)?;
+            match self.knowledge.known(question, target.address, now) {
+                Known::Agreed {
+                    address,
+                    rtt,
+                    flows,
+                } if farther == 0 || flows.len() >= usize::from(confirmations) => {
+                    return Some(HopReply {
+                        address,
+                        rtt,
+                        shared: true,
+                    });
+                }
+                Known::Disputed => return None,
+                _ => {}
+            }
+        }
+        None
     }
 
     /// A hop kept silent for as often as is usual. If what follows its predecessor looks rate-limited, it is asked
@@ -494,11 +612,11 @@ impl Engine {
             }
             Known::Silent => Verdict::Silent,
             Known::Claimed { until } => Verdict::Wait(question, until),
+            Known::Disputed => Verdict::TakeTurns(question),
             _ if !standing.is_own && standing.has_scout && self.window() == 1 => {
                 Verdict::Wait(question, now.after(SCOUT_PATIENCE))
             }
             _ if !standing.is_own => Verdict::StandFirst,
-            Known::Disputed => self.own_verdict(target, ttl, is_interior, now),
             Known::Nothing { tries, last_sent } => {
                 let most = self.config.attempts;
                 match self.next_try(target, ttl, tries, last_sent, most, now) {
@@ -551,6 +669,20 @@ const fn seen(answer: Answer) -> Verdict {
         shared: false,
         has_scout: false,
     }
+}
+
+/// The nearest router at `top` or beyond, before the end, that answered the target's own flow.
+fn first_standing(target: &Target, top: u8) -> Option<Standing> {
+    (top..=target.max_ttl())
+        .find_map(|at| {
+            Some(Standing {
+                node: target.router(at)?,
+                at,
+                is_own: true,
+                has_scout: false,
+            })
+        })
+        .filter(|standing| target.end().is_none_or(|(end, _)| standing.at < end))
 }
 
 /// Puts a path together from the hops near us, the target's own hops beyond, and its end.
