@@ -41,6 +41,8 @@ enum Verdict {
     Wait(Question, MonotonicTime),
     /// To be asked again, not before then. True if the walk should not go on without it.
     Later(MonotonicTime, bool),
+    /// To be asked again only when the target's time is up. Perhaps what lies beyond can still be learnt.
+    TooLate,
     /// Flows differ there: to be asked with the target's own flow when it is its turn. The walk goes on without it.
     TakeTurns(Question),
     /// The router stood on has to be seen with the target's own flow first.
@@ -249,6 +251,7 @@ impl Engine {
                         todo.is_pending = true;
                         is_open = true;
                     }
+                    Verdict::TooLate => is_open |= end.is_none(),
                     Verdict::Silent if end.is_some() && target.hint == Some(ttl) => {
                         // The end answered once, from this distance by its own account, and now keeps silent.
                         break (ttl, end?.1.end()?);
@@ -322,6 +325,7 @@ impl Engine {
                         return hops;
                     }
                 }
+                Verdict::TooLate => {}
                 Verdict::TakeTurns(question) => {
                     if self.take_turn(target, ttl, question, now, todo) {
                         return hops;
@@ -339,6 +343,7 @@ impl Engine {
                     match self.next_try(target, below.at, hop.attempts, last_sent, most, now) {
                         // It does not answer this flow: what lies before it stays unknown.
                         None => {}
+                        Some(at) if at > self.latest(target, now) => {}
                         Some(at) if at > now => {
                             todo.later(at);
                             return hops;
@@ -384,6 +389,12 @@ impl Engine {
             }
         }
         hops
+    }
+
+    /// Until when a probe of `target` can be answered in its time.
+    fn latest(&self, target: &Target, now: MonotonicTime) -> MonotonicTime {
+        let patience = target.timeout(self.slowest, self.config.initial_timeout);
+        now.after(target.deadline.since(now).saturating_sub(patience))
     }
 
     /// Asks a disputed `question` when it is the target's turn. True if the walk should stop there until it is answered.
@@ -621,6 +632,7 @@ impl Engine {
                 let most = self.config.attempts;
                 match self.next_try(target, ttl, tries, last_sent, most, now) {
                     None => Verdict::Silent,
+                    Some(at) if at > self.latest(target, now) => Verdict::TooLate,
                     Some(at) if at > now => Verdict::Later(at, true),
                     Some(_) => Verdict::Ask {
                         question: Some(question),
@@ -653,6 +665,7 @@ impl Engine {
         };
         match self.next_try(target, ttl, hop.attempts, hop.last_sent, most, now) {
             None => Verdict::Silent,
+            Some(at) if at > self.latest(target, now) => Verdict::TooLate,
             Some(at) if at > now => Verdict::Later(at, true),
             Some(_) => Verdict::Ask {
                 question: None,
