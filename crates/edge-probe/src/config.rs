@@ -12,7 +12,8 @@ pub enum Sharing {
     /// What lies before a router is asked through few targets, and the others that pass the same router at the same
     /// distance take over the answer (a stop set with single flight). Up to `confirmations` flows have to agree before
     /// the rest believe it, as far as the router's reply budget allows; as soon as two disagree (flow-hashed
-    /// parallel links), everybody asks with their own flow.
+    /// parallel links), everybody asks with their own flow. If such routers limit their replies, targets take turns, and
+    /// those that get none in their time leave the hop open.
     Verified {
         /// Flows that ask the same question; at least 1.
         confirmations: u8,
@@ -51,7 +52,7 @@ pub struct ProberConfig {
     /// Wait for a reply while no round trip is known. Default 1 s. Afterwards twice the slowest reply on the path,
     /// between 100 ms and 1.5 s. Replies that come later still count.
     pub initial_timeout: Duration,
-    /// Longest time for one target. Default 5 s.
+    /// Longest time for one target. Default 5 s. What others know about its path by then is still taken over.
     pub time_limit: Duration,
     /// How long what one trace found may be taken over by others. Default 60 s.
     pub share_for: Duration,
