@@ -687,6 +687,39 @@ fn in_a_diamond_every_path_is_one_that_exists_and_both_arms_are_found() {
 }
 
 #[test]
+fn what_is_taken_over_when_time_is_up_fits_one_of_the_arms() {
+    for limit in [100, 200, 400, 800, 1500] {
+        for key in 0..20 {
+            let config = ProberConfig {
+                time_limit: Duration::from_millis(limit),
+                ..config()
+            };
+            let mut world = World::with_key(config, Manner::Limited, [key; 16]);
+            diamond(&mut world, 40);
+            for number in 0..40 {
+                world.begin(host(number)).unwrap();
+            }
+            world.run();
+            for number in 0..40 {
+                let path = world.path(host(number));
+                let arms = [path.get(2), path.get(3)].map(|hop| hop.copied().flatten());
+                let arms: BTreeSet<_> = arms
+                    .into_iter()
+                    .flatten()
+                    .map(|seen| seen == router(10) || seen == router(20))
+                    .collect();
+                assert!(arms.len() <= 1, "{limit} {path:?}");
+                let trunk: Vec<_> = path.iter().take(2).copied().collect();
+                let truth = world.truth(host(number));
+                for (seen, truth) in trunk.iter().zip(&truth) {
+                    assert!(seen.is_none() || seen == truth, "{limit} {path:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn without_sharing_a_diamond_is_exact_for_every_flow() {
     let mut world = World::new(
         ProberConfig {
