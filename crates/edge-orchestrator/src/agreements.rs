@@ -524,6 +524,11 @@ impl Driver {
         let at_ms = self.shared.at_ms();
         let word = word(state);
         let mut is_new = false;
+        // From here on no client is sent there: the notice period has begun.
+        let is_over = self
+            .negotiation
+            .serves_until()
+            .is_some_and(|until| self.now().utc >= until);
         let reason = match state {
             NegotiationState::Rejected(reason) => Some(with_cause(reason)),
             NegotiationState::Failed(failure) => Some(with_cause(failure)),
@@ -545,7 +550,12 @@ impl Driver {
                 NegotiationState::Confirmed | NegotiationState::Deploying => {
                     status.confirmed_ms.get_or_insert(at_ms);
                 }
-                NegotiationState::Running => drop(status.serving_ms.get_or_insert(at_ms)),
+                NegotiationState::Running => {
+                    status.serving_ms.get_or_insert(at_ms);
+                    if is_over {
+                        status.ended_ms.get_or_insert(at_ms);
+                    }
+                }
                 NegotiationState::Draining | NegotiationState::Settling => {
                     status.ended_ms.get_or_insert(at_ms);
                 }

@@ -3,21 +3,28 @@
 //! A client prefix goes to the nearest site that serves now, if that beats the cloud; which one is decided by the same
 //! planner, given only the sites that serve. So a prefix seen for the first time is sent to a running site as soon as it
 //! is traced, without waiting for a new plan.
+//!
+//! Clients keep a redirect for its lifetime. While a better site for a prefix is agreed but does not serve yet, the
+//! redirect to the one that does is therefore short-lived.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use edge_dispatch::{DispatchTable, SiteTarget};
-use edge_placement::{Algorithm, PlanInput, Policy, ServedBy, plan};
+use edge_placement::{Algorithm, Candidate, PlanInput, Policy, ServedBy, plan};
+use edge_ports::Clock;
 use edge_topology::{AggregateTree, NodeId};
-use edge_types::{Amount, Generation, Rtt};
+use edge_types::{Amount, Generation, IepId, IpNet, Rtt};
 use tokio::sync::{Notify, watch};
 
 use crate::agreements::Agreements;
 use crate::status::{Status, TopologyStatus, TreeReport, TreeReportNode, TreeReportSite};
 use crate::topology_task::TopologySnapshot;
+
+/// Lifetime of a redirect to a site that a better one is about to replace.
+const INTERIM_SECONDS: u64 = 3;
 
 /// The task.
 #[derive(Debug)]
@@ -32,6 +39,8 @@ pub struct DispatchTask {
     pub table: Arc<ArcSwap<DispatchTable>>,
     /// A site must beat the cloud by this much.
     pub min_saving: Duration,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
     /// Report.
     pub status: Arc<Status>,
 }
@@ -53,39 +62,34 @@ impl DispatchTask {
 
     fn publish(&self, snapshot: &TopologySnapshot, generation: Generation) {
         let (candidates, serving) = self.agreements.serving(&snapshot.tree);
-        let planned = plan(&PlanInput {
+        let now_serving = self.assign(snapshot, generation, &candidates);
+        let soon = self.assign(
+            snapshot,
             generation,
-            tree: &snapshot.tree,
-            sites_found: candidates.len(),
-            candidates: &candidates,
-            excluded: &BTreeSet::new(),
-            policy: Policy {
-                max_sites: candidates.len(),
-                max_share_percent: 100,
-                budget: Amount::wei(0),
-                min_saving: Rtt(self.min_saving),
-            },
-            algorithm: Algorithm::Saving,
-        });
-        let entries: Vec<_> = planned
-            .clients
+            &self.agreements.as_candidates(&snapshot.tree),
+        );
+        let interim_until = self.clock.utc().plus_seconds(INTERIM_SECONDS);
+        let entries: Vec<_> = now_serving
             .into_iter()
-            .filter_map(|(prefix, service)| match service.served_by {
-                ServedBy::Cloud => None,
-                ServedBy::Site(site) => {
-                    // A client reaches only addresses of its own family.
-                    let at = serving
-                        .get(&site)
-                        .filter(|at| at.address.is_ipv4() == prefix.addr().is_ipv4())?;
-                    Some((
-                        prefix,
-                        SiteTarget {
-                            site,
-                            address: at.address,
-                            usable_until: at.until,
-                        },
-                    ))
-                }
+            .filter_map(|(prefix, site)| {
+                // A client reaches only addresses of its own family.
+                let at = serving
+                    .get(&site)
+                    .filter(|at| at.address.is_ipv4() == prefix.addr().is_ipv4())?;
+                let is_final = soon.get(&prefix) == Some(&site);
+                let usable_until = if is_final {
+                    at.until
+                } else {
+                    at.until.min(interim_until)
+                };
+                Some((
+                    prefix,
+                    SiteTarget {
+                        site,
+                        address: at.address,
+                        usable_until,
+                    },
+                ))
             })
             .collect();
         let redirected = entries.len();
@@ -106,6 +110,36 @@ impl DispatchTask {
             };
         });
         self.draw(&snapshot.tree);
+    }
+
+    /// The nearest of `candidates` for each client prefix that it serves better than the cloud.
+    fn assign(
+        &self,
+        snapshot: &TopologySnapshot,
+        generation: Generation,
+        candidates: &[Candidate],
+    ) -> BTreeMap<IpNet, IepId> {
+        let planned = plan(&PlanInput {
+            generation,
+            tree: &snapshot.tree,
+            sites_found: candidates.len(),
+            candidates,
+            excluded: &BTreeSet::new(),
+            policy: Policy {
+                max_sites: candidates.len(),
+                max_share_percent: 100,
+                budget: Amount::wei(0),
+                min_saving: Rtt(self.min_saving),
+            },
+            algorithm: Algorithm::Saving,
+        });
+        let clients = planned.clients.into_iter();
+        clients
+            .filter_map(|(prefix, service)| match service.served_by {
+                ServedBy::Cloud => None,
+                ServedBy::Site(site) => Some((prefix, site)),
+            })
+            .collect()
     }
 
     fn draw(&self, tree: &AggregateTree) {

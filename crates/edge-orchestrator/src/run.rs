@@ -151,6 +151,7 @@ pub async fn run(
         serving_changed,
         table,
         min_saving: Duration::from_millis(policy.min_saving_ms),
+        clock: Arc::clone(&adapters.clock),
         status: Arc::clone(&status),
     };
     let admin = Admin {

@@ -128,7 +128,7 @@ pub struct AgreementStatus {
     pub confirmed_ms: Option<u64>,
     /// When it first served.
     pub serving_ms: Option<u64>,
-    /// When it stopped serving.
+    /// When clients were no longer sent there: the notice period before the end of the slot began, or it failed.
     pub ended_ms: Option<u64>,
     /// Why it failed or was rejected.
     pub reason: Option<String>,
