@@ -687,6 +687,23 @@ fn in_a_diamond_every_path_is_one_that_exists_and_both_arms_are_found() {
 }
 
 #[test]
+fn what_others_know_is_taken_over_when_time_is_up() {
+    let config = ProberConfig {
+        time_limit: Duration::from_millis(450),
+        ..config()
+    };
+    let mut world = World::new(config, Manner::Always);
+    world.way(host(0), chain(8), 1_000);
+    world.way(host(1), chain(8), 1_000);
+    world.trace(host(0));
+    // Two round trips: one for the distance, and one for some of the routers. What is asked then comes too late.
+    world.ways.get_mut(&host(1)).unwrap().delays_us = vec![100_000; 9];
+    let seen = world.trace(host(1));
+    assert_eq!(world.path(host(1)), world.truth(host(1)));
+    assert!(seen.replies().any(|(_, reply)| reply.shared), "{seen:?}");
+}
+
+#[test]
 fn what_is_taken_over_when_time_is_up_fits_one_of_the_arms() {
     for limit in [100, 200, 400, 800, 1500] {
         for key in 0..20 {
