@@ -41,7 +41,7 @@ const OFFER_FRESH_FOR: Duration = Duration::from_secs(5);
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(20);
 
 /// An entry point whose trace did not reach it is not traced again for this long.
-const TRACE_AGAIN_AFTER: Duration = Duration::from_secs(3);
+const TRACE_AGAIN_AFTER: Duration = Duration::from_millis(1500);
 
 /// A site that rejected or failed is left out of plans for this long.
 const EXCLUDED_FOR: Duration = Duration::from_secs(120);
@@ -263,6 +263,7 @@ impl PlacementTask {
                 if let Some(site) = self.memory.known.get_mut(&id) {
                     site.inquiry = Some(*inquiry);
                     site.is_being_asked = false;
+                    tracing::debug!(site = %id, verdict = site.verdict(), "heard");
                 }
             }
             Err(error) => tracing::error!(%error, "an inquiry ended abnormally"),
@@ -316,6 +317,19 @@ impl PlacementTask {
         let mut added: Vec<&Assignment> = planned.chosen.iter().filter(is_new).collect();
         added.sort_by_key(|assignment| std::cmp::Reverse(assignment.saving));
         added.truncate(room);
+        tracing::debug!(
+            plan = %planned.generation,
+            known = self.memory.known.len(),
+            measured = self.memory.known.values().filter(|site| site.rtt().is_some()).count(),
+            green_listed = self.memory.known.values().filter(|site| site.offers().next().is_some()).count(),
+            under_way = self.memory.under_way.len(),
+            candidates = candidates.len(),
+            chosen = planned.chosen.len(),
+            added = added.len(),
+            room,
+            planned_ms = planned.prediction.planned_mean().as_ms(),
+            "planned"
+        );
         self.publish(&planned, added.len());
         for assignment in added {
             let Some(site) = self.memory.known.get(&assignment.site) else {

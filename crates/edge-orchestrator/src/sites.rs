@@ -166,6 +166,9 @@ pub fn with_cause(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// How far ahead of a greeting the wanted period begins.
+const LEAD_SECONDS: u64 = 1;
+
 /// Greets entry points with our preferences.
 #[derive(Debug)]
 pub struct Inquirer {
@@ -192,7 +195,8 @@ pub struct Inquirer {
 impl Inquirer {
     /// Greets one entry point and judges its offers.
     pub async fn ask(&self, site: &KnownSite) -> Inquiry {
-        let start = self.clock.utc();
+        // By the time the provider reads this its clock has moved on, and no slot begins in the past.
+        let start = self.clock.utc().plus_seconds(LEAD_SECONDS);
         let slot = Slot {
             start,
             end: start.plus_seconds(self.lease.as_secs()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use edge_http::front_end::Sighting;
 use edge_ports::{Clock, PathSource, TraceError, TracePriority};
 use edge_topology::{AggregateTree, ClientDemand, Limits, Observations, change};
-use edge_types::{Generation, IpNet, MonotonicTime, PathObservation, PrefixGrouping};
+use edge_types::{Generation, IpNet, MonotonicTime, PathEnd, PathObservation, PrefixGrouping};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -16,6 +16,12 @@ use crate::demand::Demand;
 
 /// Traces running at once; the prober paces them further.
 const MOST_TRACES: usize = 4096;
+
+/// A trace that was cut short is completed by another this much later, ...
+const COMPLETE_AFTER: Duration = Duration::from_millis(800);
+
+/// ... at most so often; then it has to do until the next refresh.
+const MOST_COMPLETIONS: u32 = 3;
 
 /// After a trace was refused or failed, the prefix waits this long.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -104,6 +110,8 @@ struct TraceState {
     done_at: Option<MonotonicTime>,
     not_before: MonotonicTime,
     target: IpAddr,
+    /// How often in a row the time for the trace ran out.
+    cut_short: u32,
 }
 
 type Traced = (IpNet, Result<PathObservation, TraceError>);
@@ -244,6 +252,7 @@ impl TopologyTask {
             done_at: None,
             not_before: now,
             target,
+            cut_short: 0,
         };
         self.traces.entry(prefix).or_insert(fresh).running_since = Some(now);
         let paths = Arc::clone(&self.paths);
@@ -261,6 +270,10 @@ impl TopologyTask {
                 self.traces_done += 1;
                 self.probes_sent += u64::from(observation.probes_sent);
                 state.done_at = Some(now);
+                state.cut_short = match observation.end {
+                    PathEnd::TimedOut => state.cut_short + 1,
+                    _ => 0,
+                };
                 state.target = observation.target;
                 match self.observations.insert(&observation) {
                     Ok(()) => drop(
@@ -278,21 +291,25 @@ impl TopologyTask {
         }
     }
 
-    /// Traces again, one target per prefix, what is active and was last traced long ago.
+    /// Traces again, one target per prefix, what is active and was last traced long ago, or was cut short.
     fn refresh(&mut self, now: MonotonicTime, running: &mut JoinSet<Traced>) {
         let age = self.settings.refresh_after;
+        let is_due = |state: &TraceState| {
+            let since = state.done_at.map(|at| now.since(at));
+            let is_incomplete = (1..=MOST_COMPLETIONS).contains(&state.cut_short);
+            state.running_since.is_none()
+                && since
+                    .is_some_and(|since| since >= age || (is_incomplete && since >= COMPLETE_AFTER))
+        };
+        let is_active = |prefix: &IpNet| {
+            self.demand
+                .get(prefix)
+                .is_some_and(|entry| now.since(entry.last_seen) < age)
+        };
         let due: Vec<(IpNet, IpAddr)> = self
             .traces
             .iter()
-            .filter(|(_, state)| {
-                state.running_since.is_none()
-                    && state.done_at.is_some_and(|at| now.since(at) >= age)
-            })
-            .filter(|(prefix, _)| {
-                self.demand
-                    .get(prefix)
-                    .is_some_and(|entry| now.since(entry.last_seen) < age)
-            })
+            .filter(|(prefix, state)| is_due(state) && is_active(prefix))
             .map(|(prefix, state)| (*prefix, state.target))
             .collect();
         for (prefix, target) in due {

@@ -224,8 +224,8 @@ impl Cast {
              [budget]\nwei_per_hour = \"{BUDGET_WEI}\"\nwei_per_day = \"{BUDGET_WEI}\"\nwei_per_site = \"{SITE_WEI}\"\n\n\
              [policy]\nalgorithm = \"{algorithm}\"\nmax_sites = 24\nlease_s = {LEASE_S}\nmin_saving_ms = 3\nkey_binding = \"dns\"\n\
              allowed_prefixes = [\"240.0.0.0/4\", \"3fff::/20\"]\nmax_redirect_s = 300\n\n\
-             [pace]\ntopology_ms = 100\nplatforms_ms = 5000\nprobes_per_s = 2000\n\
-             trace_limit_ms = 1200\nsettle_ms = 1700\nrefresh_s = 8\nhealth_ms = 400\n",
+             [pace]\ntopology_ms = 50\nplatforms_ms = 5000\nprobes_per_s = 2000\n\
+             trace_limit_ms = 1200\nsettle_ms = 2300\nrefresh_s = 8\nhealth_ms = 400\n",
             admin = self.admin,
             listen = quoted(
                 scenario
