@@ -76,7 +76,7 @@ pub struct Book {
     failed: BTreeMap<IepId, MonotonicTime>,
     /// Sites that were ever found, and the way to them.
     found: BTreeMap<IepId, PathToSite>,
-    /// Sites that were ever taken up.
+    /// Sites that ever confirmed.
     rented: BTreeSet<IepId>,
     /// Deposits by time, for the caps.
     spent: VecDeque<(MonotonicTime, u128)>,
@@ -148,7 +148,7 @@ impl Agreements {
         self.book().found.insert(site.clone(), path.clone());
     }
 
-    /// Every site that was found and traced, its place on the tree, and whether it was ever taken up.
+    /// Every site that was found and traced, its place on the tree, and whether it ever confirmed.
     pub fn all_found(&self, tree: &AggregateTree) -> Vec<(IepId, Attachment, bool)> {
         let book = self.book();
         let found = book.found.iter();
@@ -197,7 +197,6 @@ impl Agreements {
             }
             book.spent.push_back((now, deposit.units));
             book.spent.retain(|(at, _)| now.since(*at) < DAY);
-            book.rented.insert(offer.site.clone());
             book.open.insert(
                 offer.site.clone(),
                 Open {
@@ -562,6 +561,12 @@ impl Driver {
                 _ => {}
             }
         });
+        if matches!(
+            state,
+            NegotiationState::Confirmed | NegotiationState::Deploying
+        ) {
+            self.shared.book().rented.insert(self.offer.site.clone());
+        }
         if is_new
             && matches!(
                 word,

@@ -191,7 +191,7 @@ pub struct TreeReportSite {
     pub node: usize,
     /// Measured round trip from the cloud.
     pub rtt_ms: f64,
-    /// Was it ever rented?
+    /// Did it ever confirm an agreement?
     pub rented: bool,
 }
 

@@ -186,7 +186,8 @@ async fn what_stays_as_it_was_raises_no_signal() {
             bench.pass(SECOND / 4).await;
         }
     };
-    ask_for(90).await;
+    // Eight times the forgetting time: the rate has settled.
+    ask_for(240).await;
     let signals = bench.signals.load(Ordering::Relaxed);
     let generation = bench.snapshots.borrow().tree.generation();
     ask_for(20).await;

@@ -300,7 +300,7 @@ fn over_time(svg: &mut Svg, samples: &[Sample], until: f64, steady: &Steady) {
             |summary| summary.mean,
         );
     }
-    mark(svg, &axes, steady.from, "first site serves", -16.0);
+    mark(svg, &axes, steady.from, "first plan is realised", -16.0);
     // Higher where both labels would not fit side by side.
     let crowded = axes.at(to, 0.0).x - axes.at(from, 0.0).x < 300.0;
     mark(
@@ -557,7 +557,7 @@ mod tests {
             "ExEC: mean 40 ms",
             "median 200 ms",
             "median 40 ms",
-            "first site serves, 10.0 s",
+            "first plan is realised, 10.0 s",
             "first lease ends, 50.0 s",
         ];
         for text in expected {
