@@ -39,7 +39,7 @@ const BUDGET_WEI: u128 = 400_000_000_000_000;
 /// Most for one site: a tenth of the budget (security rule 9).
 const SITE_WEI: u128 = BUDGET_WEI / 10;
 /// Requests per second of each cohort, all prefixes together.
-const COHORT_RPS: f64 = 320.0;
+const COHORT_RPS: f64 = 400.0;
 /// Every so many-th prefix begins to ask late, when sites already serve.
 const LATE_EVERY: usize = 6;
 /// Time between the beginnings of two neighbouring prefixes among the late, in milliseconds.
@@ -225,7 +225,7 @@ impl Cast {
              [policy]\nalgorithm = \"{algorithm}\"\nmax_sites = 24\nlease_s = {LEASE_S}\nmin_saving_ms = 3\nkey_binding = \"dns\"\n\
              allowed_prefixes = [\"240.0.0.0/4\", \"3fff::/20\"]\nmax_redirect_s = 300\n\n\
              [pace]\ntopology_ms = 50\nplatforms_ms = 5000\nprobes_per_s = 2000\n\
-             trace_limit_ms = 1200\nsettle_ms = 2300\nrefresh_s = 8\nhealth_ms = 400\n",
+             trace_limit_ms = 1000\nsettle_ms = 2300\nrefresh_s = 8\nhealth_ms = 400\n",
             admin = self.admin,
             listen = quoted(
                 scenario

@@ -38,8 +38,8 @@ pub(crate) struct Args {
     /// Another network than the paper-sized one.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Placement algorithm: `saving`, or the paper's `betweenness`.
-    #[arg(long, default_value = "saving")]
+    /// Placement algorithm: the paper's `betweenness`, or `saving`.
+    #[arg(long, default_value = "betweenness")]
     algorithm: Algorithm,
     /// How long clients send requests, in seconds.
     #[arg(long, default_value_t = 55, value_parser = clap::value_parser!(u64).range(20..=3600), value_name = "SECONDS")]
