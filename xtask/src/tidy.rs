@@ -36,7 +36,6 @@ const LAYERS: &[(&str, u8)] = &[
 const SIDEWAYS: &[(&str, &str)] = &[
     ("edge-placement", "edge-topology"),
     ("edge-ports", "edge-discovery"),
-    ("edge-negotiation", "edge-wire"),
     ("edge-runtime", "edge-image"),
 ];
 
