@@ -547,13 +547,7 @@ fn a_zone_covers_a_segment_of_a_path_without_its_target() {
     let world = World::default()
         .router("240.0.1.1", "a.isp.example")
         .router("240.0.1.2", "b.isp.example");
-    let reply = |at: &str| {
-        Hop::Reply(HopReply {
-            address: address(at),
-            rtt: Rtt::default(),
-            shared: false,
-        })
-    };
+    let reply = |at: &str| Hop::Reply(HopReply::new(address(at), Rtt::default()));
     let mut discovery = machine(Limits::default());
     discovery.start_run(at(0));
     discovery.observe_path(
@@ -567,6 +561,7 @@ fn a_zone_covers_a_segment_of_a_path_without_its_target() {
                 reply("240.0.1.2"),
                 reply("240.9.9.9"),
             ],
+            further: Vec::new(),
             end: PathEnd::Reached,
             probes_sent: 5,
         },

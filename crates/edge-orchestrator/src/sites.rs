@@ -96,7 +96,7 @@ impl KnownSite {
     pub fn rtt(&self) -> Option<Rtt> {
         let path = &self.path.as_ref()?.path;
         match path.end {
-            PathEnd::Reached => path.replies().last().map(|(_, reply)| reply.rtt),
+            PathEnd::Reached => path.replies().last().and_then(|(_, reply)| reply.rtt),
             _ => None,
         }
     }

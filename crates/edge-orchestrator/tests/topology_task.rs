@@ -34,17 +34,13 @@ impl PathSource for Scripted {
                 return Err(TraceError::OptedOut(target));
             }
             let reply = |address: IpAddr, ms| {
-                let rtt = Rtt(Duration::from_millis(ms));
-                Hop::Reply(HopReply {
-                    address,
-                    rtt,
-                    shared: false,
-                })
+                Hop::Reply(HopReply::new(address, Rtt(Duration::from_millis(ms))))
             };
             Ok(PathObservation {
                 target,
                 observed_at: self.clock.monotonic(),
                 hops: vec![reply("240.1.0.1".parse().unwrap(), 5), reply(target, 25)],
+                further: Vec::new(),
                 end: PathEnd::Reached,
                 probes_sent: 2,
             })

@@ -55,11 +55,8 @@ impl World {
         let mut hops = Vec::new();
         let mut reply = |address, link| {
             ms += link;
-            hops.push(Hop::Reply(HopReply {
-                address,
-                rtt: Rtt(Duration::from_millis(ms)),
-                shared: false,
-            }));
+            let rtt = Rtt(Duration::from_millis(ms));
+            hops.push(Hop::Reply(HopReply::new(address, rtt)));
         };
         for at in chain.into_iter().rev() {
             reply(router(at), self.routers[at - 1].1);
@@ -69,6 +66,7 @@ impl World {
             target,
             observed_at: MonotonicTime::ZERO,
             hops,
+            further: Vec::new(),
             end: PathEnd::Reached,
             probes_sent: 0,
         }

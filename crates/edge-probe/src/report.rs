@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use edge_types::{Hop, PathEnd, PathObservation};
+use edge_types::{Hop, PathEnd, PathObservation, Rtt};
 use serde::Serialize;
 
 /// Finished traces; displays as a table per target.
@@ -60,7 +60,7 @@ fn json_path(path: &PathObservation) -> JsonPath {
                 Hop::Reply(reply) => JsonHop {
                     ttl,
                     address: Some(reply.address),
-                    rtt_ms: Some(reply.rtt.as_ms()),
+                    rtt_ms: reply.rtt.map(Rtt::as_ms),
                     shared: reply.shared,
                 },
                 Hop::NoReply => JsonHop {
@@ -102,7 +102,7 @@ impl fmt::Display for TraceReport {
                         writeln!(
                             f,
                             "{ttl:3}  {address:<39} {:>10}{shared}",
-                            reply.rtt.to_string()
+                            reply.rtt.map(|rtt| rtt.to_string()).unwrap_or_default()
                         )?;
                     }
                     Hop::NoReply => writeln!(f, "{ttl:3}  *")?,
@@ -117,7 +117,7 @@ impl fmt::Display for TraceReport {
 mod tests {
     use std::time::Duration;
 
-    use edge_types::{HopReply, MonotonicTime, Rtt};
+    use edge_types::{HopReply, MonotonicTime};
 
     use super::*;
 
@@ -128,12 +128,12 @@ mod tests {
             observed_at: MonotonicTime::ZERO,
             hops: vec![
                 Hop::Reply(HopReply {
-                    address: [240, 0, 0, 1].into(),
-                    rtt: Rtt(Duration::from_micros(1500)),
                     shared: true,
+                    ..HopReply::new([240, 0, 0, 1].into(), Rtt(Duration::from_micros(1500)))
                 }),
                 Hop::NoReply,
             ],
+            further: Vec::new(),
             end: PathEnd::Silent,
             probes_sent: 4,
         }]);

@@ -199,11 +199,8 @@ async fn paths_are_taken_as_they_come() {
             let path = PathObservation {
                 target: router(250),
                 observed_at: MonotonicTime::ZERO,
-                hops: vec![Hop::Reply(HopReply {
-                    address: router(number),
-                    rtt: Rtt::default(),
-                    shared: false,
-                })],
+                hops: vec![Hop::Reply(HopReply::new(router(number), Rtt::default()))],
+                further: Vec::new(),
                 end: PathEnd::Silent,
                 probes_sent: 1,
             };

@@ -16,14 +16,14 @@
 //! use std::time::Duration;
 //!
 //! let reply = |address: &str, ms| {
-//!     let (address, rtt) = (address.parse().unwrap(), Rtt(Duration::from_millis(ms)));
-//!     Hop::Reply(HopReply { address, rtt, shared: false })
+//!     Hop::Reply(HopReply::new(address.parse().unwrap(), Rtt(Duration::from_millis(ms))))
 //! };
 //! let mut observations = Observations::new(Limits::default());
 //! observations.insert(&PathObservation {
 //!     target: "240.9.9.9".parse().unwrap(),
 //!     observed_at: MonotonicTime::ZERO,
 //!     hops: vec![reply("240.0.0.1", 3), reply("240.9.9.9", 10)],
+//!     further: vec![],
 //!     end: PathEnd::Reached,
 //!     probes_sent: 2,
 //! })?;

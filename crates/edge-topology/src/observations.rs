@@ -204,10 +204,9 @@ impl Observations {
     fn sample(&mut self, reply: &HopReply, at: MonotonicTime) {
         if let Some(interface) = self.interfaces.get_mut(&reply.address)
             && (!reply.shared || interface.window.is_empty())
+            && let Some(rtt) = reply.rtt
         {
-            interface
-                .window
-                .record(at, reply.rtt, self.limits.rtt_window);
+            interface.window.record(at, rtt, self.limits.rtt_window);
         }
     }
 

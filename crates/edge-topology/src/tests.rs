@@ -25,14 +25,14 @@ fn path_at(second: u64, target: &str, hops: &str) -> PathObservation {
         .split_whitespace()
         .map(|hop| match hop.split_once('@') {
             None => Hop::NoReply,
-            Some((name, ms)) => Hop::Reply(HopReply {
-                address: match name.strip_prefix('R') {
+            Some((name, ms)) => {
+                let address = match name.strip_prefix('R') {
                     Some(number) => router(number.parse().unwrap()),
                     None => target,
-                },
-                rtt: Rtt(Duration::from_millis(ms.parse().unwrap())),
-                shared: false,
-            }),
+                };
+                let rtt = Rtt(Duration::from_millis(ms.parse().unwrap()));
+                Hop::Reply(HopReply::new(address, rtt))
+            }
         })
         .collect();
     let reached = matches!(hops.last(), Some(Hop::Reply(reply)) if reply.address == target);
@@ -40,6 +40,7 @@ fn path_at(second: u64, target: &str, hops: &str) -> PathObservation {
         target,
         observed_at: MonotonicTime(Duration::from_secs(second)),
         hops,
+        further: Vec::new(),
         end: if reached {
             PathEnd::Reached
         } else {
@@ -427,16 +428,16 @@ fn ten_thousand_targets_share_their_routers() {
             // Branches fivefold every third hop.
             let branch = number % 5u32.pow(depth / 3 + 1);
             let address = IpAddr::V4((0xf000_0000 + (depth << 16) + branch).into());
-            Hop::Reply(HopReply {
+            Hop::Reply(HopReply::new(
                 address,
-                rtt: Rtt(Duration::from_millis(u64::from(depth))),
-                shared: false,
-            })
+                Rtt(Duration::from_millis(u64::from(depth))),
+            ))
         });
         let path = PathObservation {
             target,
             observed_at: MonotonicTime::ZERO,
             hops: hops.collect(),
+            further: Vec::new(),
             end: PathEnd::Silent,
             probes_sent: 0,
         };

@@ -222,11 +222,10 @@ impl AggregateTree {
             .filter_map(|address| self.find(NodeId::Group(self.grouping.group(address))))
             .next_back()
             .unwrap_or(NodeIndex(0));
-        let last_reply = path.replies().last().map(|(_, reply)| reply.rtt);
-        let rtt = match clean.arrival {
-            Some(reply) => reply.rtt,
-            None => last_reply.unwrap_or_default(),
-        };
+        let last = clean.arrival.map(|reply| reply.rtt);
+        let rtt = last
+            .unwrap_or_else(|| path.replies().filter_map(|(_, reply)| reply.rtt).last())
+            .unwrap_or_default();
         let rtt_to_node = self.node(node).map_or(Rtt::default(), |node| node.rtt.rtt);
         Attachment {
             generation: self.generation,

@@ -16,6 +16,9 @@ pub struct PathObservation {
     /// Hop `i` answered (or not) at IP TTL `i + 1`. The target itself is the last hop if and only if `end` is
     /// [`PathEnd::Reached`]. Trailing silent hops are kept.
     pub hops: Vec<Hop>,
+    /// Replies beyond the first of each hop, by TTL, in any order: repeated samples of the same responder, and other
+    /// responders where load is balanced per packet or several flows were traced.
+    pub further: Vec<(u8, HopReply)>,
     /// Why the trace ended.
     pub end: PathEnd,
     /// Probes sent for this target alone.
@@ -46,11 +49,26 @@ pub enum Hop {
 pub struct HopReply {
     /// Source address of the reply.
     pub address: IpAddr,
-    /// Round trip of the fastest reply.
-    pub rtt: Rtt,
+    /// Round trip of the fastest reply; `None` where the source tells none, as maps do.
+    pub rtt: Option<Rtt>,
     /// True if the hop was taken over from another target's trace that passed the same node at the same distance
     /// (a stop set), rather than probed towards this target.
     pub shared: bool,
+    /// True if the reply carried an MPLS label stack (RFC 4950). Inside a tunnel such replies often travel to its end
+    /// before they turn back, so that all of them show about the same round trip.
+    pub in_tunnel: bool,
+}
+
+impl HopReply {
+    /// A reply to a probe towards the target itself, outside any tunnel.
+    pub const fn new(address: IpAddr, rtt: Rtt) -> Self {
+        Self {
+            address,
+            rtt: Some(rtt),
+            shared: false,
+            in_tunnel: false,
+        }
+    }
 }
 
 /// Why a trace ended.

@@ -358,6 +358,7 @@ impl Engine {
                     target: address,
                     observed_at: now,
                     hops,
+                    further: Vec::new(),
                     end,
                     probes_sent: u32::try_from(target.sent.len()).unwrap_or(u32::MAX),
                 });

@@ -289,11 +289,8 @@ fn one_client_at_15_hops_and_80_ms_takes_at_most_600_ms_and_25_probes() {
         let expected: Vec<Hop> = (1_u64..)
             .zip(chain(14).into_iter().chain([host(0)]))
             .map(|(hop, address)| {
-                Hop::Reply(HopReply {
-                    address,
-                    rtt: Rtt(Duration::from_micros(2 * hop * (40_000 / 15))),
-                    shared: false,
-                })
+                let rtt = Rtt(Duration::from_micros(2 * hop * (40_000 / 15)));
+                Hop::Reply(HopReply::new(address, rtt))
             })
             .collect();
         assert_eq!(
@@ -302,6 +299,7 @@ fn one_client_at_15_hops_and_80_ms_takes_at_most_600_ms_and_25_probes() {
                 target: host(0),
                 observed_at: seen.observed_at,
                 hops: expected,
+                further: Vec::new(),
                 end: PathEnd::Reached,
                 probes_sent: 16,
             }

@@ -242,11 +242,7 @@ fn assemble(
     });
     hops.truncate(usize::from(length));
     let own = |ttl: u8| match target.hop(ttl).answer {
-        Some(answer) => Hop::Reply(HopReply {
-            address: answer.address,
-            rtt: answer.rtt,
-            shared: false,
-        }),
+        Some(answer) => Hop::Reply(HopReply::new(answer.address, answer.rtt)),
         None => Hop::NoReply,
     };
     while let Ok(known) = u8::try_from(hops.len())
@@ -268,11 +264,7 @@ fn assemble(
         .map(|answer| answer.rtt)
         .min()
         .unwrap_or(first.rtt);
-    let reply = HopReply {
-        address: first.address,
-        rtt: fastest,
-        shared: false,
-    };
+    let reply = HopReply::new(first.address, fastest);
     hops.pop();
     let is_known =
         matches!(hops.last(), Some(Hop::Reply(before)) if before.address == first.address);

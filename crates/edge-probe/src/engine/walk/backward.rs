@@ -39,9 +39,8 @@ impl Engine {
                     has_scout,
                 } => {
                     hops[usize::from(ttl) - 1] = Hop::Reply(HopReply {
-                        address,
-                        rtt,
                         shared,
+                        ..HopReply::new(address, rtt)
                     });
                     standing = Some(Standing {
                         node: address,

@@ -10,11 +10,10 @@ impl Engine {
         let mut hops = vec![Hop::NoReply; usize::from(top.saturating_sub(1))];
         let mut nodes: Vec<_> = first_standing(target, top).into_iter().collect();
         for ttl in (1..top).rev() {
-            let own = target.hop(ttl).answer.map(|answer| HopReply {
-                address: answer.address,
-                rtt: answer.rtt,
-                shared: false,
-            });
+            let own = target
+                .hop(ttl)
+                .answer
+                .map(|answer| HopReply::new(answer.address, answer.rtt));
             let Some(reply) = own.or_else(|| self.recall_hop(target, ttl, &nodes, now)) else {
                 continue;
             };
@@ -50,9 +49,8 @@ impl Engine {
                     flows,
                 } if farther == 0 || flows.len() >= usize::from(confirmations) => {
                     return Some(HopReply {
-                        address,
-                        rtt,
                         shared: true,
+                        ..HopReply::new(address, rtt)
                     });
                 }
                 Known::Disputed => return None,
