@@ -20,7 +20,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::network::Network;
-use engine::Engine;
+use engine::{AHEAD, Engine};
 pub use priority::Priority;
 pub use statistics::{DropReason, Lateness, Statistics, StatisticsSnapshot, TrafficClass, Volume};
 
@@ -136,9 +136,10 @@ impl Wires {
         };
         let mut events = [EpollEvent::empty(); 64];
         let mut octets = [0; READ_OCTETS];
+        let mut armed = None;
         loop {
             engine.run_due(&clock, &mut deliver);
-            let timeout = self.arm(engine.next_due(), clock())?;
+            let timeout = self.arm(engine.next_due(), clock(), &mut armed)?;
             let count = match self.epoll.wait(&mut events, timeout) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
@@ -147,7 +148,10 @@ impl Wires {
             for event in &events[..count] {
                 let index = match event.data() {
                     STOP => return Ok(()),
-                    TIMER => continue,
+                    TIMER => {
+                        armed = None;
+                        continue;
+                    }
                     index => usize::try_from(index).unwrap_or(usize::MAX),
                 };
                 let Some(mut device) = self.devices.get(index) else {
@@ -167,14 +171,24 @@ impl Wires {
         }
     }
 
-    /// Sets the timer for the next event; says how long to wait for anything else meanwhile.
-    fn arm(&self, due: Option<Duration>, now: Duration) -> io::Result<EpollTimeout> {
+    /// Sets the timer for the next event, unless it is `armed` for an earlier one; says how long to wait for anything
+    /// else meanwhile.
+    fn arm(
+        &self,
+        due: Option<Duration>,
+        now: Duration,
+        armed: &mut Option<Duration>,
+    ) -> io::Result<EpollTimeout> {
         let Some(due) = due else {
             return Ok(EpollTimeout::NONE);
         };
-        if due <= now {
+        if due <= now + AHEAD {
             return Ok(EpollTimeout::ZERO);
         }
+        if armed.is_some_and(|at| at <= due) {
+            return Ok(EpollTimeout::NONE);
+        }
+        *armed = Some(due);
         self.timer.set(
             Expiration::OneShot(TimeSpec::from_duration(due.saturating_sub(now))),
             TimerSetTimeFlags::empty(),

@@ -31,6 +31,10 @@ const MAX_FLOWS: usize = 1 << 16;
 /// Packets handled by one call of [`Engine::run_due`], so that reading is not put off for long.
 const DUE_BATCH: usize = 128;
 
+/// What is due so soon goes along with what is due now: far below any delay that matters, and many packets share one
+/// waking-up.
+pub(super) const AHEAD: Duration = Duration::from_micros(50);
+
 /// A device's position among the forwarder's devices; the same as the party's in [`Network::parties`].
 pub(super) type Device = usize;
 
@@ -267,7 +271,7 @@ impl Engine {
     ) {
         let mut now = clock();
         for _ in 0..DUE_BATCH {
-            let Some((due, journey)) = self.schedule.pop_due(now) else {
+            let Some((due, journey)) = self.schedule.pop_due(now + AHEAD) else {
                 break;
             };
             if journey.crossed < journey.legs {
