@@ -1,4 +1,4 @@
-//! Wire formats of IP, UDP, ICMP and ICMPv6, and the quotes inside ICMP errors.
+//! Wire formats of IP, UDP, TCP, ICMP and ICMPv6, and the quotes inside ICMP errors.
 //!
 //! Parsers borrow from the caller's bytes: they allocate nothing, panic never, and believe no length field beyond the
 //! bytes that are there. Builders write into the caller's buffer.
@@ -6,11 +6,14 @@
 #![expect(clippy::doc_markdown, reason = "ICMPv6 is a name, not an identifier")]
 
 pub mod checksum;
+mod echo;
 mod flow;
 mod icmp;
 mod ip;
+mod tcp;
 mod udp;
 
+pub use echo::{EchoKind, EchoPacket, EchoView};
 pub use flow::FlowKey;
 pub use icmp::{
     ErrorKind, IcmpError, QuoteSize, Quoted, QuotedUdp, deserves_error, write_icmp_error,
@@ -19,6 +22,7 @@ pub use ip::{
     Fragment, IpHeader, IpVersion, MAX_EXTENSION_HEADERS, decrement_hop_limit, protocol,
     set_hop_limit,
 };
+pub use tcp::{TcpPacket, TcpView, flags as tcp_flags};
 pub use udp::{UdpPacket, UdpView};
 
 /// Why bytes are not the packet they were taken for.
