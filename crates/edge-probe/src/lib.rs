@@ -12,6 +12,7 @@ mod admission;
 mod config;
 mod engine;
 mod pacer;
+mod probe;
 mod prober;
 mod report;
 mod socket;

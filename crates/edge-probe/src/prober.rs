@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 
 use crate::config::ProberConfig;
 use crate::engine::{Action, Engine, ProbeCounters};
+use crate::probe::Probe;
 use crate::socket::{Received, Sockets, StartError, source_for};
-use crate::tag::Probe;
 
 /// Replies read before it is somebody else's turn.
 const BATCH: usize = 64;

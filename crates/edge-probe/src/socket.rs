@@ -14,7 +14,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::tag::{MAX_PACKET, Probe, Reply};
+use crate::probe::{MAX_PACKET, Probe, Reply};
 
 /// `IPPROTO_RAW`: packets are sent with the IP header that they come with.
 const WITH_HEADER: i32 = 255;

@@ -20,7 +20,8 @@ mod tests;
 use crate::admission::Admission;
 use crate::config::{MAX_ATTEMPTS, ProberConfig, Sharing};
 use crate::pacer::Pacer;
-use crate::tag::{Probe, Reply, TagKey};
+use crate::probe::{Probe, Reply};
+use crate::tag::TagKey;
 use knowledge::Knowledge;
 use target::{Answer, Sent, Speaker, Target};
 
