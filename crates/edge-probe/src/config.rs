@@ -20,6 +20,44 @@ pub enum Sharing {
     },
 }
 
+/// What probes are made of.
+///
+/// Whatever the method, all probes to one target look the same to a router that balances load per flow, and each
+/// carries a keyed tag that its reply has to repeat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ProbeMethod {
+    /// UDP to a port where nobody should listen. A target that answers says "port unreachable", which also tells its
+    /// distance. The tag is the UDP checksum (16 bits) and, where it is quoted, the payload (64 bits).
+    #[default]
+    Udp,
+    /// ICMP echo requests. The tag is the sequence number (16 bits) and the payload (64 bits), two bytes of which keep
+    /// the checksum constant.
+    Icmp,
+    /// TCP SYN without data, so without [`ProberConfig::identification`]. The tag is the sequence number (32 bits). A
+    /// target that listens answers SYN and ACK; this host's kernel, which knows of no connection, resets it, unless a
+    /// local firewall keeps it from doing so.
+    TcpSyn,
+}
+
+/// Which sockets to send from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Raw sockets if they may be opened, else sockets that need no privilege.
+    #[default]
+    Auto,
+    /// Raw sockets, which need the capability `CAP_NET_RAW`.
+    Raw,
+    /// UDP or ping sockets whose error queue tells who answered. All targets share one source port, a random one
+    /// unless [`ProberConfig::source_port`] is set.
+    ///
+    /// A UDP probe's tag is in its payload. Where a router quotes no payload, but only 8 bytes, its reply proves no more
+    /// than that somebody knew the target and the source port, which is weaker than a tag: whoever guesses the port, one
+    /// of 32,768, can invent such a router. Such a reply counts only if a single probe to its target is out, so those
+    /// targets are probed one hop at a time. ICMP probes always show 16 bits of their tag, but need a system that
+    /// permits ping sockets.
+    Unprivileged,
+}
+
 /// So many probes per time, as a token bucket of that size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -32,6 +70,10 @@ pub struct Budget {
 /// All that can be chosen about a [`crate::Prober`]. [`ProberConfig::default`] is polite towards the public Internet.
 #[derive(Clone, Debug)]
 pub struct ProberConfig {
+    /// What probes are made of. Default UDP.
+    pub method: ProbeMethod,
+    /// Which sockets to send from. Default: raw ones if permitted.
+    pub backend: Backend,
     /// Do targets share hops? Default: verified by 3 flows.
     pub sharing: Sharing,
     /// Hard cap on probes per second over all targets. Default 500.
@@ -56,11 +98,12 @@ pub struct ProberConfig {
     pub time_limit: Duration,
     /// How long what one trace found may be taken over by others. Default 60 s.
     pub share_for: Duration,
-    /// Source port of all probes. Default `None`: from 32768 up, chosen per target with a secret.
+    /// Source port of all probes, or ICMP identifier. Default `None`: from 32768 up, chosen per target with a secret
+    /// or, without privileges, at random for all.
     pub source_port: Option<u16>,
-    /// Destination port of all probes. Default 33434.
+    /// Destination port of all probes; ICMP has none. Default 33434, which is of little use for TCP.
     pub destination_port: u16,
-    /// Text in every probe that tells its receiver who sends it and whom to ask. At most 64 bytes are sent.
+    /// Text in every UDP or ICMP probe that tells its receiver who sends it and whom to ask. At most 64 bytes are sent.
     pub identification: String,
     /// Addresses that may be probed. Default: global unicast.
     pub policy: AddressPolicy,
@@ -87,6 +130,8 @@ impl Default for ProberConfig {
             per: Duration::from_mins(1),
         };
         Self {
+            method: ProbeMethod::Udp,
+            backend: Backend::Auto,
             sharing: Sharing::Verified { confirmations: 3 },
             packets_per_second: 500,
             window: 4,
@@ -119,6 +164,9 @@ impl ProberConfig {
         self.max_ttl = self.max_ttl.clamp(1, 63);
         self.gap_limit = self.gap_limit.max(1);
         self.attempts = self.attempts.clamp(1, MAX_ATTEMPTS);
+        if self.method == ProbeMethod::Icmp {
+            self.destination_port = 0;
+        }
         self
     }
 }

@@ -1,10 +1,13 @@
 //! Paths to many targets: a paced, parallel Paris traceroute.
 //!
-//! [`Prober`] sends UDP probes with small TTLs and reads the ICMP errors about them. All probes to one target have
-//! the same addresses, ports and length, so that routers which balance load per flow send them the same way. Targets whose
-//! paths run together share what they find ([`Sharing`]), so that the routers near us, which limit how many errors
-//! they send, are asked once and not once per target. Replies count only if they prove to be about a probe of this
-//! process, and every trace passes an address policy, an opt-out list and nested budgets first.
+//! [`Prober`] sends UDP, ICMP or TCP probes ([`ProbeMethod`]) with small TTLs and reads the replies. All probes to one
+//! target have the same addresses, ports and length, so that routers which balance load per flow send them the same
+//! way. Targets whose paths run together share what they find ([`Sharing`]), so that the routers near us, which limit how
+//! many errors they send, are asked once and not once per target. Replies count only if they prove to be about a probe
+//! of this process, and every trace passes an address policy, an opt-out list and nested budgets first.
+//!
+//! Raw sockets are used if permitted. Without privileges the kernel's error queues tell much the same ([`Backend`]);
+//! [`Prober::backend`] says which sockets are open, and why.
 
 #![expect(clippy::doc_markdown, reason = "ICMPv6 is a name, not an identifier")]
 
@@ -16,10 +19,11 @@ mod probe;
 mod prober;
 mod report;
 mod socket;
+mod start;
 mod tag;
 
-pub use config::{Budget, ProberConfig, Sharing};
+pub use config::{Backend, Budget, ProbeMethod, ProberConfig, Sharing};
 pub use engine::ProbeCounters;
 pub use prober::Prober;
 pub use report::TraceReport;
-pub use socket::StartError;
+pub use start::{BackendInUse, BackendReason, StartError};

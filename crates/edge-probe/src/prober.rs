@@ -19,7 +19,8 @@ use tokio::sync::oneshot;
 use crate::config::ProberConfig;
 use crate::engine::{Action, Engine, ProbeCounters};
 use crate::probe::Probe;
-use crate::socket::{Received, Sockets, StartError, source_for};
+use crate::socket::{Link, Received, source_for};
+use crate::start::{BackendInUse, StartError};
 
 /// Replies read before it is somebody else's turn.
 const BATCH: usize = 64;
@@ -34,12 +35,13 @@ struct Request {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Traces paths to many targets from one pair of raw sockets per IP version.
+/// Traces paths to many targets from a few sockets per IP version.
 ///
 /// The sockets and the thread live in the network namespace of the thread that calls [`Prober::start`]. Dropping the
 /// prober stops the thread; traces under way end with [`TraceError::Stopped`].
 #[derive(Debug)]
 pub struct Prober {
+    backend: BackendInUse,
     requests: Option<mpsc::SyncSender<Request>>,
     wake: Arc<EventFd>,
     counters: Arc<SharedCounters>,
@@ -62,7 +64,12 @@ impl Prober {
     /// Like [`Prober::start`], with observation times by `clock`.
     pub fn start_with_clock(config: ProberConfig, clock: SystemClock) -> Result<Self, StartError> {
         let system = |what| move |cause: io::Error| StartError::System { what, cause };
-        let sockets = Sockets::open()?;
+        let (link, backend) = Link::open(&config)?;
+        tracing::info!(%backend, method = ?config.method, "prober started");
+        let config = ProberConfig {
+            source_port: link.source_port().or(config.source_port),
+            ..config
+        };
         let wake = Arc::new(
             EventFd::from_value(0).map_err(|errno| system("a wake-up descriptor")(errno.into()))?,
         );
@@ -73,7 +80,7 @@ impl Prober {
         let (requests, inbox) = mpsc::sync_channel(QUEUE);
         let worker = Worker {
             engine: Engine::new(config, key),
-            sockets,
+            link,
             clock,
             inbox,
             traces: BTreeMap::new(),
@@ -85,11 +92,17 @@ impl Prober {
             .spawn(move || worker.run())
             .map_err(system("a thread"))?;
         Ok(Self {
+            backend,
             requests: Some(requests),
             wake,
             counters,
             thread: Some(thread),
         })
+    }
+
+    /// Which sockets are in use, and why.
+    pub const fn backend(&self) -> BackendInUse {
+        self.backend
     }
 
     /// What was sent and received since the start.
@@ -173,7 +186,7 @@ struct Trace {
 
 struct Worker {
     engine: Engine,
-    sockets: Sockets,
+    link: Link,
     clock: SystemClock,
     inbox: mpsc::Receiver<Request>,
     traces: BTreeMap<IpAddr, Trace>,
@@ -200,7 +213,7 @@ impl Worker {
             self.publish_counters();
             self.sleep();
             for _ in 0..BATCH {
-                match self.sockets.receive() {
+                match self.link.receive() {
                     Some(Received::Reply { reply, queued_for }) => {
                         let now = self.clock.monotonic();
                         let received = MonotonicTime(now.0.saturating_sub(queued_for));
@@ -236,8 +249,7 @@ impl Worker {
         }
         let now = self.clock.monotonic();
         let begun = self.engine.begin(now, target, priority).and_then(|()| {
-            let port = self.engine.config().destination_port;
-            source_for(target, port).map_err(|cause| {
+            source_for(target).map_err(|cause| {
                 self.engine.abandon(target, now);
                 TraceError::Send { target, cause }
             })
@@ -262,7 +274,7 @@ impl Worker {
             return;
         };
         let text = &self.engine.config().identification;
-        match self.sockets.send(probe, trace.source, text) {
+        match self.link.send(probe, trace.source, text) {
             Ok(()) => trace.has_sent = true,
             Err(cause) if !trace.has_sent && !is_transient(&cause) => {
                 self.engine.abandon(probe.target, self.clock.monotonic());
@@ -289,8 +301,9 @@ impl Worker {
             .next_deadline()
             .map(|at| at.since(self.clock.monotonic()));
         let mut descriptors: Vec<PollFd<'_>> = self
-            .sockets
+            .link
             .receivers()
+            .into_iter()
             .chain([self.wake.as_fd()])
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
             .collect();

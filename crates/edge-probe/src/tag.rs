@@ -1,15 +1,17 @@
 //! The proofs that a probe carries and a reply must repeat.
 //!
 //! A reply counts only if it proves knowledge of a probe that is out (security rule 3). A router need not quote more
-//! than 28 bytes, so the proof is in the UDP header: the source port is a keyed hash of the target, and the UDP checksum
-//! a keyed hash of target, TTL and attempt (two payload bytes make that checksum correct). If the payload is quoted, it
-//! carries the hash in 64 bits, and that one counts. Ports and length are equal in all probes to one target, so that
-//! routers which balance load per flow send them the same way.
+//! than 8 bytes behind the IP header, so the proof is in what those hold: the UDP checksum, the ICMP sequence number or
+//! the TCP sequence number is a keyed hash of target, TTL and attempt, and the source port or ICMP identifier
+//! one of the target. If the payload is quoted, it carries the hash in 64 bits, and that one counts.
 
 use std::hash::Hasher;
 use std::net::IpAddr;
 
 use siphasher::sip::SipHasher24;
+
+/// The lowest source port chosen.
+pub(crate) const FIRST_PORT: u16 = 0x8000;
 
 /// The secret of one process.
 #[derive(Clone)]
@@ -24,10 +26,40 @@ impl std::fmt::Debug for TagKey {
 /// The proofs that one probe carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
-    /// The UDP checksum, neither 0 nor 0xffff.
+    /// The UDP checksum or ICMP sequence number, neither 0 nor 0xffff.
     pub(crate) short: u16,
     /// The first 8 payload bytes.
     pub(crate) long: u64,
+}
+
+impl Tag {
+    /// The TCP sequence number; differs wherever [`Tag::short`] does.
+    pub(crate) const fn sequence(&self) -> u32 {
+        (self.short as u32) << 16 | (self.long & 0xffff) as u32
+    }
+
+    /// Is `proof` one that this tag gives?
+    pub(crate) const fn matches(&self, proof: Proof) -> bool {
+        match proof {
+            Proof::Long(long) => self.long == long,
+            Proof::Sequence(sequence) => self.sequence() == sequence,
+            Proof::Short(short) => self.short == short,
+            Proof::Socket => false,
+        }
+    }
+}
+
+/// What a reply repeats of a probe's tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// The start of the payload.
+    Long(u64),
+    /// The TCP sequence number.
+    Sequence(u32),
+    /// The UDP checksum or ICMP sequence number.
+    Short(u16),
+    /// Nothing. The kernel found that ports and destination fit a socket of ours.
+    Socket,
 }
 
 impl TagKey {
@@ -49,7 +81,7 @@ impl TagKey {
     /// A source port from 32768 up, always the same for one target.
     pub(crate) fn source_port(&self, target: IpAddr) -> u16 {
         let [.., high, low] = self.hash(0, target, &[]).to_be_bytes();
-        0x8000 | u16::from_be_bytes([high, low])
+        FIRST_PORT | u16::from_be_bytes([high, low])
     }
 
     /// The tag of one probe. `salt` distinguishes probes whose short tags would be equal.

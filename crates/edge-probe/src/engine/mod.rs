@@ -12,6 +12,7 @@ use edge_types::{MonotonicTime, PathObservation, Rtt};
 
 mod knowledge;
 mod target;
+mod untagged;
 mod walk;
 
 #[cfg(test)]
@@ -20,8 +21,8 @@ mod tests;
 use crate::admission::Admission;
 use crate::config::{MAX_ATTEMPTS, ProberConfig, Sharing};
 use crate::pacer::Pacer;
-use crate::probe::{Probe, Reply};
-use crate::tag::TagKey;
+use crate::probe::{Probe, Reply, ReplyKind};
+use crate::tag::{Proof, TagKey};
 use knowledge::Knowledge;
 use target::{Answer, Sent, Speaker, Target};
 
@@ -48,7 +49,7 @@ pub struct ProbeCounters {
     pub sent: u64,
     /// Replies that proved to be about a probe of ours.
     pub replies: u64,
-    /// ICMP errors about UDP that proved nothing: about others' packets, forged, mangled, repeated, or too late.
+    /// Replies that proved nothing: about others' packets, forged, mangled, repeated, or too late.
     pub rejected: u64,
 }
 
@@ -156,7 +157,7 @@ impl Engine {
         }
     }
 
-    /// Takes in an ICMP error that arrived at `received`.
+    /// Takes in a reply that arrived at `received`.
     pub(crate) fn on_reply(&mut self, reply: &Reply, received: MonotonicTime, now: MonotonicTime) {
         if self.accept(reply, received, now).is_some() {
             self.counters.replies += 1;
@@ -173,24 +174,33 @@ impl Engine {
         {
             return None;
         }
-        let sent = target.sent.iter_mut().find(|sent| match reply.long_tag {
-            Some(long) => sent.tag.long == long,
-            None => sent.tag.short == reply.short_tag,
-        })?;
+        let speaker = match reply.kind {
+            ReplyKind::Answer => Speaker::Target,
+            ReplyKind::Error(ErrorKind::TimeExceeded) => Speaker::Router,
+            ReplyKind::Error(kind)
+                if kind == ErrorKind::port_unreachable(IpVersion::of(reply.target))
+                    && reply.responder == reply.target =>
+            {
+                Speaker::Target
+            }
+            ReplyKind::Error(ErrorKind::Unreachable(code)) => Speaker::Refusal(code),
+        };
+        let index = if reply.proof == Proof::Socket {
+            let found = target.untagged(reply.responder, speaker, received);
+            if found.is_none() {
+                self.on_doubtful(reply, received);
+            }
+            found?
+        } else {
+            let mut sent = target.sent.iter();
+            sent.position(|sent| sent.tag.matches(reply.proof))?
+        };
+        let target = self.targets.get_mut(&reply.target)?;
+        let sent = &mut target.sent[index];
         if std::mem::replace(&mut sent.answered, true) {
             return None;
         }
         let (ttl, round_trip) = (sent.ttl, received.since(sent.at));
-        let version = IpVersion::of(reply.target);
-        let speaker = match reply.kind {
-            ErrorKind::TimeExceeded => Speaker::Router,
-            kind if kind == ErrorKind::port_unreachable(version)
-                && reply.responder == reply.target =>
-            {
-                Speaker::Target
-            }
-            ErrorKind::Unreachable(code) => Speaker::Refusal(code),
-        };
         let answer = Answer {
             address: reply.responder,
             rtt: Rtt(round_trip),
@@ -215,8 +225,16 @@ impl Engine {
             if speaker == Speaker::Target {
                 self.slowest = self.slowest.max(Some(round_trip));
             }
-            if target.hint.is_none() && (1..=ttl).contains(&reply.ttl_left) {
-                target.hint = Some(ttl - reply.ttl_left + 1);
+            match reply.ttl_left {
+                Some(left) if target.hint.is_none() && (1..=ttl).contains(&left) => {
+                    target.hint = Some(ttl - left + 1);
+                }
+                None if !target.located => {
+                    if let Some(distance) = reply.distance_back() {
+                        target.guess = distance.clamp(1, target.max_ttl());
+                    }
+                }
+                _ => {}
             }
         }
         self.ready.insert(reply.target);
@@ -284,6 +302,10 @@ impl Engine {
                 .targets
                 .get(&target)
                 .is_some_and(|state| state.hop(ttl).queued && state.hop(ttl).answer.is_none());
+            if is_wanted && self.hold(target, ttl, now) {
+                self.queue.remove(&slot);
+                continue;
+            }
             if is_wanted && !self.pacer.take(now) {
                 return None;
             }
@@ -335,6 +357,7 @@ impl Engine {
         *crowd = (level(*crowd, now) + 1.0, now);
         self.counters.sent += 1;
         Some(Probe {
+            method: self.config.method,
             target: address,
             ttl,
             attempt,
@@ -349,6 +372,7 @@ impl Engine {
         let Some(mut target) = self.targets.remove(&address) else {
             return;
         };
+        self.release(&mut target, now);
         match self.advance(&mut target, now) {
             Some((hops, end)) => {
                 self.close(&target, now);

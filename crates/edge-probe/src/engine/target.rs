@@ -7,6 +7,7 @@ use edge_ports::TracePriority;
 use edge_types::{MonotonicTime, PathEnd, Rtt};
 
 use super::knowledge::Question;
+use super::untagged::Caution;
 use crate::tag::Tag;
 
 /// Shortest and longest wait for a reply once a round trip is known.
@@ -92,6 +93,7 @@ pub(super) struct Target {
     pub(super) slowest: Option<Duration>,
     /// All probes allowed were sent.
     pub(super) exhausted: bool,
+    pub(super) caution: Caution,
 }
 
 impl Target {
@@ -117,6 +119,7 @@ impl Target {
             guess: guess.min(max_ttl),
             slowest: None,
             exhausted: false,
+            caution: Caution::default(),
         }
     }
 

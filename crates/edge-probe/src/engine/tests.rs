@@ -11,6 +11,7 @@ use edge_types::{AddressPolicy, Hop, HopReply, PathEnd};
 use super::*;
 
 mod sharing;
+mod untagged;
 
 /// How a router answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,6 +54,10 @@ struct World {
     routers: BTreeMap<IpAddr, Router>,
     default_manner: Manner,
     on_the_way: BTreeMap<(MonotonicTime, u64), Reply>,
+    /// No reply quotes a tag or a hop limit.
+    untagged: bool,
+    /// Every reply comes a second time, so much later.
+    copied_after: Option<Duration>,
     /// One packet in so many is lost; 0 for none.
     loss: u64,
     packets: u64,
@@ -90,6 +95,8 @@ impl World {
             routers: BTreeMap::new(),
             default_manner,
             on_the_way: BTreeMap::new(),
+            untagged: false,
+            copied_after: None,
             loss: 0,
             packets: 0,
             now: MonotonicTime::ZERO,
@@ -195,19 +202,29 @@ impl World {
         let arrives = self
             .now
             .after(Duration::from_micros(2 * way.delays_us[at - 1]));
-        self.on_the_way.insert(
-            (arrives, self.packets),
-            Reply {
-                responder,
-                kind,
-                target: probe.target,
-                source_port: probe.source_port,
-                destination_port: probe.destination_port,
-                short_tag: probe.tag.short,
-                long_tag: self.packets.is_multiple_of(2).then_some(probe.tag.long),
-                ttl_left: left,
-            },
-        );
+        let proof = if self.untagged {
+            Proof::Socket
+        } else if self.packets.is_multiple_of(2) {
+            Proof::Long(probe.tag.long)
+        } else {
+            Proof::Short(probe.tag.short)
+        };
+        let reply = Reply {
+            responder,
+            kind: ReplyKind::Error(kind),
+            target: probe.target,
+            source_port: probe.source_port,
+            destination_port: probe.destination_port,
+            proof,
+            ttl_left: (!self.untagged).then_some(left),
+            arrived_with: None,
+        };
+        self.on_the_way.insert((arrives, 2 * self.packets), reply);
+        if let Some(later) = self.copied_after {
+            let arrives = arrives.after(later);
+            self.on_the_way
+                .insert((arrives, 2 * self.packets + 1), reply);
+        }
     }
 
     fn begin(&mut self, target: IpAddr) -> Result<(), TraceError> {
@@ -516,22 +533,21 @@ fn forged_replies_are_rejected() {
     world.send(&probe);
     let genuine = Reply {
         responder: router(66),
-        kind: ErrorKind::TimeExceeded,
+        kind: ReplyKind::Error(ErrorKind::TimeExceeded),
         target: probe.target,
         source_port: probe.source_port,
         destination_port: probe.destination_port,
-        short_tag: probe.tag.short,
-        long_tag: Some(probe.tag.long),
-        ttl_left: 1,
+        proof: Proof::Long(probe.tag.long),
+        ttl_left: Some(1),
+        arrived_with: None,
     };
     let forgeries = [
         Reply {
-            long_tag: Some(probe.tag.long ^ 1),
+            proof: Proof::Long(probe.tag.long ^ 1),
             ..genuine
         },
         Reply {
-            long_tag: None,
-            short_tag: probe.tag.short ^ 1,
+            proof: Proof::Short(probe.tag.short ^ 1),
             ..genuine
         },
         Reply {

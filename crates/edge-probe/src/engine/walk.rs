@@ -94,10 +94,9 @@ impl Engine {
             .hops()
             .filter(|(ttl, hop)| *ttl != farthest && hop.in_flight(now))
             .count();
+        let window = if target.is_alone() { 1 } else { self.window() };
         let mut todo = Todo {
-            room: self
-                .window()
-                .saturating_sub(u8::try_from(busy).unwrap_or(u8::MAX)),
+            room: window.saturating_sub(u8::try_from(busy).unwrap_or(u8::MAX)),
             asks: Vec::new(),
             wakes: Vec::new(),
             turns: Vec::new(),
