@@ -232,6 +232,7 @@ impl Engine {
                 None if !target.located => {
                     if let Some(distance) = reply.distance_back() {
                         target.guess = distance.clamp(1, target.max_ttl());
+                        target.is_guess_measured = true;
                     }
                 }
                 _ => {}

@@ -90,6 +90,8 @@ pub(super) struct Target {
     pub(super) hint: Option<u8>,
     /// Distance to start from if nothing better is known.
     pub(super) guess: u8,
+    /// The guess was made from a reply of the end itself.
+    pub(super) is_guess_measured: bool,
     pub(super) slowest: Option<Duration>,
     /// All probes allowed were sent.
     pub(super) exhausted: bool,
@@ -117,6 +119,7 @@ impl Target {
             located: false,
             hint: None,
             guess: guess.min(max_ttl),
+            is_guess_measured: false,
             slowest: None,
             exhausted: false,
             caution: Caution::default(),

@@ -24,9 +24,9 @@ use crate::tag::FIRST_PORT;
 
 /// Random ports tried until one is free for both IP versions.
 const PORTS_TRIED: u32 = 64;
-/// Errors about earlier packets that one call may report before the packet at hand is given up. Each report clears
-/// what it reports, so that an error which comes so many times is about this packet.
-const SEND_ATTEMPTS: u32 = 4;
+/// Calls until a packet is given up that is refused each time. A call reports, and clears, an error about an earlier
+/// packet, if one has come in since the last call; at a few thousand errors a second every third call may.
+const SEND_ATTEMPTS: u32 = 32;
 
 /// One socket for each IP version that the system has.
 #[derive(Debug)]
@@ -133,19 +133,17 @@ impl UnprivilegedSockets {
 
     fn receive_from(&self, version: IpVersion, socket: &Socket) -> Option<Received> {
         let mut buffer = [0; BUFFER];
-        let (message, reply) = match receive(socket, MsgFlags::MSG_ERRQUEUE, &mut buffer) {
-            Ok(message) => {
+        let (message, reply) =
+            if let Ok(message) = receive(socket, MsgFlags::MSG_ERRQUEUE, &mut buffer) {
                 let reply = self.read_error(version, &message, &buffer[..message.length]);
                 (message, reply)
-            }
-            Err(_) => {
-                // A pending error without an entry, because there was no room for one, would wake us for ever.
+            } else {
+                // A pending error without an entry, for want of room, would wake us for ever.
                 let _ = socket.take_error();
                 let message = receive(socket, MsgFlags::empty(), &mut buffer).ok()?;
                 let reply = self.read_answer(version, &message, &buffer[..message.length]);
                 (message, reply)
-            }
-        };
+            };
         Some(match reply {
             Some(reply) => Received::Reply {
                 reply: Reply {

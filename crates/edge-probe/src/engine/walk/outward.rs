@@ -116,7 +116,8 @@ impl Engine {
                     }
                     _ => {}
                 }
-                if is_open && target.hint.is_some() {
+                let is_guess_good = target.is_guess_measured && ttl == base;
+                if is_open && (target.hint.is_some() || is_guess_good) {
                     return None; // one after the other: the hint is nearly always right
                 }
             }
