@@ -2,187 +2,32 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::time::Duration;
 
-use edge_packet::{ErrorKind, IpVersion, QuoteSize, UdpView, write_icmp_error};
+use edge_packet::IpVersion;
 use edge_ports::TraceError;
 use edge_probe::{Prober, ProberConfig, Sharing, TraceReport};
-use edge_types::{AddressPolicy, Hop, PathEnd, PathObservation};
-use nix::sched::{CloneFlags, unshare};
+use edge_types::{AddressPolicy, PathEnd};
 
-const ROUTERS: u8 = 4;
-const DELAY: Duration = Duration::from_millis(5);
+#[expect(dead_code, reason = "the tests of the backends use the rest")]
+mod fake_internet;
 
-mod request {
-    #![allow(missing_docs, reason = "the macro leaves no place for documentation")]
-    nix::ioctl_write_ptr_bad!(
-        set_interface,
-        nix::request_code_write!(b'T', 202, size_of::<i32>()),
-        super::InterfaceRequest
-    );
-}
-
-/// The part of `struct ifreq` that TUNSETIFF reads.
-#[repr(C)]
-struct InterfaceRequest {
-    name: [u8; 16],
-    flags: u16,
-    rest: [u8; 22],
-}
-
-fn open_tun(name: &str) -> File {
-    let device = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-        .expect("/dev/net/tun must exist and be accessible");
-    let mut request = InterfaceRequest {
-        name: [0; 16],
-        flags: 0x0001 | 0x1000, // IFF_TUN | IFF_NO_PI
-        rest: [0; 22],
-    };
-    request.name[..name.len()].copy_from_slice(name.as_bytes());
-    #[expect(unsafe_code, reason = "TUN devices are attached by ioctl only")]
-    // SAFETY: the descriptor is open, and the kernel reads `struct ifreq`, whose size and layout `request` has.
-    unsafe { request::set_interface(device.as_raw_fd(), &raw const request) }
-        .expect("creating a TUN device needs CAP_NET_ADMIN");
-    device
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip")
-        .args(arguments.split(' '))
-        .status()
-        .expect("the test needs `ip` of iproute2");
-    assert!(status.success(), "ip {arguments}");
-}
-
-fn router(number: u8, version: IpVersion) -> IpAddr {
-    match version {
-        IpVersion::V4 => IpAddr::from([240, 0, 0, 100 + number]),
-        IpVersion::V6 => format!("3fff::{:x}", 0x100 + u16::from(number))
-            .parse()
-            .unwrap(),
-    }
-}
-
-/// Answers every UDP packet like a chain of four routers with the destination behind it. Forges a reply from 6.6.6.6
-/// ahead of each true one.
-fn answer(device: &File, packet: &[u8]) {
-    let Ok((header, _)) = UdpView::parse_packet(packet) else {
-        return;
-    };
-    let (hop, kind) = if header.hop_limit <= ROUTERS {
-        (header.hop_limit, ErrorKind::TimeExceeded)
-    } else {
-        (ROUTERS + 1, ErrorKind::port_unreachable(header.version()))
-    };
-    let responder = match kind {
-        ErrorKind::TimeExceeded => router(hop, header.version()),
-        ErrorKind::Unreachable(_) => header.destination,
-    };
-    let mut expired = packet.to_vec();
-    edge_packet::set_hop_limit(&mut expired, header.hop_limit - hop + 1).unwrap();
-    let mut forged = expired.clone();
-    let checksum_at = header.header_len + 6;
-    forged[checksum_at] ^= 0x55;
-    let liar = match header.version() {
-        IpVersion::V4 => IpAddr::from([240, 6, 6, 6]),
-        IpVersion::V6 => "3fff::666".parse().unwrap(),
-    };
-    for (from, original) in [(liar, forged), (responder, expired)] {
-        let mut reply = vec![0; 1280];
-        let length =
-            write_icmp_error(&mut reply, from, 60, kind, &original, QuoteSize::Minimum).unwrap();
-        reply.truncate(length);
-        let mut device = device;
-        device.write_all(&reply).unwrap();
-    }
-}
-
-/// Runs `test` in a fresh network namespace with the invented network behind `tun0`.
-fn with_network<T: Send>(test: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                unshare(CloneFlags::CLONE_NEWNET)
-                    .expect("a network namespace needs CAP_SYS_ADMIN: run the test as root");
-                let device = open_tun("tun0");
-                ip("link set lo up");
-                ip("address add 240.0.0.1/32 dev tun0");
-                ip("-6 address add 3fff::1/128 dev tun0 nodad");
-                ip("link set tun0 up");
-                ip("route add 240.0.0.0/4 dev tun0");
-                ip("-6 route add 3fff::/20 dev tun0");
-                let network = device.try_clone().unwrap();
-                // Lives as long as the device: reading fails when the namespace goes with the process.
-                std::thread::spawn(move || {
-                    let mut network = network;
-                    let mut packet = [0; 2048];
-                    while let Ok(length) = network.read(&mut packet) {
-                        let copy = packet[..length].to_vec();
-                        let out = network.try_clone().unwrap();
-                        std::thread::spawn(move || {
-                            std::thread::sleep(DELAY);
-                            answer(&out, &copy);
-                        });
-                    }
-                });
-                test()
-            })
-            .join()
-            .unwrap()
-    })
-}
-
-fn config(sharing: Sharing) -> ProberConfig {
-    ProberConfig {
-        sharing,
-        policy: AddressPolicy::new(vec![
-            "240.0.0.0/4".parse().unwrap(),
-            "3fff::/20".parse().unwrap(),
-            "127.0.0.0/8".parse().unwrap(),
-        ]),
-        packets_per_second: 2000,
-        ..ProberConfig::default()
-    }
-}
-
-fn addresses(path: &PathObservation) -> Vec<Option<IpAddr>> {
-    path.hops
-        .iter()
-        .map(|hop| match hop {
-            Hop::Reply(reply) => Some(reply.address),
-            Hop::NoReply => None,
-        })
-        .collect()
-}
+use fake_internet::{DELAY, addresses, config, target, truth, with_network};
 
 #[test]
 fn netns_traces_many_v4_and_v6_targets_and_believes_no_forgery() {
-    with_network(|| {
+    with_network(|_| {
         for sharing in [Sharing::Off, Sharing::Verified { confirmations: 3 }] {
             let prober = Prober::start(config(sharing)).unwrap();
-            let mut targets: Vec<IpAddr> = (1..=30)
-                .map(|number| IpAddr::from([241, 0, number, 1]))
-                .collect();
-            targets.extend(
-                (1..=30).map(|number| IpAddr::V6(format!("3fff:{number:x}::1").parse().unwrap())),
-            );
+            let targets = (1..=30).flat_map(|number| {
+                [IpVersion::V4, IpVersion::V6].map(|version| target(number, version))
+            });
+            let targets: Vec<IpAddr> = targets.collect();
             let mut paths = Vec::new();
             for (target, path) in targets.iter().zip(prober.trace_all(targets.clone())) {
                 let path = path.unwrap();
-                let version = IpVersion::of(*target);
-                let mut expected: Vec<_> = (1..=ROUTERS)
-                    .map(|number| Some(router(number, version)))
-                    .collect();
-                expected.push(Some(*target));
-                assert_eq!(addresses(&path), expected);
+                assert_eq!(addresses(&path), truth(*target));
                 assert_eq!(path.end, PathEnd::Reached);
                 for (_, reply) in path.replies() {
                     assert!(reply.rtt.is_some_and(|rtt| rtt.0 >= DELAY), "{path:?}");
@@ -202,7 +47,7 @@ fn netns_traces_many_v4_and_v6_targets_and_believes_no_forgery() {
 
 #[test]
 fn netns_reaches_a_target_one_hop_away() {
-    with_network(|| {
+    with_network(|_| {
         let prober = Prober::start(config(Sharing::Off)).unwrap();
         let target = IpAddr::from([127, 0, 0, 1]);
         let path = prober.trace_all([target]).remove(0).unwrap();
@@ -213,7 +58,7 @@ fn netns_reaches_a_target_one_hop_away() {
 
 #[test]
 fn netns_says_why_a_target_is_not_traced() {
-    with_network(|| {
+    with_network(|_| {
         let config = ProberConfig {
             opted_out: vec!["241.9.0.0/16".parse().unwrap()],
             policy: AddressPolicy::new(vec![
@@ -245,7 +90,7 @@ fn netns_says_why_a_target_is_not_traced() {
 
 #[test]
 fn netns_probes_identify_their_sender() {
-    with_network(|| {
+    with_network(|_| {
         // The responder sees what anybody on the way sees; here the loopback shows it.
         let socket = std::net::UdpSocket::bind("127.0.0.1:40000").unwrap();
         socket
