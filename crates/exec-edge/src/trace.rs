@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use edge_probe::{Prober, ProberConfig, Sharing, TraceReport};
+use edge_probe::{ProbeMethod, Prober, ProberConfig, Sharing, TraceReport};
 use edge_types::{AddressPolicy, IpNet, PathEnd};
 
 use crate::exit::{EXIT_CODES, Exit, Failure};
@@ -25,12 +25,18 @@ pub(crate) struct Args {
     /// Most probes per second.
     #[arg(long, default_value_t = 500, value_name = "N")]
     rate: u32,
-    /// UDP source port of all probes; chosen per target without it.
+    /// What probes are made of.
+    #[arg(long, value_enum, default_value_t = Method::Udp)]
+    method: Method,
+    /// Sockets to send from; `auto` takes raw ones if they are permitted.
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    backend: Backend,
+    /// Source port of all probes, or ICMP identifier; chosen by the program without it.
     #[arg(long, value_name = "PORT")]
     sport: Option<u16>,
-    /// UDP destination port of all probes.
-    #[arg(long, default_value_t = 33434, value_name = "PORT")]
-    dport: u16,
+    /// Destination port of all probes: 33434 for UDP and 443 for TCP without it.
+    #[arg(long, value_name = "PORT")]
+    dport: Option<u16>,
     /// Probe every hop of every target by itself instead of sharing what targets have in common.
     #[arg(long)]
     exact: bool,
@@ -42,16 +48,47 @@ pub(crate) struct Args {
     json: bool,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Method {
+    /// UDP to a port where nobody should listen.
+    Udp,
+    /// ICMP echo requests.
+    Icmp,
+    /// TCP connection requests, reset when accepted. Needs raw sockets.
+    Tcp,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Backend {
+    /// Raw sockets if they are permitted, else unprivileged ones.
+    Auto,
+    /// Raw sockets.
+    Raw,
+    /// Sockets that any user may open.
+    Unprivileged,
+}
+
 /// Runs it; exit code 1 if no target was reached.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut targets = args.targets;
     if let Some(file) = &args.file {
         targets.extend(read_targets(file)?);
     }
+    let (method, usual_port) = match args.method {
+        Method::Udp => (ProbeMethod::Udp, 33434),
+        Method::Icmp => (ProbeMethod::Icmp, 0),
+        Method::Tcp => (ProbeMethod::TcpSyn, 443),
+    };
     let config = ProberConfig {
+        method,
+        backend: match args.backend {
+            Backend::Auto => edge_probe::Backend::Auto,
+            Backend::Raw => edge_probe::Backend::Raw,
+            Backend::Unprivileged => edge_probe::Backend::Unprivileged,
+        },
         packets_per_second: args.rate,
         source_port: args.sport,
-        destination_port: args.dport,
+        destination_port: args.dport.unwrap_or(usual_port),
         sharing: if args.exact {
             Sharing::Off
         } else {
