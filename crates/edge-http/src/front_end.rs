@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use edge_dispatch::{Answer, DispatchTable, HostPolicy, RedirectPolicy, answer, strip_return_mark};
 use edge_ports::Clock;
-use edge_types::MonotonicTime;
+use edge_types::{MonotonicTime, Rtt};
 use http::header::{CACHE_CONTROL, CONNECTION, HOST, LOCATION};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::BoxBody;
@@ -27,6 +27,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::passive::shortest_round_trip;
+
 /// A client that completed a TCP handshake with us and sent a request (security rule 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
@@ -34,6 +36,8 @@ pub struct Sighting {
     pub client: IpAddr,
     /// When the request arrived.
     pub at: MonotonicTime,
+    /// Round trip of the connection's handshake, if the kernel knows it.
+    pub rtt: Option<Rtt>,
 }
 
 /// How the front end behaves.
@@ -123,11 +127,12 @@ impl FrontEnd {
                 Err(error) => return Err(error),
             };
             let _without_delay = stream.set_nodelay(true);
+            let rtt = shortest_round_trip(&stream);
             let front_end = Arc::clone(&self);
             tokio::spawn(async move {
                 let service = service_fn(|request| {
                     let front_end = Arc::clone(&front_end);
-                    async move { Ok::<_, Infallible>(front_end.respond(request, peer.ip()).await) }
+                    async move { Ok::<_, Infallible>(front_end.respond(request, peer.ip(), rtt).await) }
                 });
                 let served = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -143,7 +148,12 @@ impl FrontEnd {
         }
     }
 
-    async fn respond(&self, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        client: IpAddr,
+        rtt: Option<Rtt>,
+    ) -> Response<Body> {
         let mut hosts = request.headers().get_all(HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
             (Some(host), None) => host.to_str().ok(),
@@ -176,6 +186,7 @@ impl FrontEnd {
         let sighting = Sighting {
             client,
             at: self.clock.monotonic(),
+            rtt,
         };
         if self.sightings.try_send(sighting).is_err() {
             self.counters

@@ -3,4 +3,5 @@
 pub mod api;
 pub mod client;
 pub mod front_end;
+mod passive;
 pub mod server;

@@ -110,9 +110,15 @@ async fn without_a_table_the_cloud_serves_and_the_client_is_seen() {
         answer.starts_with("HTTP/1.1 200") && answer.ends_with("/a?b=c"),
         "{answer}"
     );
+    let sighting = bench.sightings.try_recv().unwrap();
     assert_eq!(
-        bench.sightings.try_recv().unwrap().client,
+        sighting.client,
         "127.0.0.1".parse::<std::net::IpAddr>().unwrap()
+    );
+    let rtt = sighting.rtt.unwrap().0;
+    assert!(
+        rtt > Duration::ZERO && rtt < Duration::from_secs(1),
+        "{rtt:?}"
     );
 }
 
