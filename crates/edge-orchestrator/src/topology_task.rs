@@ -8,7 +8,9 @@ use std::time::Duration;
 use edge_http::front_end::Sighting;
 use edge_ports::{Clock, PathSource, TraceError, TracePriority};
 use edge_topology::{AggregateTree, ClientDemand, Limits, Observations, change};
-use edge_types::{Generation, IpNet, MonotonicTime, PathEnd, PathObservation, PrefixGrouping};
+use edge_types::{
+    Generation, HopReply, IpNet, MonotonicTime, PathEnd, PathObservation, PrefixGrouping, Rtt,
+};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -112,6 +114,8 @@ struct TraceState {
     target: IpAddr,
     /// How often in a row the time for the trace ran out.
     cut_short: u32,
+    /// The shortest round trip that the target's own connections had since its last trace.
+    connected_in: Option<Rtt>,
 }
 
 type Traced = (IpNet, Result<PathObservation, TraceError>);
@@ -234,6 +238,13 @@ impl TopologyTask {
                 running,
             );
         }
+        if let Some(state) = self.traces.get_mut(&prefix)
+            && state.target == sighting.client
+            && let Some(rtt) = sighting.rtt
+        {
+            let shortest = state.connected_in.map_or(rtt, |known| known.min(rtt));
+            state.connected_in = Some(shortest);
+        }
     }
 
     fn start(
@@ -253,6 +264,7 @@ impl TopologyTask {
             not_before: now,
             target,
             cut_short: 0,
+            connected_in: None,
         };
         self.traces.entry(prefix).or_insert(fresh).running_since = Some(now);
         let paths = Arc::clone(&self.paths);
@@ -266,7 +278,7 @@ impl TopologyTask {
         };
         state.running_since = None;
         match outcome {
-            Ok(observation) => {
+            Ok(mut observation) => {
                 self.traces_done += 1;
                 self.probes_sent += u64::from(observation.probes_sent);
                 state.done_at = Some(now);
@@ -274,6 +286,11 @@ impl TopologyTask {
                     PathEnd::TimedOut => state.cut_short + 1,
                     _ => 0,
                 };
+                if observation.target == state.target
+                    && let Some(rtt) = state.connected_in.take()
+                {
+                    add_sample(&mut observation, rtt);
+                }
                 state.target = observation.target;
                 match self.observations.insert(&observation) {
                     Ok(()) => drop(
@@ -329,5 +346,15 @@ impl TopologyTask {
             }
             known
         });
+    }
+}
+
+/// Adds a round trip to the target that its own connection had, if it is known where on the path the target is.
+fn add_sample(observation: &mut PathObservation, rtt: Rtt) {
+    if observation.end == PathEnd::Reached
+        && let Ok(distance) = u8::try_from(observation.hops.len())
+    {
+        let sample = HopReply::new(observation.target, rtt);
+        observation.further.push((distance, sample));
     }
 }

@@ -116,9 +116,14 @@ impl Bench {
     }
 
     async fn request(&self, client: &str) {
+        self.request_over(client, None).await;
+    }
+
+    async fn request_over(&self, client: &str, rtt: Option<Rtt>) {
         let sighting = Sighting {
             client: client.parse().unwrap(),
             at: self.clock.monotonic(),
+            rtt,
         };
         self.sightings.send(sighting).await.unwrap();
     }
@@ -170,6 +175,28 @@ async fn a_prefix_is_traced_once_after_enough_requests() {
     assert!(
         bench.signals.load(Ordering::Relaxed) > 0,
         "new demand is a change"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_target_s_own_connections_are_further_samples_of_it() {
+    let bench = Bench::start();
+    for (client, rtt_ms) in [
+        ("240.2.0.8", 24),
+        ("240.2.0.8", 21),
+        ("240.2.0.8", 23),
+        ("240.2.0.9", 1),
+    ] {
+        let rtt = Rtt(Duration::from_millis(rtt_ms));
+        bench.request_over(client, Some(rtt)).await;
+    }
+    bench.pass(SECOND).await;
+    let target = "240.2.0.8".parse().unwrap();
+    let snapshot = Arc::clone(&bench.snapshots.borrow());
+    let shortest = Rtt(Duration::from_millis(21));
+    assert_eq!(
+        snapshot.paths[&target].further,
+        [(2, HopReply::new(target, shortest))]
     );
 }
 
