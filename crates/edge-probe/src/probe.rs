@@ -365,6 +365,46 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn a_mangled_quote_does_no_harm_and_a_mangled_tag_proves_nothing(
+            v6: bool, method in prop::sample::select(&METHODS[..]), cut in 0_usize..160, (at, change) in (0_usize..8, 1_u8..),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        ) {
+            let (source, target): (IpAddr, IpAddr) = if v6 {
+                ("3fff::1".parse().unwrap(), "3fff::2".parse().unwrap())
+            } else {
+                ([240, 0, 0, 1].into(), [240, 1, 0, 1].into())
+            };
+            let probe = Probe {
+                method, target, ttl: 3, attempt: 1, epoch: 5, source_port: 0x8001, destination_port: 443,
+                tag: TagKey::new([7; 16]).tag(target, 1, 3, 1, 0),
+            };
+            let mut packet = [0; MAX_PACKET];
+            let length = probe.write(source, "text", &mut packet).unwrap();
+            let mut error = [0; 1280];
+            let kind = ErrorKind::TimeExceeded;
+            let size = write_icmp_error(&mut error, router(v6), 64, kind, &packet[..length], QuoteSize::Full).unwrap();
+            let (version, header_len) = if v6 { (edge_packet::IpVersion::V6, 40) } else { (edge_packet::IpVersion::V4, 20) };
+            let message = &mut error[header_len..size];
+            let transport = 8 + header_len;
+            let tag = match method {
+                ProbeMethod::TcpSyn => transport + 4 + at % 4,
+                ProbeMethod::Udp | ProbeMethod::Icmp => transport + 8 + at,
+            };
+            message[tag] ^= change;
+            let parsed = IcmpError::parse_message(version, message).unwrap();
+            let reply = Reply::to_error(method, router(v6), &parsed).unwrap();
+            prop_assert!(!probe.tag.matches(reply.proof));
+            for (at, change) in changes {
+                message[at.index(message.len())] ^= change;
+            }
+            if let Ok(parsed) = IcmpError::parse_message(version, &message[..message.len().min(cut)]) {
+                let _ = Reply::to_error(method, router(v6), &parsed);
+            }
+        }
+    }
+
     #[test]
     fn an_answer_is_told_from_a_question() {
         let target = IpAddr::from([240, 1, 0, 1]);

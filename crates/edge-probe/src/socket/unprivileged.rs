@@ -269,3 +269,6 @@ const fn may_be_pending(errno: Errno) -> bool {
             | Errno::EPROTO
     )
 }
+
+#[cfg(test)]
+mod tests;
