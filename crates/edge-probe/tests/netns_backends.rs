@@ -261,11 +261,11 @@ fn netns_a_thousand_targets_at_5000_probes_a_second_get_their_replies_by_both_ba
         let targets: Vec<IpAddr> = (1..=500)
             .flat_map(|number| VERSIONS.map(|version| target(number, version)))
             .collect();
-        let run = |backend| {
+        let run = |backend, sharing| {
             let config = ProberConfig {
                 backend,
                 packets_per_second: 5000,
-                ..config(Sharing::Off)
+                ..config(sharing)
             };
             let prober = Prober::start(config).unwrap();
             let started = Instant::now();
@@ -273,8 +273,7 @@ fn netns_a_thousand_targets_at_5000_probes_a_second_get_their_replies_by_both_ba
             let took = started.elapsed();
             let counters = prober.counters();
             println!(
-                "{:?}: {} ms, {counters:?}, {} ms of CPU",
-                backend,
+                "{backend:?}, {sharing:?}: {} ms, {counters:?}, {} ms of CPU",
                 took.as_millis(),
                 prober_cpu_ms(),
             );
@@ -283,11 +282,13 @@ fn netns_a_thousand_targets_at_5000_probes_a_second_get_their_replies_by_both_ba
             assert!(lost <= counters.sent / 100, "{counters:?}");
             paths
         };
-        let raw = run(Backend::Raw);
-        let unprivileged = without_capabilities(|| run(Backend::Unprivileged));
-        for ((target, raw), unprivileged) in targets.iter().zip(&raw).zip(&unprivileged) {
-            assert_eq!(addresses(raw), truth(*target));
-            assert_eq!(addresses(unprivileged), truth(*target));
+        for sharing in [Sharing::Off, Sharing::Verified { confirmations: 3 }] {
+            let raw = run(Backend::Raw, sharing);
+            let unprivileged = without_capabilities(|| run(Backend::Unprivileged, sharing));
+            for ((target, raw), unprivileged) in targets.iter().zip(&raw).zip(&unprivileged) {
+                assert_eq!(addresses(raw), truth(*target));
+                assert_eq!(addresses(unprivileged), truth(*target));
+            }
         }
     });
 }
