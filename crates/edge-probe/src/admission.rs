@@ -9,6 +9,8 @@ use edge_types::{IpNet, MonotonicTime, PrefixGrouping};
 
 use crate::config::{Budget, ProberConfig};
 
+/// Probes that a trace reserves; most need fewer. What it used in the end is what it is charged.
+const RESERVED: u32 = 16;
 /// Budgets remembered before full ones are forgotten.
 const MAX_BUCKETS: usize = 65_536;
 
@@ -16,6 +18,7 @@ const MAX_BUCKETS: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct Admission {
     budgets: [(BudgetScope, Budget); 3],
+    reserved: u32,
     spent: BTreeMap<(usize, Option<IpNet>), Spent>,
 }
 
@@ -34,11 +37,12 @@ impl Admission {
                 (BudgetScope::CoveringPrefix, config.covering_budget),
                 (BudgetScope::Global, config.global_budget),
             ],
+            reserved: RESERVED.min(config.probes_per_target),
             spent: BTreeMap::new(),
         }
     }
 
-    /// Reserves a trace's worth of probes in every budget that `target` falls under, or in none.
+    /// Reserves probes in every budget that `target` falls under, or in none.
     pub(crate) fn admit(
         &mut self,
         config: &ProberConfig,
@@ -57,7 +61,7 @@ impl Admission {
             return Err(TraceError::OptedOut(target));
         }
         self.forget_full(now);
-        let wanted = f64::from(config.probes_per_target);
+        let wanted = f64::from(self.reserved);
         for (index, (scope, budget)) in self.budgets.into_iter().enumerate() {
             if self.spent_at(index, target, now) + wanted > f64::from(budget.probes) {
                 return Err(TraceError::OverBudget { target, scope });
@@ -71,10 +75,11 @@ impl Admission {
         Ok(())
     }
 
-    /// Gives back what a trace reserved and did not send.
-    pub(crate) fn refund(&mut self, target: IpAddr, unused: u32, now: MonotonicTime) {
+    /// Charges a trace that was admitted and is over for the probes that it `used`, in place of those reserved.
+    pub(crate) fn settle(&mut self, target: IpAddr, used: u32, now: MonotonicTime) {
+        let more = f64::from(used) - f64::from(self.reserved);
         for index in 0..self.budgets.len() {
-            let probes = (self.spent_at(index, target, now) - f64::from(unused)).max(0.0);
+            let probes = (self.spent_at(index, target, now) + more).max(0.0);
             self.spent
                 .insert((index, scope_of(index, target)), Spent { probes, at: now });
         }
@@ -162,7 +167,7 @@ mod tests {
         let mut admission = Admission::new(&config());
         for _ in 0..20 {
             assert_eq!(verdict(&mut admission, "240.1.1.1", 0), "ok");
-            admission.refund("240.1.1.1".parse().unwrap(), 10, MonotonicTime::ZERO);
+            admission.settle("240.1.1.1".parse().unwrap(), 0, MonotonicTime::ZERO);
         }
         admission
             .admit(&config(), "240.1.1.1".parse().unwrap(), MonotonicTime::ZERO)

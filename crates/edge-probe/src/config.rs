@@ -78,8 +78,9 @@ pub struct ProberConfig {
     pub sharing: Sharing,
     /// Hard cap on probes per second over all targets. Default 500.
     pub packets_per_second: u32,
-    /// Probes outstanding at once for one target, 1 to 16. Default 4. With sharing it shrinks to 1 while many targets
-    /// are traced, so that they do not ask the same routers in step.
+    /// Probes outstanding at once for a target that is traced alone and about whose path nothing is known, 1 to 16.
+    /// Default 16: most paths in one round trip. For others it is 4 at most and shrinks to 1 while many targets are
+    /// traced with sharing, so that they do not ask the same routers in step.
     pub window: u8,
     /// Largest TTL tried, 1 to 63. Default 32.
     pub max_ttl: u8,
@@ -134,7 +135,7 @@ impl Default for ProberConfig {
             backend: Backend::Auto,
             sharing: Sharing::Verified { confirmations: 3 },
             packets_per_second: 500,
-            window: 4,
+            window: 16,
             max_ttl: 32,
             gap_limit: 5,
             attempts: 3,

@@ -84,6 +84,11 @@ impl TagKey {
         FIRST_PORT | u16::from_be_bytes([high, low])
     }
 
+    /// A number that looks random and is always the same for one target and `purpose`.
+    pub(crate) fn chance(&self, target: IpAddr, purpose: u64) -> u64 {
+        self.hash(3, target, &purpose.to_be_bytes())
+    }
+
     /// The tag of one probe. `salt` distinguishes probes whose short tags would be equal.
     pub(crate) fn tag(&self, target: IpAddr, trace: u64, ttl: u8, attempt: u8, salt: u8) -> Tag {
         let mut rest = [0; 11];

@@ -18,8 +18,15 @@ const BURST: f64 = 6.0;
 const KEPT_FOR_QUESTIONS: f64 = 4.0;
 /// With fewer replies left a router may well have kept silent for want of them.
 const LOW: f64 = 2.0;
-/// Probes that a router is sent beyond the replies it should have left: should it answer them, it is not limited.
-const TRIAL: f64 = 3.0;
+/// So many targets have to find silence behind a router before others take it for granted.
+const QUIET: usize = 3;
+/// Flows that have to ask before no further answer is to be expected, with 95 % confidence, where so many (counted from
+/// 1) are known and each flow gets any of them with equal chance (Veitch et al., "Failure control in multipath
+/// route tracing", INFOCOM 2009).
+const STOPPING: [usize; 8] = [6, 11, 16, 21, 27, 33, 38, 44];
+
+/// Stands for us where a router is meant.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// "What is at distance `ttl` on paths that pass `node` at distance `at`?"
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,9 +48,15 @@ pub(crate) enum Known<'a> {
         address: IpAddr,
         rtt: Rtt,
         flows: &'a [IpAddr],
+        /// Targets that took it over.
+        takers: u32,
     },
-    /// Flows differ: each has to ask for itself.
-    Disputed,
+    /// Flows differ: there are routers in parallel.
+    Disputed {
+        answers: Answers<'a>,
+        /// So many flows have asked that all of the routers should be known.
+        is_complete: bool,
+    },
     /// Nobody answers there.
     Silent,
 }
@@ -55,27 +68,11 @@ struct Inquiry {
     last_sent: MonotonicTime,
     claim: Option<(IpAddr, MonotonicTime)>,
     silent_since: Option<MonotonicTime>,
-    turns: Option<Turns>,
+    /// Targets that took over an answer without asking.
+    takers: u32,
+    /// Flows that got an answer.
+    asked: usize,
     touched: MonotonicTime,
-}
-
-/// Replies that routers in parallel have left for the flows that each have to ask for themselves.
-#[derive(Clone, Copy, Debug)]
-struct Turns {
-    since: MonotonicTime,
-    left: f64,
-    at: MonotonicTime,
-}
-
-/// When a flow that has to ask for itself may do so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// No router there is short of replies.
-    Free,
-    /// From then on; that reply is reserved.
-    At(MonotonicTime),
-    /// All replies in the time are reserved. Since then have the flows been taking turns.
-    None { since: MonotonicTime },
 }
 
 #[derive(Debug)]
@@ -84,6 +81,26 @@ struct Answer {
     rtt: Rtt,
     flows: Vec<IpAddr>,
     at: MonotonicTime,
+}
+
+/// Routers in parallel, of which each flow passes one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answers<'a>(&'a [Answer]);
+
+impl Answers<'_> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (IpAddr, Rtt)> {
+        self.0.iter().map(|answer| (answer.address, answer.rtt))
+    }
+
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        self.iter().any(|(known, _)| known == address)
+    }
+}
+
+impl PartialEq for Answers<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
 }
 
 /// A model of a router's reply limiter with Linux' defaults.
@@ -111,6 +128,10 @@ pub(crate) struct Knowledge {
     limiters: BTreeMap<IpAddr, Limiter>,
     /// Routers seen right behind a router at a distance.
     behind: BTreeMap<(IpAddr, u8), (MonotonicTime, BTreeSet<IpAddr>)>,
+    /// Flows that found silence right behind a router at a distance.
+    quiet: BTreeMap<(IpAddr, u8), (MonotonicTime, Vec<IpAddr>)>,
+    /// Routers right before a target that was reached.
+    access: BTreeMap<IpAddr, MonotonicTime>,
 }
 
 impl Knowledge {
@@ -121,6 +142,8 @@ impl Knowledge {
             waiting: BTreeMap::new(),
             limiters: BTreeMap::new(),
             behind: BTreeMap::new(),
+            quiet: BTreeMap::new(),
+            access: BTreeMap::new(),
         }
     }
 
@@ -133,17 +156,22 @@ impl Knowledge {
             };
         };
         let is_fresh = |at: MonotonicTime| now.since(at) < self.lifetime;
-        let mut fresh = inquiry.answers.iter().filter(|answer| is_fresh(answer.at));
-        match (fresh.next(), fresh.next()) {
-            (Some(_), Some(_)) => return Known::Disputed,
-            (Some(answer), None) => {
+        match inquiry.answers.as_slice() {
+            [answer] if is_fresh(answer.at) => {
                 return Known::Agreed {
                     address: answer.address,
                     rtt: answer.rtt,
                     flows: &answer.flows,
+                    takers: inquiry.takers,
                 };
             }
-            (None, _) => {}
+            answers @ [_, _, ..] if answers.iter().any(|answer| is_fresh(answer.at)) => {
+                return Known::Disputed {
+                    answers: Answers(answers),
+                    is_complete: inquiry.asked >= STOPPING[answers.len().min(STOPPING.len()) - 1],
+                };
+            }
+            _ => {}
         }
         if inquiry.silent_since.is_some_and(is_fresh) {
             return Known::Silent;
@@ -226,6 +254,13 @@ impl Knowledge {
         inquiry
             .answers
             .retain(|answer| now.since(answer.at) < lifetime);
+        if !inquiry
+            .answers
+            .iter()
+            .any(|answer| answer.flows.contains(&flow))
+        {
+            inquiry.asked += 1;
+        }
         let room = inquiry.answers.len() < MAX_ANSWERS;
         let same = inquiry
             .answers
@@ -274,46 +309,43 @@ impl Knowledge {
         limiter.proven_unlimited |= limiter.tokens < -1.5;
     }
 
-    /// The next turn before `latest` to ask a question that is disputed. `again` if the flow has asked without success.
-    pub(crate) fn turn(
+    /// A target takes over the answer to `question`.
+    pub(crate) fn took(&mut self, question: Question) {
+        if let Some(inquiry) = self.inquiries.get_mut(&question) {
+            inquiry.takers = inquiry.takers.saturating_add(1);
+        }
+    }
+
+    /// Notes that a target was reached right behind `router`.
+    pub(crate) fn host_behind(&mut self, router: IpAddr, now: MonotonicTime) {
+        self.access.insert(router, now);
+    }
+
+    /// Was a target reached right behind `router`?
+    pub(crate) fn has_hosts_behind(&self, router: IpAddr) -> bool {
+        self.access.contains_key(&router)
+    }
+
+    /// Notes that the flow to `flow` found silence behind `node` at distance `ttl`.
+    pub(crate) fn quiet_behind(
         &mut self,
-        question: Question,
-        again: bool,
-        latest: MonotonicTime,
+        node: Option<IpAddr>,
+        ttl: u8,
+        flow: IpAddr,
         now: MonotonicTime,
-    ) -> Turn {
-        let Some(inquiry) = self.inquiries.get_mut(&question) else {
-            return Turn::Free;
-        };
-        let limiters: Vec<_> = inquiry
-            .answers
-            .iter()
-            .filter_map(|answer| self.limiters.get(&answer.address))
-            .collect();
-        let limited = || limiters.iter().filter(|limiter| !limiter.proven_unlimited);
-        let per_second: f64 = limited().map(|_| 1.0).sum();
-        // One that answers everybody has not answered this flow: it passes another.
-        if limited().next().is_none() || (limited().count() < inquiry.answers.len() && !again) {
-            return Turn::Free;
+    ) {
+        let (at, flows) = self.quiet.entry((node.unwrap_or(HERE), ttl)).or_default();
+        *at = now;
+        if flows.len() < QUIET && !flows.contains(&flow) {
+            flows.push(flow);
         }
-        let turns = inquiry.turns.get_or_insert_with(|| Turns {
-            since: now,
-            left: limited().map(|limiter| limiter.tokens(now) + TRIAL).sum(),
-            at: now,
-        });
-        turns.left = now
-            .since(turns.at)
-            .as_secs_f64()
-            .mul_add(per_second, turns.left)
-            .min((BURST + TRIAL) * per_second);
-        turns.at = now;
-        let wait = ((1.0 - turns.left) / per_second).max(0.0);
-        let at = now.after(Duration::from_secs_f64(wait));
-        if at > latest {
-            return Turn::None { since: turns.since };
-        }
-        turns.left -= 1.0;
-        Turn::At(at)
+    }
+
+    /// Did several flows find silence behind `node` at distance `ttl`, and none a router?
+    pub(crate) fn is_quiet_behind(&self, node: Option<IpAddr>, ttl: u8) -> bool {
+        let place = (node.unwrap_or(HERE), ttl);
+        let is_quiet = |(_, flows): &(MonotonicTime, Vec<IpAddr>)| flows.len() >= QUIET;
+        self.quiet.get(&place).is_some_and(is_quiet) && !self.behind.contains_key(&place)
     }
 
     /// Can `router` be asked to confirm without losing replies to questions that are open?
@@ -331,7 +363,7 @@ impl Knowledge {
         router: IpAddr,
         now: MonotonicTime,
     ) {
-        let node = node.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let node = node.unwrap_or(HERE);
         let (at, routers) = self.behind.entry((node, ttl)).or_default();
         *at = now;
         if routers.len() < MAX_ANSWERS {
@@ -347,7 +379,7 @@ impl Knowledge {
         ttl: u8,
         asked: MonotonicTime,
     ) -> bool {
-        let node = node.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let node = node.unwrap_or(HERE);
         self.behind.get(&(node, ttl)).is_some_and(|(_, routers)| {
             routers.iter().any(|router| {
                 self.limiters
@@ -355,6 +387,12 @@ impl Knowledge {
                     .is_some_and(|limiter| !limiter.proven_unlimited && limiter.low_until >= asked)
             })
         })
+    }
+
+    /// Is there nothing that a new trace could take over?
+    pub(crate) fn is_blank(&self, now: MonotonicTime) -> bool {
+        let is_fresh = |at: MonotonicTime| now.since(at) < self.lifetime;
+        !self.behind.values().any(|(at, _)| is_fresh(*at))
     }
 
     /// Drops what is old once there is much of it, and everything if that does not help. Nobody waits when
@@ -378,9 +416,33 @@ impl Knowledge {
                 self.behind.clear();
             }
         }
+        if self.quiet.len() > MAX_ENTRIES {
+            self.quiet.retain(|_, (at, _)| is_fresh(*at));
+            if self.quiet.len() > MAX_ENTRIES {
+                self.quiet.clear();
+            }
+        }
+        if self.access.len() > MAX_ENTRIES {
+            self.access.retain(|_, at| is_fresh(*at));
+            if self.access.len() > MAX_ENTRIES {
+                self.access.clear();
+            }
+        }
         if self.limiters.len() > MAX_ENTRIES {
             self.limiters
                 .retain(|_, limiter| limiter.tokens(now) < BURST);
+            if self.quiet.len() > MAX_ENTRIES {
+                self.quiet.retain(|_, (at, _)| is_fresh(*at));
+                if self.quiet.len() > MAX_ENTRIES {
+                    self.quiet.clear();
+                }
+            }
+            if self.access.len() > MAX_ENTRIES {
+                self.access.retain(|_, at| is_fresh(*at));
+                if self.access.len() > MAX_ENTRIES {
+                    self.access.clear();
+                }
+            }
             if self.limiters.len() > MAX_ENTRIES {
                 self.limiters.clear();
             }

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use edge_packet::{ErrorKind, IpVersion};
-use edge_ports::{TraceError, TracePriority};
-use edge_types::{MonotonicTime, PathObservation, Rtt};
+use edge_ports::TracePriority;
+use edge_types::{Hop, MonotonicTime, PathObservation, Rtt};
 
 mod knowledge;
+mod starting;
 mod target;
 mod untagged;
 mod walk;
@@ -24,6 +25,7 @@ use crate::pacer::Pacer;
 use crate::probe::{Probe, Reply, ReplyKind};
 use crate::tag::{Proof, TagKey};
 use knowledge::Knowledge;
+use starting::Waiting;
 use target::{Answer, Sent, Speaker, Target};
 
 /// Distance assumed while no target has told its own.
@@ -60,6 +62,7 @@ pub(crate) struct Engine {
     admission: Admission,
     pacer: Pacer,
     knowledge: Knowledge,
+    waiting: Waiting,
     targets: BTreeMap<IpAddr, Target>,
     queue: BTreeMap<(TracePriority, u64), (IpAddr, u8)>,
     queued: u64,
@@ -69,6 +72,8 @@ pub(crate) struct Engine {
     traces: u64,
     /// How many targets were reached, by distance.
     distances: [u32; 64],
+    /// Distances told by targets that were checked, and how many of them were wrong.
+    hints: (u32, u32),
     /// The slowest answer of any target.
     slowest: Option<Duration>,
     /// Probes sent lately by TTL: a level that falls by one per second.
@@ -84,6 +89,7 @@ impl Engine {
             pacer: Pacer::new(config.packets_per_second),
             knowledge: Knowledge::new(config.share_for),
             key: TagKey::new(key),
+            waiting: Waiting::default(),
             targets: BTreeMap::new(),
             queue: BTreeMap::new(),
             queued: 0,
@@ -92,6 +98,7 @@ impl Engine {
             finished: VecDeque::new(),
             traces: 0,
             distances: [0; 64],
+            hints: (0, 0),
             slowest: None,
             crowds: [(0.0, MonotonicTime::ZERO); 64],
             counters: ProbeCounters::default(),
@@ -105,56 +112,6 @@ impl Engine {
 
     pub(crate) const fn counters(&self) -> ProbeCounters {
         self.counters
-    }
-
-    pub(crate) fn is_tracing(&self, target: IpAddr) -> bool {
-        self.targets.contains_key(&target)
-    }
-
-    /// Starts a trace, if policy and budgets allow; a target that is being traced already is not started twice.
-    pub(crate) fn begin(
-        &mut self,
-        now: MonotonicTime,
-        target: IpAddr,
-        priority: TracePriority,
-    ) -> Result<(), TraceError> {
-        if self.is_tracing(target) {
-            return Ok(());
-        }
-        if self.targets.len() >= self.config.max_targets {
-            return Err(TraceError::OverBudget {
-                target,
-                scope: edge_ports::BudgetScope::Global,
-            });
-        }
-        self.admission.admit(&self.config, target, now)?;
-        self.knowledge.prune(self.targets.is_empty(), now);
-        self.traces += 1;
-        let deadline = now.after(self.config.time_limit);
-        self.targets.insert(
-            target,
-            Target::new(
-                target,
-                priority,
-                deadline,
-                self.traces,
-                self.config
-                    .source_port
-                    .unwrap_or_else(|| self.key.source_port(target)),
-                self.config.max_ttl,
-                self.typical_distance(),
-            ),
-        );
-        self.timers.insert((deadline, target));
-        self.ready.insert(target);
-        Ok(())
-    }
-
-    /// Stops a trace without a result, and returns what it did not use to the budgets.
-    pub(crate) fn abandon(&mut self, target: IpAddr, now: MonotonicTime) {
-        if let Some(state) = self.targets.remove(&target) {
-            self.close(&state, now);
-        }
     }
 
     /// Takes in a reply that arrived at `received`.
@@ -206,7 +163,14 @@ impl Engine {
             rtt: Rtt(round_trip),
             speaker,
         };
+        let is_first = target.slowest.is_none();
         target.slowest = target.slowest.max(Some(round_trip));
+        if is_first {
+            let patience = target.timeout(None, self.config.initial_timeout);
+            let sooner = target.wait_no_longer_than(patience);
+            self.timers
+                .extend(sooner.into_iter().map(|at| (at, reply.target)));
+        }
         let hop = target.hop_mut(ttl);
         let was_confirming = hop.confirming;
         match &mut hop.answer {
@@ -288,6 +252,15 @@ impl Engine {
 
     /// The next thing to do; `None` until [`Engine::next_deadline`] or the next event.
     pub(crate) fn poll(&mut self, now: MonotonicTime) -> Option<Action> {
+        loop {
+            let action = self.poll_active(now);
+            if action.is_some() || !self.start_next(now) {
+                return action;
+            }
+        }
+    }
+
+    fn poll_active(&mut self, now: MonotonicTime) -> Option<Action> {
         while let Some(&(at, target)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, target));
             self.ready.insert(target);
@@ -320,7 +293,8 @@ impl Engine {
 
     /// When to call [`Engine::poll`] again if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<MonotonicTime> {
-        let pacer = (!self.queue.is_empty()).then(|| self.pacer.next());
+        let is_busy = !self.queue.is_empty() || self.waiting.len() > 0;
+        let pacer = is_busy.then(|| self.pacer.next());
         let timer = self.timers.first().map(|(at, _)| *at);
         pacer.into_iter().chain(timer).min()
     }
@@ -338,7 +312,6 @@ impl Engine {
         hop.attempts += 1;
         hop.last_sent = now;
         hop.expires = expires;
-        hop.turn = None;
         let (attempt, question, confirming) = (hop.attempts, hop.question, hop.confirming);
         let tag = (0..=u8::MAX)
             .map(|salt| self.key.tag(address, target.trace, ttl, attempt, salt))
@@ -378,7 +351,7 @@ impl Engine {
             Some((hops, end)) => {
                 self.close(&target, now);
                 if end == edge_types::PathEnd::Reached {
-                    self.distances[hops.len().min(63)] += 1;
+                    self.learn_from_end(&target, &hops, now);
                 }
                 self.finished.push_back(PathObservation {
                     target: address,
@@ -395,12 +368,25 @@ impl Engine {
         }
     }
 
+    /// What a target that was reached says about others.
+    fn learn_from_end(&mut self, target: &Target, hops: &[Hop], now: MonotonicTime) {
+        self.distances[hops.len().min(63)] += 1;
+        if let [.., Hop::Reply(before), _] = hops {
+            self.knowledge.host_behind(before.address, now);
+        }
+        if let Some(hint) = target.hint {
+            let at = target.end().map_or(target.max_ttl(), |(at, _)| at);
+            let was_checked = at != target.max_ttl();
+            self.hints.0 += u32::from(was_checked);
+            self.hints.1 += u32::from(was_checked && at != hint);
+        }
+    }
+
     /// Cleans up behind a trace that is over.
     fn close(&mut self, target: &Target, now: MonotonicTime) {
         self.timers.remove(&(target.deadline, target.address));
         let used = u32::try_from(target.sent.len()).unwrap_or(u32::MAX);
-        let unused = self.config.probes_per_target.saturating_sub(used);
-        self.admission.refund(target.address, unused, now);
+        self.admission.settle(target.address, used, now);
         for (_, hop) in target.hops() {
             if let Some(question) = hop.question.filter(|_| !hop.confirming) {
                 let woken = self.knowledge.release(question, target.address);
@@ -416,17 +402,28 @@ impl Engine {
         self.queued += 1;
     }
 
-    /// Probes that one target may have outstanding, while it is being decided about. With sharing, many targets at once must go one hop at a time, so that
-    /// the first of them to pass a router can answer for the others.
-    fn window(&self) -> u8 {
+    /// Probes that `target` may have outstanding, while it is being decided about. With sharing, many targets at once
+    /// must go one hop at a time, so that the first of them to pass a router can answer for the others.
+    fn window(&self, target: &Target) -> u8 {
         match (self.config.sharing, self.targets.len()) {
-            (Sharing::Off, _) | (_, 0..=1) => self.config.window,
+            _ if target.is_alone() => 1,
+            _ if target.is_solo => self.config.window,
+            (Sharing::Off, _) | (_, 0..=1) => self.config.window.min(4),
             (_, 2..=7) => self.config.window.min(2),
             _ => 1,
         }
     }
 
-    /// The median distance of the targets reached so far.
+    /// Probes for one hop that may have been lost.
+    fn attempts(&self, target: &Target) -> u8 {
+        if target.is_solo || self.targets.len() > 7 {
+            self.config.attempts.min(2)
+        } else {
+            self.config.attempts
+        }
+    }
+
+    /// Distance of the last router before the nearest quarter of the targets reached so far.
     fn typical_distance(&self) -> u8 {
         let total: u32 = self.distances.iter().sum();
         let mut below = 0;
@@ -434,9 +431,9 @@ impl Engine {
             .zip(self.distances)
             .find(|(_, count)| {
                 below += count;
-                below * 2 > total
+                below * 4 > total
             })
-            .map_or(TYPICAL_DISTANCE, |(distance, _)| distance)
+            .map_or(TYPICAL_DISTANCE, |(distance, _)| distance - 1)
             .max(1)
     }
 

@@ -55,8 +55,8 @@ pub(super) struct HopState {
     pub(super) question: Option<Question>,
     /// The last probe only confirms what is known.
     pub(super) confirming: bool,
-    /// When the next probe may go out, if flows take turns.
-    pub(super) turn: Option<MonotonicTime>,
+    /// Others' answer was taken over, and counted.
+    pub(super) took: bool,
 }
 
 impl HopState {
@@ -86,6 +86,8 @@ pub(super) struct Target {
     pub(super) sent: Vec<Sent>,
     /// The distance was asked for, with or without success.
     pub(super) located: bool,
+    /// Traced alone, with nothing known: all hops are asked at once.
+    pub(super) is_solo: bool,
     /// Distance of the end as computed from the TTL that the end's quote had left.
     pub(super) hint: Option<u8>,
     /// Distance to start from if nothing better is known.
@@ -117,6 +119,7 @@ impl Target {
             hops: vec![HopState::default(); usize::from(max_ttl)],
             sent: Vec::new(),
             located: false,
+            is_solo: false,
             hint: None,
             guess: guess.min(max_ttl),
             is_guess_measured: false,
@@ -159,6 +162,20 @@ impl Target {
     /// Where the walk towards the end and the walk back start.
     pub(super) fn base(&self) -> u8 {
         self.hint.unwrap_or(self.guess)
+    }
+
+    /// Shortens the wait for what is out, now that a round trip is known. Returns the new ends.
+    pub(super) fn wait_no_longer_than(&mut self, patience: Duration) -> Vec<MonotonicTime> {
+        let waiting = self
+            .hops
+            .iter_mut()
+            .filter(|hop| hop.attempts > 0 && hop.answer.is_none());
+        waiting
+            .map(|hop| {
+                hop.expires = hop.expires.min(hop.last_sent.after(patience));
+                hop.expires
+            })
+            .collect()
     }
 
     /// How long to wait for a reply.

@@ -2,7 +2,7 @@
 
 use edge_types::{Hop, HopReply, MonotonicTime, PathEnd};
 
-use super::knowledge::{Known, Question, Turn};
+use super::knowledge::{Answers, Known, Question};
 use super::target::{Answer, Target};
 use super::{Engine, IpAddr, Rtt, Sharing};
 
@@ -33,6 +33,8 @@ enum Verdict {
     },
     /// Nobody answers, for good.
     Silent,
+    /// What others found there does not fit what this flow found nearer to us.
+    Unclear,
     /// A probe of this target is out.
     InFlight,
     /// Another target's probe will tell by then.
@@ -41,8 +43,8 @@ enum Verdict {
     Later(MonotonicTime, bool),
     /// To be asked again only when the target's time is up. Perhaps what lies beyond can still be learnt.
     TooLate,
-    /// Flows differ there: to be asked with the target's own flow when it is its turn. The walk goes on without it.
-    TakeTurns(Question),
+    /// Asked without answer. What lies beyond tells whether it is worth asking again.
+    Doubtful,
     /// The router stood on has to be seen with the target's own flow first.
     StandFirst,
     /// To be asked now.
@@ -58,8 +60,10 @@ struct Todo {
     room: u8,
     asks: Vec<(u8, Option<Question>, bool)>,
     wakes: Vec<MonotonicTime>,
-    /// Turns that were reserved, by TTL.
-    turns: Vec<(u8, MonotonicTime)>,
+    /// Answers taken over from others, by TTL.
+    takes: Vec<(u8, Question)>,
+    /// Largest TTL that is asked although nothing nearer has answered.
+    reach: u8,
     is_pending: bool,
 }
 
@@ -94,12 +98,13 @@ impl Engine {
             .hops()
             .filter(|(ttl, hop)| *ttl != farthest && hop.in_flight(now))
             .count();
-        let window = if target.is_alone() { 1 } else { self.window() };
+        let window = self.window(target);
         let mut todo = Todo {
             room: window.saturating_sub(u8::try_from(busy).unwrap_or(u8::MAX)),
             asks: Vec::new(),
             wakes: Vec::new(),
-            turns: Vec::new(),
+            takes: Vec::new(),
+            reach: if target.is_solo { window } else { 0 },
             is_pending: false,
         };
         let end = self.walk_out(target, now, &mut todo);
@@ -110,11 +115,13 @@ impl Engine {
             return Some(assemble(target, end, near));
         }
         let near = self.walk_back(target, top, now, &mut todo);
+        for (ttl, question) in todo.takes {
+            if !std::mem::replace(&mut target.hop_mut(ttl).took, true) {
+                self.knowledge.took(question);
+            }
+        }
         if !todo.is_pending {
             return Some(assemble(target, end, near));
-        }
-        for (ttl, turn) in todo.turns {
-            target.hop_mut(ttl).turn = Some(turn);
         }
         for (ttl, question, confirming) in todo.asks {
             let hop = target.hop_mut(ttl);
@@ -163,14 +170,8 @@ impl Engine {
         (ttl + 1..=self.config.max_ttl).any(|above| target.hop(above).answer.is_some())
     }
 
-    /// What is to be done about a TTL with the target's own flow alone.
-    fn own_verdict(
-        &self,
-        target: &Target,
-        ttl: u8,
-        is_interior: bool,
-        now: MonotonicTime,
-    ) -> Verdict {
+    /// What is to be done about a TTL with the target's own flow alone, which asks at `most` so often.
+    fn own_verdict(&self, target: &Target, ttl: u8, most: u8, now: MonotonicTime) -> Verdict {
         let hop = target.hop(ttl);
         if let Some(answer) = hop.answer {
             return seen(answer);
@@ -178,11 +179,6 @@ impl Engine {
         if hop.in_flight(now) {
             return Verdict::InFlight;
         }
-        let most = if is_interior {
-            self.config.attempts
-        } else {
-            self.config.attempts.min(2)
-        };
         match self.next_try(target, ttl, hop.attempts, hop.last_sent, most, now) {
             None => Verdict::Silent,
             Some(at) if at > self.latest(target, now) => Verdict::TooLate,

@@ -73,9 +73,11 @@ fn trunk_and_hub(
     (0..50)
         .filter(|number| {
             let (path, truth) = (world.path(host(*number)), world.truth(host(*number)));
+            let parallel: BTreeSet<_> = (0..50).map(|number| Some(before_hub(number))).collect();
             let fits = |(ttl, (seen, truth)): (u8, (&Option<IpAddr>, &Option<IpAddr>))| {
-                assert!(seen.is_none() || seen == truth, "{path:?}");
-                seen == truth || may_lack(ttl)
+                let exists = seen == truth || (ttl == 6 && parallel.contains(seen));
+                assert!(seen.is_none() || exists, "{path:?}");
+                exists || may_lack(ttl)
             };
             path.len() == truth.len() && (1..).zip(path.iter().zip(&truth)).all(fits)
         })
@@ -114,8 +116,8 @@ fn what_lies_before_parallel_routers_with_linux_limits_is_asked_once() {
         .count();
     assert_eq!(whole, 50, "{last:?} {sent} {known}");
     assert!(last.0 <= Duration::from_millis(1500), "{last:?}");
-    // All replies that the two have.
-    assert!(known >= 12, "{known}");
+    // Those that get no answer of their own are taken to pass one of the two.
+    assert_eq!(known, 50);
     assert!(sent <= 50 * 8, "{sent} probes");
 }
 
@@ -137,7 +139,7 @@ fn diamond(world: &mut World, count: u32) {
 
 #[test]
 fn in_a_diamond_every_path_is_one_that_exists_and_both_arms_are_found() {
-    for (manner, exact) in [(Manner::Always, true), (Manner::Limited, false)] {
+    for manner in [Manner::Always, Manner::Limited] {
         let mut world = World::new(
             ProberConfig {
                 sharing: Sharing::Verified { confirmations: 6 },
@@ -150,7 +152,6 @@ fn in_a_diamond_every_path_is_one_that_exists_and_both_arms_are_found() {
             world.begin(host(number)).unwrap();
         }
         world.run();
-        let mut right = 0;
         for number in 0..40 {
             let path = world.path(host(number));
             let truth = world.truth(host(number));
@@ -168,10 +169,6 @@ fn in_a_diamond_every_path_is_one_that_exists_and_both_arms_are_found() {
                     .all(|(truth, seen)| seen.is_none() || truth == seen)
             };
             assert!(other.iter().any(fits), "{path:?}");
-            right += u32::from(path == truth);
-        }
-        if exact {
-            assert_eq!(right, 40);
         }
         let found = edges((0..40).map(|number| world.path(host(number))));
         for edge in [(10, 20), (11, 21), (2, 10), (2, 11)] {

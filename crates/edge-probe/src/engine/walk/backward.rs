@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use edge_types::{Hop, HopReply, MonotonicTime};
 
-use super::{
-    Engine, Known, Question, Sharing, Standing, Target, Todo, Turn, Verdict, first_standing, seen,
-};
+use super::{Engine, Known, Sharing, Standing, Target, Todo, Verdict, first_standing, seen};
 use crate::config::MAX_ATTEMPTS;
 
 /// How long to wait for another flow to ask before looking again.
@@ -29,7 +27,7 @@ impl Engine {
             let verdict = self.verdict(target, ttl, standing, now);
             is_open |= !matches!(
                 verdict,
-                Verdict::Seen { .. } | Verdict::Silent | Verdict::TakeTurns(_)
+                Verdict::Seen { .. } | Verdict::Silent | Verdict::Doubtful | Verdict::Unclear
             );
             match verdict {
                 Verdict::Seen {
@@ -42,6 +40,9 @@ impl Engine {
                         shared,
                         ..HopReply::new(address, rtt)
                     });
+                    if shared && let Some(question) = self.question(standing, ttl) {
+                        todo.takes.push((ttl, question));
+                    }
                     standing = Some(Standing {
                         node: address,
                         at: ttl,
@@ -49,10 +50,10 @@ impl Engine {
                         has_scout,
                     });
                 }
-                Verdict::Silent => doubtful.push((ttl, standing)),
+                Verdict::Silent | Verdict::Doubtful => doubtful.push((ttl, standing)),
                 Verdict::InFlight => {
                     todo.is_pending = true;
-                    if self.window() == 1 {
+                    if self.window(target) == 1 {
                         return hops;
                     }
                 }
@@ -66,16 +67,11 @@ impl Engine {
                 }
                 Verdict::Later(at, holds_up) => {
                     todo.later(at);
-                    if holds_up && self.window() == 1 {
+                    if holds_up && self.window(target) == 1 {
                         return hops;
                     }
                 }
-                Verdict::TooLate => {}
-                Verdict::TakeTurns(question) => {
-                    if self.take_turn(target, ttl, question, now, todo) {
-                        return hops;
-                    }
-                }
+                Verdict::TooLate | Verdict::Unclear => {}
                 Verdict::StandFirst => {
                     let Some(below) = standing else { continue };
                     let hop = target.hop(below.at);
@@ -136,58 +132,9 @@ impl Engine {
         hops
     }
 
-    /// Asks a disputed `question` when it is the target's turn. True if the walk should stop there until it is answered.
-    fn take_turn(
-        &mut self,
-        target: &Target,
-        ttl: u8,
-        question: Question,
-        now: MonotonicTime,
-        todo: &mut Todo,
-    ) -> bool {
-        let hop = target.hop(ttl);
-        let patience = target.timeout(self.slowest, self.config.initial_timeout);
-        let turn = match hop.turn {
-            Some(at) => Turn::At(at),
-            None if hop.attempts >= MAX_ATTEMPTS => return false,
-            None => {
-                let latest = now.after(target.deadline.since(now).saturating_sub(patience));
-                self.knowledge.turn(question, hop.attempts > 0, latest, now)
-            }
-        };
-        match turn {
-            Turn::Free => {
-                let most = self.config.attempts;
-                match self.next_try(target, ttl, hop.attempts, hop.last_sent, most, now) {
-                    None => return false,
-                    Some(at) if at > now => todo.later(at),
-                    Some(_) => {
-                        todo.ask(ttl, None, false);
-                        return true;
-                    }
-                }
-            }
-            Turn::At(at) => {
-                todo.turns.push((ttl, at));
-                if at <= now {
-                    todo.ask(ttl, None, false);
-                    return true;
-                }
-                todo.later(at);
-            }
-            Turn::None { since } => {
-                // Unless the routers turn out to answer everybody.
-                let hope = since.after(patience);
-                if now < hope {
-                    todo.later(hope);
-                }
-            }
-        }
-        false
-    }
-
-    /// A hop kept silent for as often as is usual. If what follows its predecessor looks rate-limited, it is asked
-    /// again as long as there is time (true); otherwise the silence is shared.
+    /// A hop was asked without answer. If what follows its predecessor looks rate-limited, it is asked again as long as
+    /// there is time (true). If it may as well have been lost, it is asked as often as is usual (true), unless others
+    /// have found silence at the same place. Otherwise the silence is shared.
     #[expect(clippy::too_many_arguments, reason = "the state of one walk")]
     fn settle_silence(
         &mut self,
@@ -238,6 +185,17 @@ impl Engine {
             }
             return true;
         }
+        let is_quiet = before.is_some_and(|node| self.knowledge.is_quiet_behind(node, ttl - 1));
+        if may_ask && !is_quiet && tries < self.attempts(target) && hop.attempts < MAX_ATTEMPTS {
+            todo.ask(ttl, question, false);
+            return true;
+        }
+        if let Some(node) = before
+            && hop.attempts > 0
+        {
+            self.knowledge
+                .quiet_behind(node, ttl - 1, target.address, now);
+        }
         if let Some(question) = question
             && tries > 0
         {
@@ -259,11 +217,13 @@ impl Engine {
         if let Some(answer) = hop.answer {
             return seen(answer);
         }
-        let is_interior = self.is_interior(target, ttl) || standing.is_some();
         let (Sharing::Verified { confirmations }, Some(question), Some(standing)) =
             (self.config.sharing, self.question(standing, ttl), standing)
         else {
-            return self.own_verdict(target, ttl, is_interior, now);
+            return match self.own_verdict(target, ttl, 1, now) {
+                Verdict::Silent => Verdict::Doubtful,
+                verdict => verdict,
+            };
         };
         if hop.in_flight(now) {
             return Verdict::InFlight;
@@ -273,10 +233,14 @@ impl Engine {
                 address,
                 rtt,
                 flows,
+                takers,
             } => {
                 let is_confirmed =
-                    flows.len() >= usize::from(confirmations.max(1)) || hop.attempts > 0;
+                    flows.len() >= wanted_flows(takers, confirmations) || hop.attempts > 0;
                 if is_confirmed || !standing.is_own || !self.knowledge.can_confirm(address, now) {
+                    if self.fits(target, ttl, address, now) == Some(false) {
+                        return Verdict::Unclear;
+                    }
                     Verdict::Seen {
                         address,
                         rtt,
@@ -292,23 +256,39 @@ impl Engine {
             }
             Known::Silent => Verdict::Silent,
             Known::Claimed { until } => Verdict::Wait(question, until),
-            Known::Disputed => Verdict::TakeTurns(question),
-            _ if !standing.is_own && standing.has_scout && self.window() == 1 => {
+            Known::Disputed {
+                is_complete: false, ..
+            } if standing.is_own && hop.attempts == 0 => Verdict::Ask {
+                question: Some(question),
+                confirming: true,
+            },
+            Known::Disputed { answers, .. } => match self.arm_of(target, ttl, answers, now) {
+                Some((address, rtt)) => Verdict::Seen {
+                    address,
+                    rtt,
+                    shared: true,
+                    has_scout: false,
+                },
+                None => Verdict::Unclear,
+            },
+            _ if !standing.is_own && standing.has_scout && self.window(target) == 1 => {
                 Verdict::Wait(question, now.after(SCOUT_PATIENCE))
             }
             _ if !standing.is_own => Verdict::StandFirst,
-            Known::Nothing { tries, last_sent } => {
-                let most = self.config.attempts;
-                match self.next_try(target, ttl, tries, last_sent, most, now) {
-                    None => Verdict::Silent,
-                    Some(at) if at > self.latest(target, now) => Verdict::TooLate,
-                    Some(at) if at > now => Verdict::Later(at, true),
-                    Some(_) => Verdict::Ask {
-                        question: Some(question),
-                        confirming: false,
-                    },
-                }
-            }
+            Known::Nothing { tries: 0, .. } => Verdict::Ask {
+                question: Some(question),
+                confirming: false,
+            },
+            Known::Nothing { .. } => Verdict::Doubtful,
         }
     }
+}
+
+/// Flows that have to have asked before the next of `takers` takes over their answer without asking: one more each
+/// time their number doubles.
+fn wanted_flows(takers: u32, most: u8) -> usize {
+    let grown = (takers + 1).ilog2() + 1;
+    usize::try_from(grown)
+        .unwrap_or(usize::MAX)
+        .min(usize::from(most.max(1)))
 }

@@ -4,58 +4,49 @@ use edge_types::{MonotonicTime, PathEnd};
 
 use super::{Engine, Target, Todo, Verdict};
 
+/// Silent hops in a row that end a path behind a router that is the last before other targets.
+const GAP_BEHIND_ACCESS: u8 = 2;
+
+/// One hint in so many is checked although nothing speaks against it.
+const CHECKED_HINTS: u64 = 16;
+
 impl Engine {
-    /// Asks the target for its distance: its answer to a probe with a large TTL quotes the TTL that was left. True once
-    /// that is known or not worth waiting for.
+    /// Asks the target for its distance: its answer to a probe with a large TTL quotes the TTL that was left. If it
+    /// keeps silent, looks for a router of its path where the last router before other targets was, and nearer. True once
+    /// that is done.
     pub(super) fn locate(&mut self, target: &mut Target, now: MonotonicTime) -> bool {
         if target.located {
             return true;
         }
         let farthest = target.max_ttl();
-        let hop = *target.hop(farthest);
-        if hop.answer.is_some() {
-            target.located = true;
-        } else if hop.attempts == 0 {
-            if !hop.queued {
-                self.enqueue(target, farthest);
-            }
-        } else if !hop.in_flight(now) {
-            // Silent so far: give it a second chance, and look for the path at half the distance guessed, and so on.
-            if hop.attempts == 1 {
-                self.enqueue(target, farthest);
-            }
-            return self.locate_by_halves(target, now);
-        } else if hop.attempts > 1 {
-            return self.locate_by_halves(target, now);
-        }
-        target.located
-    }
-
-    fn locate_by_halves(&mut self, target: &mut Target, now: MonotonicTime) -> bool {
-        let mut room = self.window();
-        let halves = std::iter::successors(Some(target.guess), |ttl| Some(ttl / 2));
-        for ttl in halves.take_while(|ttl| *ttl > 0) {
+        let (mut ttl, mut step) = (farthest, 2);
+        loop {
             let hop = *target.hop(ttl);
             if hop.answer.is_some() {
-                // Unless a probe that went farther may still be answered.
-                target.located = room == self.window();
-                target.guess = if target.located { ttl } else { target.guess };
-                return target.located;
-            } else if hop.in_flight(now) {
-                room -= 1;
-            } else if hop.attempts == 0 {
-                self.enqueue(target, ttl);
-                room -= 1;
+                if ttl != farthest {
+                    target.guess = ttl;
+                }
+                break;
             }
-            if room == 0 {
+            if hop.attempts == 0 && !hop.queued {
+                self.enqueue(target, ttl);
                 return false;
             }
+            if hop.in_flight(now) {
+                return false;
+            }
+            if ttl == farthest {
+                ttl = target.guess;
+            } else if ttl == 1 {
+                target.guess = 1;
+                break;
+            } else {
+                ttl = ttl.saturating_sub(step).max(1);
+                step *= 2;
+            }
         }
-        if room == self.window() {
-            target.guess = 1;
-            target.located = true;
-        }
-        target.located
+        target.located = true;
+        true
     }
 
     /// Walks from the base to the end of the path. Returns the end and the path's length if they are known.
@@ -72,9 +63,9 @@ impl Engine {
         let mut ttl = base;
         let found = loop {
             if let Some((at, answer)) = end
-                && ttl >= at
+                && (ttl >= at || (target.hint == Some(ttl) && !self.must_check_hint(target)))
             {
-                break (at, answer.end()?);
+                break (at.min(ttl), answer.end()?);
             }
             if ttl > target.max_ttl() {
                 break match target.router(target.max_ttl()) {
@@ -82,7 +73,7 @@ impl Engine {
                     None => (target.max_ttl(), PathEnd::Silent),
                 };
             }
-            if ttl - last_answer > self.config.gap_limit {
+            if ttl - last_answer > self.gap_limit(target, last_answer) && ttl > todo.reach {
                 break match end {
                     // It answers, at a distance that its hop limit tells or, failing that, right behind the last hop.
                     Some((_, answer)) => {
@@ -95,8 +86,7 @@ impl Engine {
             if target.router(ttl).is_some() {
                 last_answer = ttl;
             } else {
-                let is_interior = self.is_interior(target, ttl);
-                match self.own_verdict(target, ttl, is_interior, now) {
+                match self.outward_verdict(target, ttl, ttl == last_answer + 1, now) {
                     Verdict::Ask { .. } => {
                         todo.ask(ttl, None, false);
                         is_open = true;
@@ -116,13 +106,57 @@ impl Engine {
                     }
                     _ => {}
                 }
-                let is_guess_good = target.is_guess_measured && ttl == base;
-                if is_open && (target.hint.is_some() || is_guess_good) {
-                    return None; // one after the other: the hint is nearly always right
+                // One after the other where a hint is nearly always right, or nothing more may be out, or all that may
+                // be asked blindly is.
+                if is_open
+                    && (target.hint.is_some() || todo.room == 0 || (1..=ttl).contains(&todo.reach))
+                {
+                    return None;
                 }
             }
             ttl += 1;
         };
         (!is_open).then_some(found)
+    }
+
+    /// What is to be done about a TTL at or beyond the base. Silence in a row confirms itself: only the first hop
+    /// of it is asked twice, and what has answers behind it as often as any.
+    fn outward_verdict(
+        &self,
+        target: &Target,
+        ttl: u8,
+        is_next: bool,
+        now: MonotonicTime,
+    ) -> Verdict {
+        let most = if self.is_interior(target, ttl) {
+            self.attempts(target)
+        } else {
+            1 + u8::from(is_next)
+        };
+        self.own_verdict(target, ttl, most, now)
+    }
+
+    /// Silent hops in a row that end the path.
+    fn gap_limit(&self, target: &Target, last_answer: u8) -> u8 {
+        let is_access = last_answer > 0
+            && target
+                .router(last_answer)
+                .is_some_and(|router| self.knowledge.has_hosts_behind(router));
+        if is_access {
+            self.config.gap_limit.min(GAP_BEHIND_ACCESS)
+        } else {
+            self.config.gap_limit
+        }
+    }
+
+    /// Is the target to be asked again at the distance that it told? A few are, and all once some were wrong: something
+    /// on the way may set hop limits anew.
+    fn must_check_hint(&self, target: &Target) -> bool {
+        let (checked, wrong) = self.hints;
+        let is_sample = self
+            .key
+            .chance(target.address, target.trace)
+            .is_multiple_of(CHECKED_HINTS);
+        is_sample || wrong * 20 > checked
     }
 }

@@ -1,0 +1,127 @@
+//! Which targets are traced now, and which wait for their turn.
+//!
+//! A target costs memory and time only from its first probe on. The next one is started when no probe of the others waits
+//! for the pacer: so those under way are finished as fast as the network answers, what they find serves those that
+//! come later, and the packet rate is used up all the same.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use edge_ports::{BudgetScope, TraceError, TracePriority};
+use edge_types::MonotonicTime;
+
+use super::Engine;
+use super::target::Target;
+use crate::config::Sharing;
+
+/// Targets that were admitted and wait, in the order in which they are to be started.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    order: BTreeMap<(TracePriority, u64), IpAddr>,
+    places: BTreeMap<IpAddr, (TracePriority, u64)>,
+    numbered: u64,
+}
+
+impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(super) fn contains(&self, target: IpAddr) -> bool {
+        self.places.contains_key(&target)
+    }
+
+    fn push(&mut self, target: IpAddr, priority: TracePriority) {
+        let place = (priority, self.numbered);
+        self.numbered += 1;
+        self.order.insert(place, target);
+        self.places.insert(target, place);
+    }
+
+    fn pop(&mut self) -> Option<(IpAddr, TracePriority)> {
+        let ((priority, _), target) = self.order.pop_first()?;
+        self.places.remove(&target);
+        Some((target, priority))
+    }
+
+    fn remove(&mut self, target: IpAddr) -> bool {
+        let place = self.places.remove(&target);
+        place.is_some_and(|place| self.order.remove(&place).is_some())
+    }
+}
+
+impl Engine {
+    pub(crate) fn is_tracing(&self, target: IpAddr) -> bool {
+        self.targets.contains_key(&target) || self.waiting.contains(target)
+    }
+
+    /// Admits a trace, if policy and budgets allow; a target that is being traced already is not taken twice.
+    pub(crate) fn begin(
+        &mut self,
+        now: MonotonicTime,
+        target: IpAddr,
+        priority: TracePriority,
+    ) -> Result<(), TraceError> {
+        if self.is_tracing(target) {
+            return Ok(());
+        }
+        if !self.has_room() {
+            return Err(TraceError::OverBudget {
+                target,
+                scope: BudgetScope::Global,
+            });
+        }
+        self.admission.admit(&self.config, target, now)?;
+        self.waiting.push(target, priority);
+        Ok(())
+    }
+
+    /// Can another target be taken?
+    pub(crate) fn has_room(&self) -> bool {
+        self.targets.len() + self.waiting.len() < self.config.max_targets
+    }
+
+    /// Stops a trace without a result, and returns what it did not use to the budgets.
+    pub(crate) fn abandon(&mut self, target: IpAddr, now: MonotonicTime) {
+        if self.waiting.remove(target) {
+            self.admission.settle(target, 0, now);
+        } else if let Some(state) = self.targets.remove(&target) {
+            self.close(&state, now);
+        }
+    }
+
+    /// Starts the next target if nothing else is to be sent; true if one was.
+    pub(super) fn start_next(&mut self, now: MonotonicTime) -> bool {
+        if !self.queue.is_empty() || self.pacer.next() > now {
+            return false;
+        }
+        let Some((target, priority)) = self.waiting.pop() else {
+            return false;
+        };
+        let is_solo = self.targets.is_empty()
+            && self.waiting.len() == 0
+            && self.knowledge.is_blank(now)
+            && self.config.sharing != Sharing::Off;
+        self.knowledge.prune(self.targets.is_empty(), now);
+        self.traces += 1;
+        let deadline = now.after(self.config.time_limit);
+        let mut state = Target::new(
+            target,
+            priority,
+            deadline,
+            self.traces,
+            self.config
+                .source_port
+                .unwrap_or_else(|| self.key.source_port(target)),
+            self.config.max_ttl,
+            self.typical_distance(),
+        );
+        if is_solo {
+            (state.is_solo, state.located, state.guess) = (true, true, 1);
+        }
+        self.targets.insert(target, state);
+        self.timers.insert((deadline, target));
+        self.ready.insert(target);
+        true
+    }
+}
