@@ -89,6 +89,9 @@ pub struct ProberConfig {
     /// Probes for one silent hop between answering ones, 1 to 7. Default 3. A hop whose neighbours indicate a
     /// rate limiter gets up to 7.
     pub attempts: u8,
+    /// Round trips measured of each interface, 1 to 16. Default 1. With more, a path is given out when its interfaces have
+    /// been sampled that often, at least 200 ms apart.
+    pub samples: u8,
     /// Wait before asking again where a rate limiter may be the cause of the silence. Default 1.1 s: Linux routers
     /// answer once per second when their burst of 6 is used up.
     pub limited_retry: Duration,
@@ -139,6 +142,7 @@ impl Default for ProberConfig {
             max_ttl: 32,
             gap_limit: 5,
             attempts: 3,
+            samples: 1,
             limited_retry: Duration::from_millis(1100),
             initial_timeout: Duration::from_secs(1),
             time_limit: Duration::from_secs(5),
@@ -165,6 +169,7 @@ impl ProberConfig {
         self.max_ttl = self.max_ttl.clamp(1, 63);
         self.gap_limit = self.gap_limit.max(1);
         self.attempts = self.attempts.clamp(1, MAX_ATTEMPTS);
+        self.samples = self.samples.clamp(1, 16);
         if self.method == ProbeMethod::Icmp {
             self.destination_port = 0;
         }

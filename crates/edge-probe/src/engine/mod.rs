@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use edge_packet::{ErrorKind, IpVersion};
 use edge_ports::TracePriority;
-use edge_types::{Hop, MonotonicTime, PathObservation, Rtt};
+use edge_types::{Hop, HopReply, MonotonicTime, PathEnd, PathObservation, Rtt};
 
 mod knowledge;
+mod sampling;
 mod starting;
 mod target;
 mod untagged;
@@ -25,6 +26,7 @@ use crate::pacer::Pacer;
 use crate::probe::{Probe, Reply, ReplyKind};
 use crate::tag::{Proof, TagKey};
 use knowledge::Knowledge;
+use sampling::Sampled;
 use starting::Waiting;
 use target::{Answer, Sent, Speaker, Target};
 
@@ -76,6 +78,7 @@ pub(crate) struct Engine {
     hints: (u32, u32),
     /// The slowest answer of any target.
     slowest: Option<Duration>,
+    sampled: Sampled,
     /// Probes sent lately by TTL: a level that falls by one per second.
     crowds: [(f64, MonotonicTime); 64],
     counters: ProbeCounters,
@@ -100,6 +103,7 @@ impl Engine {
             distances: [0; 64],
             hints: (0, 0),
             slowest: None,
+            sampled: Sampled::new(),
             crowds: [(0.0, MonotonicTime::ZERO); 64],
             counters: ProbeCounters::default(),
             config,
@@ -170,6 +174,12 @@ impl Engine {
             let sooner = target.wait_no_longer_than(patience);
             self.timers
                 .extend(sooner.into_iter().map(|at| (at, reply.target)));
+        }
+        if let Some(sampling) = &mut target.sampling {
+            let reply = HopReply::new(answer.address, answer.rtt);
+            sampling.replies.push((ttl, reply));
+            self.ready.insert(target.address);
+            return Some(());
         }
         let hop = target.hop_mut(ttl);
         let was_confirming = hop.confirming;
@@ -275,7 +285,7 @@ impl Engine {
             let is_wanted = self
                 .targets
                 .get(&target)
-                .is_some_and(|state| state.hop(ttl).queued && state.hop(ttl).answer.is_none());
+                .is_some_and(|state| state.is_wanted(ttl));
             if is_wanted && self.hold(target, ttl, now) {
                 self.queue.remove(&slot);
                 continue;
@@ -301,7 +311,7 @@ impl Engine {
 
     fn transmit(&mut self, address: IpAddr, ttl: u8, now: MonotonicTime) -> Option<Probe> {
         let target = self.targets.get_mut(&address)?;
-        if target.sent.len() >= self.config.probes_per_target as usize {
+        if target.sent.len() >= target.most_probes {
             target.exhausted = true;
             self.ready.insert(address);
             return None;
@@ -309,7 +319,7 @@ impl Engine {
         let expires = now.after(target.timeout(self.slowest, self.config.initial_timeout));
         let hop = target.hop_mut(ttl);
         hop.queued = false;
-        hop.attempts += 1;
+        hop.attempts = hop.attempts.saturating_add(1);
         hop.last_sent = now;
         hop.expires = expires;
         let (attempt, question, confirming) = (hop.attempts, hop.question, hop.confirming);
@@ -347,25 +357,30 @@ impl Engine {
             return;
         };
         self.release(&mut target, now);
-        match self.advance(&mut target, now) {
-            Some((hops, end)) => {
-                self.close(&target, now);
-                if end == edge_types::PathEnd::Reached {
-                    self.learn_from_end(&target, &hops, now);
-                }
-                self.finished.push_back(PathObservation {
-                    target: address,
-                    observed_at: now,
-                    hops,
-                    further: Vec::new(),
-                    end,
-                    probes_sent: u32::try_from(target.sent.len()).unwrap_or(u32::MAX),
-                });
+        let finished = if target.sampling.is_some() {
+            self.sample(&mut target, now)
+        } else if let Some((hops, end)) = self.advance(&mut target, now) {
+            if end == PathEnd::Reached {
+                self.learn_from_end(&target, &hops, now);
             }
-            None => {
-                self.targets.insert(address, target);
-            }
-        }
+            self.begin_sampling(&mut target, hops, end, now)
+                .map(|(hops, end)| (hops, Vec::new(), end))
+        } else {
+            None
+        };
+        let Some((hops, further, end)) = finished else {
+            self.targets.insert(address, target);
+            return;
+        };
+        self.close(&target, now);
+        self.finished.push_back(PathObservation {
+            target: address,
+            observed_at: now,
+            hops,
+            further,
+            end,
+            probes_sent: u32::try_from(target.sent.len()).unwrap_or(u32::MAX),
+        });
     }
 
     /// What a target that was reached says about others.

@@ -116,6 +116,7 @@ impl Engine {
             self.config.max_ttl,
             self.typical_distance(),
         );
+        state.most_probes = self.config.probes_per_target as usize;
         if is_solo {
             (state.is_solo, state.located, state.guess) = (true, true, 1);
         }

@@ -7,6 +7,7 @@ use edge_ports::TracePriority;
 use edge_types::{MonotonicTime, PathEnd, Rtt};
 
 use super::knowledge::Question;
+use super::sampling::Sampling;
 use super::untagged::Caution;
 use crate::tag::Tag;
 
@@ -95,8 +96,12 @@ pub(super) struct Target {
     /// The guess was made from a reply of the end itself.
     pub(super) is_guess_measured: bool,
     pub(super) slowest: Option<Duration>,
+    /// Probes allowed.
+    pub(super) most_probes: usize,
     /// All probes allowed were sent.
     pub(super) exhausted: bool,
+    /// The path is known, and its round trips are being sampled.
+    pub(super) sampling: Option<Sampling>,
     pub(super) caution: Caution,
 }
 
@@ -124,7 +129,9 @@ impl Target {
             guess: guess.min(max_ttl),
             is_guess_measured: false,
             slowest: None,
+            most_probes: 0,
             exhausted: false,
+            sampling: None,
             caution: Caution::default(),
         }
     }
@@ -144,6 +151,12 @@ impl Target {
 
     pub(super) fn max_ttl(&self) -> u8 {
         u8::try_from(self.hops.len()).unwrap_or(u8::MAX)
+    }
+
+    /// Is a probe that waits for the pacer still worth sending?
+    pub(super) fn is_wanted(&self, ttl: u8) -> bool {
+        let hop = self.hop(ttl);
+        hop.queued && (hop.answer.is_none() || self.sampling.is_some())
     }
 
     /// The router that answered this flow at `ttl`.

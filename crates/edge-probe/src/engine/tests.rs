@@ -11,6 +11,7 @@ use edge_types::{AddressPolicy, Hop, HopReply, PathEnd};
 
 use super::*;
 
+mod sampling;
 mod scale;
 mod sharing;
 mod untagged;
@@ -65,6 +66,8 @@ struct World {
     untagged: bool,
     /// Every reply comes a second time, so much later.
     copied_after: Option<Duration>,
+    /// Replies to what is sent before then come 30 ms late.
+    slow_until: MonotonicTime,
     /// One packet in so many is lost; 0 for none.
     loss: u64,
     packets: u64,
@@ -105,6 +108,7 @@ impl World {
             on_the_way: BTreeMap::new(),
             untagged: false,
             copied_after: None,
+            slow_until: MonotonicTime::ZERO,
             loss: 0,
             packets: 0,
             now: MonotonicTime::ZERO,
@@ -219,7 +223,12 @@ impl World {
         }
         let arrives = self
             .now
-            .after(Duration::from_micros(2 * way.delays_us[at - 1]));
+            .after(Duration::from_micros(2 * way.delays_us[at - 1]))
+            .after(Duration::from_millis(if self.now < self.slow_until {
+                30
+            } else {
+                0
+            }));
         let proof = if self.untagged {
             Proof::Socket
         } else if self.packets.is_multiple_of(2) {
