@@ -26,12 +26,14 @@ pub struct PathObservation {
 }
 
 impl PathObservation {
-    /// Answering hops with their TTL (1-based).
+    /// Answering hops with their TTL (1-based); what lies beyond the largest TTL is left out.
     pub fn replies(&self) -> impl Iterator<Item = (u8, &HopReply)> {
-        (1u8..).zip(&self.hops).filter_map(|(ttl, hop)| match hop {
-            Hop::Reply(reply) => Some((ttl, reply)),
-            Hop::NoReply => None,
-        })
+        (1..=u8::MAX)
+            .zip(&self.hops)
+            .filter_map(|(ttl, hop)| match hop {
+                Hop::Reply(reply) => Some((ttl, reply)),
+                Hop::NoReply => None,
+            })
     }
 }
 
