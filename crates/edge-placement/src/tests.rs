@@ -198,7 +198,7 @@ fn c_and_d_of_figure_3_have_equal_betweenness_and_d_is_taken() {
     let tree = world.tree();
     let at = |index| {
         let group = format!("{}/32", router(index)).parse().unwrap();
-        tree.find(NodeId::Group(group)).unwrap()
+        tree.find(&NodeId::Group(group.into())).unwrap()
     };
     let values = betweenness(&tree);
     // D joins its two clients, beside joining both with the third: 1000·2000 + 3000·3000; C has only the latter.

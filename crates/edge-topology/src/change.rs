@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use edge_types::IpNet;
 
+use crate::grouping::Place;
 use crate::tree::{AggregateTree, NodeId, NodeIndex};
 
 /// Share of the demand that is concerned by the change from `old` to `new`: 0 (nothing changed) to 1 (everything did).
@@ -41,18 +42,18 @@ pub fn change(old: &AggregateTree, new: &AggregateTree) -> f64 {
 }
 
 /// Groups of routers from the client to the origin.
-fn way(tree: &AggregateTree, prefix: IpNet) -> Vec<IpNet> {
-    let leaf = tree.find(NodeId::Client(prefix)).unwrap_or(NodeIndex(0));
+fn way(tree: &AggregateTree, prefix: IpNet) -> Vec<Place> {
+    let leaf = tree.find(&NodeId::Client(prefix)).unwrap_or(NodeIndex(0));
     tree.chain(leaf)
-        .filter_map(|(_, node)| match node.id {
-            NodeId::Group(group) => Some(group),
+        .filter_map(|(_, node)| match &node.id {
+            NodeId::Group(group) => Some(group.clone()),
             _ => None,
         })
         .collect()
 }
 
 /// Is one the other with some hops left out?
-fn same_way(a: &[IpNet], b: &[IpNet]) -> bool {
+fn same_way(a: &[Place], b: &[Place]) -> bool {
     let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
     let mut rest = long.iter();
     short.iter().all(|hop| rest.any(|other| other == hop))

@@ -34,8 +34,12 @@
 //! # Ok::<(), edge_topology::InsertError>(())
 //! ```
 
-mod build;
 mod change;
+mod detours;
+mod graph;
+mod grouping;
+mod interfaces;
+mod latency;
 mod normalise;
 mod observations;
 mod rtt;
@@ -45,8 +49,11 @@ mod tree;
 mod tests;
 
 pub use change::change;
+pub use graph::{GraphNode, Link, PathGraph};
+pub use grouping::{Grouping, Place};
+pub use latency::{RttBasis, RttEstimate};
 pub use observations::{InsertError, Limits, Observations};
 pub use tree::{
-    AggregateTree, Attachment, ClientDemand, ClientLeaf, Demand, MAX_CLIENT_DEMAND, NodeId,
-    NodeIndex, RttBasis, RttEstimate, TreeNode,
+    AggregateTree, Attachment, ClientDemand, ClientLeaf, Demand, LinkEstimate, MAX_CLIENT_DEMAND,
+    NodeId, NodeIndex, Parents, TreeNode,
 };

@@ -1,8 +1,30 @@
 //! What is left of a traceroute without its artefacts.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use edge_types::{Hop, HopReply, PathEnd, PathObservation};
+
+use crate::grouping::is_private;
+
+/// An address that answered; one of private space is told apart by where it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Interface {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// For private space, the last address before it on the path that is not; `None` for others.
+    pub(crate) behind: Option<IpAddr>,
+}
+
+impl Interface {
+    /// `address`, seen after `last_public`.
+    pub(crate) fn new(address: IpAddr, last_public: Option<IpAddr>) -> Self {
+        Self {
+            address,
+            behind: last_public.filter(|_| is_private(address)),
+        }
+    }
+}
 
 /// A path without repeats: known places, each with the number of silent hops right before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,34 +68,118 @@ impl<K: PartialEq> CleanPath<K> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouterPath {
     /// Routers; the tail counts silent hops between the last router and the target, and is 0 if the target is silent.
-    pub(crate) routers: CleanPath<IpAddr>,
-    /// The target's own answer.
-    pub(crate) arrival: Option<HopReply>,
+    pub(crate) routers: CleanPath<Interface>,
+    /// Others that answered in the place of a router: its position, and the interface. Balancing per packet, or several flows.
+    pub(crate) beside: BTreeSet<(u8, Interface)>,
+    /// The target, if it answered itself.
+    pub(crate) arrival: Option<Interface>,
 }
 
 impl RouterPath {
     pub(crate) fn new(path: &PathObservation) -> Self {
-        let arrival = match (path.end, path.hops.last()) {
-            (PathEnd::Reached, Some(Hop::Reply(reply))) if reply.address == path.target => {
-                Some(*reply)
+        let seen = interfaces(path);
+        let arrival = match (path.end, path.hops.last(), seen.last()) {
+            (PathEnd::Reached, Some(Hop::Reply(reply)), Some(Some(interface)))
+                if reply.address == path.target =>
+            {
+                Some(*interface)
             }
             _ => None,
         };
-        let on_the_way = path
-            .hops
+        let on_the_way = seen
             .iter()
-            .map(|hop| match hop {
-                Hop::Reply(reply) => Some(reply.address),
-                Hop::NoReply => None,
-            })
-            .take_while(|address| *address != Some(path.target))
-            .map(|address| (0, address));
-        let mut routers = CleanPath::new(on_the_way);
+            .copied()
+            .take_while(|seen| seen.is_none_or(|interface| interface.address != path.target));
+        let mut routers = CleanPath::new(on_the_way.map(|seen| (0, seen)));
         if arrival.is_none() {
             routers.tail = 0; // silence with nothing behind it proves nothing
         }
-        Self { routers, arrival }
+
+        let position = |interface: &Interface| {
+            (0u8..)
+                .zip(&routers.places)
+                .find(|(_, (_, known))| known == interface)
+                .map(|(position, _)| position)
+        };
+        let beside = path
+            .further
+            .iter()
+            .filter_map(|(ttl, reply)| {
+                let (first, further) = further(&seen, *ttl, reply)?;
+                let at = position(&first)?;
+                let is_other = further.address != path.target && position(&further).is_none();
+                is_other.then_some((at, further))
+            })
+            .collect();
+        Self {
+            routers,
+            beside,
+            arrival,
+        }
     }
+
+    /// The replies to `path` that are samples, each with who sent it: those of an interface that was kept.
+    ///
+    /// What went with a loop is left out, so that it does not depend on other paths what is known of an interface.
+    pub(crate) fn samples<'a>(
+        &'a self,
+        path: &'a PathObservation,
+    ) -> impl Iterator<Item = (Interface, &'a HopReply)> {
+        let seen = interfaces(path);
+        let kept: BTreeSet<Interface> = self.interfaces().collect();
+        let first: Vec<_> = path
+            .replies()
+            .filter_map(|(ttl, reply)| Some((seen[usize::from(ttl) - 1]?, reply)))
+            .collect();
+        let further = path.further.iter().filter_map(move |(ttl, reply)| {
+            let (_, further) = further(&seen, *ttl, reply)?;
+            Some((further, reply))
+        });
+        first
+            .into_iter()
+            .chain(further)
+            .filter(move |(interface, _)| kept.contains(interface))
+    }
+
+    /// Every interface that answered and was kept, once.
+    pub(crate) fn interfaces(&self) -> impl Iterator<Item = Interface> {
+        let routers = self.routers.places.iter().map(|(_, router)| *router);
+        let beside: BTreeSet<Interface> = self.beside.iter().map(|(_, other)| *other).collect();
+        routers.chain(beside).chain(self.arrival)
+    }
+}
+
+/// Who answered at each hop.
+fn interfaces(path: &PathObservation) -> Vec<Option<Interface>> {
+    let mut last_public = None;
+    path.hops
+        .iter()
+        .map(|hop| match hop {
+            Hop::NoReply => None,
+            Hop::Reply(reply) => {
+                let interface = Interface::new(reply.address, last_public);
+                if !is_private(reply.address) {
+                    last_public = Some(reply.address);
+                }
+                Some(interface)
+            }
+        })
+        .collect()
+}
+
+/// Who answered first at `ttl`, and who sent the further `reply` from there.
+fn further(
+    seen: &[Option<Interface>],
+    ttl: u8,
+    reply: &HopReply,
+) -> Option<(Interface, Interface)> {
+    let before = usize::from(ttl).checked_sub(1)?;
+    let first = (*seen.get(before)?)?;
+    let mut known = seen[..before].iter().rev().flatten();
+    let last_public = known
+        .find(|interface| !is_private(interface.address))
+        .map(|interface| interface.address);
+    Some((first, Interface::new(reply.address, last_public)))
 }
 
 #[cfg(test)]

@@ -1,24 +1,26 @@
 //! The store of path observations.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use edge_types::{Generation, Hop, HopReply, MonotonicTime, PathObservation, PrefixGrouping, Rtt};
+use edge_types::{Generation, MonotonicTime, PathObservation, Rtt};
 
-use crate::build;
-use crate::normalise::RouterPath;
-use crate::rtt::{RttSummary, RttWindow};
-use crate::tree::{AggregateTree, Demand};
+use crate::graph::PathGraph;
+use crate::grouping::Grouping;
+use crate::interfaces::{InterfaceNumber, Interfaces};
+use crate::normalise::{CleanPath, RouterPath};
+use crate::tree::{AggregateTree, Demand, Parents};
 
 /// How much is kept. The defaults suit one orchestrator with up to a hundred thousand client prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most targets; a new one beyond is refused. Default 100 000.
     pub max_targets: usize,
-    /// Most hops in one observation; a longer one is refused. Default 64, the usual initial TTL.
+    /// Most hops in one observation; a longer one is refused. Default 64, the usual initial TTL; above 255 as 255.
     pub max_hops: usize,
+    /// Most further replies in one observation; one with more is refused. Default 1024: 16 per hop.
+    pub max_further: usize,
     /// Round trips older than this, seen from the newest of the same interface, no longer count. Default 10 minutes:
     /// long enough for a minimum, short enough to follow a changed route.
     pub rtt_window: Duration,
@@ -29,6 +31,7 @@ impl Default for Limits {
         Self {
             max_targets: 100_000,
             max_hops: 64,
+            max_further: 1024,
             rtt_window: Duration::from_mins(10),
         }
     }
@@ -55,6 +58,16 @@ pub enum InsertError {
         /// The limit.
         limit: usize,
     },
+    /// There are more further replies than any prober asks for.
+    #[error("the path to {target} has {further} further replies, more than {limit}")]
+    TooManyReplies {
+        /// The target.
+        target: IpAddr,
+        /// Further replies in the observation.
+        further: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A newer path to the target is known.
     #[error("a path to {target} seen {newer_by:?} later is known")]
     Older {
@@ -67,27 +80,37 @@ pub enum InsertError {
 
 /// Everything seen so far: the latest path to each target, and round trips per interface.
 ///
-/// The set of paths is the graph of interfaces with its provenance; it is kept whole, so that every view (a tree for
+/// The set of paths is the graph of interfaces with its provenance; it is kept whole, so that every view (a graph or tree for
 /// one grouping and one demand) can be derived again. Addresses are taken as they come: whether an address may be
 /// probed or contacted is not decided here.
+///
+/// Two stores are equal if they know the same, whatever came before, and whatever their limits.
 #[derive(Clone, Debug)]
 pub struct Observations {
     limits: Limits,
     paths: BTreeMap<IpAddr, StoredPath>,
-    interfaces: BTreeMap<IpAddr, Interface>,
+    interfaces: Interfaces,
 }
 
+/// A path in terms of numbered interfaces.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredPath {
-    pub(crate) path: RouterPath,
-    observed_at: MonotonicTime,
+    /// Routers in order.
+    pub(crate) steps: Box<[Step]>,
+    /// Silent hops between the last router and the target.
+    pub(crate) tail: u8,
+    /// Others that answered in the place of a router: its position, and the interface.
+    pub(crate) beside: Box<[(u8, InterfaceNumber)]>,
+    /// The target, if it answered.
+    pub(crate) arrival: Option<InterfaceNumber>,
+    pub(crate) observed_at: MonotonicTime,
 }
 
-/// An address that answered; forgotten when the last path through it is.
-#[derive(Clone, Debug, Default)]
-struct Interface {
-    on_paths: usize,
-    window: RttWindow,
+/// A router on a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) interface: InterfaceNumber,
+    pub(crate) silent_before: u8,
 }
 
 impl Observations {
@@ -96,57 +119,84 @@ impl Observations {
         Self {
             limits,
             paths: BTreeMap::new(),
-            interfaces: BTreeMap::new(),
+            interfaces: Interfaces::new(),
         }
     }
 
-    /// Takes an observation in place of an older one of the same target. Costs O(hops · log interfaces).
+    /// Takes an observation in place of an older one of the same target. Costs O(replies · log interfaces), whatever else
+    /// the store holds.
     pub fn insert(&mut self, observation: &PathObservation) -> Result<(), InsertError> {
+        self.check(observation)?;
+        let path = RouterPath::new(observation);
+        self.store(observation.target, &path, observation.observed_at);
+        for (interface, reply) in path.samples(observation) {
+            let (at, window) = (observation.observed_at, self.limits.rtt_window);
+            self.interfaces.sample(&interface, reply, at, window);
+        }
+        Ok(())
+    }
+
+    fn check(&self, observation: &PathObservation) -> Result<(), InsertError> {
         let target = observation.target;
-        if observation.hops.len() > self.limits.max_hops {
+        let (hops, further) = (observation.hops.len(), observation.further.len());
+        let limit = self.limits.max_hops.min(usize::from(u8::MAX));
+        if hops > limit {
             return Err(InsertError::TooLong {
                 target,
-                hops: observation.hops.len(),
-                limit: self.limits.max_hops,
+                hops,
+                limit,
+            });
+        }
+        let limit = self.limits.max_further;
+        if further > limit {
+            return Err(InsertError::TooManyReplies {
+                target,
+                further,
+                limit,
             });
         }
         match self.paths.get(&target) {
-            Some(known) if known.observed_at > observation.observed_at => {
-                return Err(InsertError::Older {
-                    target,
-                    newer_by: known.observed_at.since(observation.observed_at),
-                });
-            }
+            Some(known) if known.observed_at > observation.observed_at => Err(InsertError::Older {
+                target,
+                newer_by: known.observed_at.since(observation.observed_at),
+            }),
             None if self.paths.len() >= self.limits.max_targets => {
-                return Err(InsertError::TooManyTargets {
+                Err(InsertError::TooManyTargets {
                     target,
                     limit: self.limits.max_targets,
-                });
+                })
             }
-            _ => {}
+            _ => Ok(()),
         }
+    }
 
-        let path = RouterPath::new(observation);
-        for address in path.addresses() {
-            self.interfaces.entry(address).or_default().on_paths += 1;
-        }
-        // Hops that went with a loop are no samples: whether their interface is known depends on what came before.
-        let kept: BTreeSet<IpAddr> = path.addresses().collect();
-        for hop in &observation.hops {
-            if let Hop::Reply(reply) = hop
-                && kept.contains(&reply.address)
-            {
-                self.sample(reply, observation.observed_at);
-            }
-        }
+    /// Takes a path without its round trips.
+    fn store(&mut self, target: IpAddr, path: &RouterPath, observed_at: MonotonicTime) {
+        let places = path.routers.places.iter();
+        let steps = places
+            .map(|(silent_before, router)| Step {
+                interface: self.interfaces.acquire(*router),
+                silent_before: *silent_before,
+            })
+            .collect();
+        let beside = path
+            .beside
+            .iter()
+            .map(|(position, other)| (*position, self.interfaces.acquire(*other)))
+            .collect();
+        let arrival = path
+            .arrival
+            .map(|interface| self.interfaces.acquire(interface));
         let stored = StoredPath {
-            path,
-            observed_at: observation.observed_at,
+            steps,
+            tail: path.routers.tail,
+            beside,
+            arrival,
+            observed_at,
         };
         if let Some(old) = self.paths.insert(target, stored) {
             self.release(&old);
         }
-        Ok(())
     }
 
     /// Forgets a target, and every interface that only its path had.
@@ -163,69 +213,92 @@ impl Observations {
 
     /// Addresses that answered on a path kept, targets included, in order.
     pub fn interfaces(&self) -> impl Iterator<Item = IpAddr> {
-        self.interfaces.keys().copied()
+        let mut last = None;
+        self.interfaces
+            .iter()
+            .map(|known| known.interface.address)
+            .filter(move |address| last.replace(*address) != Some(*address))
     }
 
     /// Routers that answered on the way to `target`, from here to there; empty if it was never traced.
     pub fn routers_towards(&self, target: IpAddr) -> impl Iterator<Item = IpAddr> {
-        self.paths
-            .get(&target)
-            .into_iter()
-            .flat_map(|stored| stored.path.routers.places.iter().map(|(_, router)| *router))
+        let path = self.paths.get(&target).into_iter();
+        path.flat_map(|stored| stored.steps.iter())
+            .map(|step| self.interfaces.get(step.interface).interface.address)
     }
 
-    /// Smallest recent round trip to an address that answered.
+    /// Smallest recent round trip to an address that answered; where private space uses it several times, to the nearest.
     pub fn rtt(&self, address: IpAddr) -> Option<Rtt> {
-        self.summary(address).map(|summary| summary.minimum)
+        self.interfaces
+            .of_address(address)
+            .filter_map(|known| known.summary())
+            .map(|summary| summary.minimum)
+            .min()
     }
 
-    /// The aggregate tree towards the clients in `demand`, grouped by `grouping`.
+    /// The graph of the paths to the clients in `demand`, its nodes grouped by `grouping`.
     ///
     /// Only paths to the demand's targets count; client prefixes whose target was never traced are listed in
-    /// [`AggregateTree::untraced`]. Costs O(hops · log nodes).
+    /// [`PathGraph::untraced`]. Costs O(hops · log nodes).
+    pub fn graph(&self, grouping: impl Into<Grouping>, demand: &Demand) -> PathGraph {
+        PathGraph::new(self, grouping.into(), demand)
+    }
+
+    /// The aggregate tree towards the clients in `demand`, where every node hangs on the one through which most demand comes.
     pub fn tree(
         &self,
         generation: Generation,
-        grouping: PrefixGrouping,
+        grouping: impl Into<Grouping>,
         demand: &Demand,
     ) -> AggregateTree {
-        build::tree(self, generation, grouping, demand)
+        self.graph(grouping, demand)
+            .tree(generation, Parents::Heaviest)
     }
 
-    pub(crate) fn path(&self, target: IpAddr) -> Option<&RouterPath> {
-        self.paths.get(&target).map(|stored| &stored.path)
+    /// Every path as it was taken, in order of target.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (IpAddr, MonotonicTime, RouterPath)> {
+        let interface = |number| self.interfaces.get(number).interface;
+        self.paths.iter().map(move |(target, path)| {
+            let steps = path.steps.iter();
+            let beside = path.beside.iter();
+            let normalised = RouterPath {
+                routers: CleanPath {
+                    places: steps
+                        .map(|step| (step.silent_before, interface(step.interface)))
+                        .collect(),
+                    tail: path.tail,
+                },
+                beside: beside
+                    .map(|(position, other)| (*position, interface(*other)))
+                    .collect(),
+                arrival: path.arrival.map(interface),
+            };
+            (*target, path.observed_at, normalised)
+        })
     }
 
-    pub(crate) fn summary(&self, address: IpAddr) -> Option<RttSummary> {
-        self.interfaces.get(&address)?.window.summary()
+    pub(crate) fn path(&self, target: IpAddr) -> Option<&StoredPath> {
+        self.paths.get(&target)
     }
 
-    /// A shared hop is another trace's sample seen again; it counts only if that trace never came here.
-    fn sample(&mut self, reply: &HopReply, at: MonotonicTime) {
-        if let Some(interface) = self.interfaces.get_mut(&reply.address)
-            && (!reply.shared || interface.window.is_empty())
-            && let Some(rtt) = reply.rtt
-        {
-            interface.window.record(at, rtt, self.limits.rtt_window);
-        }
+    pub(crate) const fn known(&self) -> &Interfaces {
+        &self.interfaces
     }
 
     fn release(&mut self, old: &StoredPath) {
-        for address in old.path.addresses() {
-            if let Entry::Occupied(mut interface) = self.interfaces.entry(address) {
-                interface.get_mut().on_paths -= 1;
-                if interface.get().on_paths == 0 {
-                    interface.remove();
-                }
-            }
+        let steps = old.steps.iter().map(|step| step.interface);
+        // An interface beside several routers was acquired once for each.
+        let beside = old.beside.iter().map(|(_, other)| *other);
+        for interface in steps.chain(beside).chain(old.arrival) {
+            self.interfaces.release(interface);
         }
     }
 }
 
-impl RouterPath {
-    /// Every address that answered and was kept, once.
-    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        let routers = self.routers.places.iter().map(|(_, router)| *router);
-        routers.chain(self.arrival.iter().map(|reply| reply.address))
+impl PartialEq for Observations {
+    fn eq(&self, other: &Self) -> bool {
+        self.interfaces == other.interfaces && self.paths().eq(other.paths())
     }
 }
+
+impl Eq for Observations {}
