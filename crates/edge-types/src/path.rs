@@ -59,6 +59,9 @@ pub struct HopReply {
     /// True if the reply carried an MPLS label stack (RFC 4950). Inside a tunnel such replies often travel to its end
     /// before they turn back, so that all of them show about the same round trip.
     pub in_tunnel: bool,
+    /// IP TTL or hop limit of the reply itself when it arrived, which tells how long its way back was; `None` where the source
+    /// does not say.
+    pub reply_ttl: Option<u8>,
 }
 
 impl HopReply {
@@ -69,6 +72,7 @@ impl HopReply {
             rtt: Some(rtt),
             shared: false,
             in_tunnel: false,
+            reply_ttl: None,
         }
     }
 }
