@@ -79,6 +79,8 @@ pub struct Link {
 pub(crate) struct Reading {
     /// The summary of the member that is nearest.
     pub(crate) own: Option<RttSummary>,
+    /// By how many hops its replies' way back is longer than the way there.
+    pub(crate) extra_hops: Option<i16>,
     /// Of members that answered from inside a tunnel only: what bounds their round trip.
     pub(crate) bound: Option<Rtt>,
 }
@@ -176,7 +178,7 @@ impl PathGraph {
                 .collect(),
             nodes,
             paths: Arc::clone(&self.paths),
-            detours: latencies.detours,
+            bars: latencies.bars,
             untraced: self.untraced.clone(),
         }
     }

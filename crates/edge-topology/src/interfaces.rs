@@ -36,6 +36,8 @@ pub(crate) struct Known {
     pub(crate) window: RttWindow,
     /// Latest round trip seen from inside a tunnel: no sample, since such replies travel on to its end, but a bound.
     pub(crate) tunnel_rtt: Option<Rtt>,
+    /// By how many hops the way back was longer than the way there, when last told.
+    pub(crate) extra_hops: Option<i16>,
 }
 
 impl Interfaces {
@@ -58,6 +60,7 @@ impl Interfaces {
             on_paths: 1,
             window: RttWindow::default(),
             tunnel_rtt: None,
+            extra_hops: None,
         };
         let number = match self.free.pop() {
             Some(number) => {
@@ -79,7 +82,7 @@ impl Interfaces {
         let known = &mut self.known[number.place()];
         known.on_paths -= 1;
         if known.on_paths == 0 {
-            known.window = RttWindow::default();
+            known.window = RttWindow::default(); // may be long before the place is used again
             self.numbers.remove(&known.interface);
             self.free.push(number);
         }
@@ -91,14 +94,19 @@ impl Interfaces {
     pub(crate) fn sample(
         &mut self,
         interface: &Interface,
+        ttl: u8,
         reply: &HopReply,
         at: MonotonicTime,
         window: Duration,
     ) {
-        let (Some(number), Some(rtt)) = (self.numbers.get(interface), reply.rtt) else {
+        let Some(number) = self.numbers.get(interface) else {
             return;
         };
         let known = &mut self.known[number.place()];
+        known.extra_hops = reply.reply_ttl.map_or(known.extra_hops, |reply_ttl| {
+            Some(extra_hops(ttl, reply_ttl))
+        });
+        let Some(rtt) = reply.rtt else { return };
         if reply.in_tunnel {
             known.tunnel_rtt = Some(rtt);
         } else if !reply.shared || known.window.is_empty() {
@@ -112,12 +120,15 @@ impl Interfaces {
         interface: &Interface,
         window: RttWindow,
         tunnel_rtt: Option<Rtt>,
+        extra_hops: Option<i16>,
     ) -> bool {
         let Some(number) = self.numbers.get(interface) else {
             return false;
         };
         let known = &mut self.known[number.place()];
-        (known.window, known.tunnel_rtt) = (window, tunnel_rtt);
+        known.window = window;
+        known.tunnel_rtt = tunnel_rtt;
+        known.extra_hops = extra_hops;
         true
     }
 
@@ -163,4 +174,14 @@ impl Known {
     pub(crate) fn summary(&self) -> Option<RttSummary> {
         self.window.summary()
     }
+}
+
+/// By how many hops the way back of a reply is longer than the way of the probe whose TTL ended there.
+///
+/// Senders start from 32, 64, 128 or 255; the router itself and the last before us take nothing off. (As in the analysis of forward
+/// and return path lengths of Vanaubel et al., *Through the wormhole*, IMC 2017.)
+fn extra_hops(ttl: u8, reply_ttl: u8) -> i16 {
+    let start = [32, 64, 128].into_iter().find(|start| reply_ttl <= *start);
+    let back = i16::from(start.unwrap_or(u8::MAX) - reply_ttl);
+    back - (i16::from(ttl) - 1)
 }

@@ -2,40 +2,43 @@
 //!
 //! ## Model
 //! A reply from node `v` takes the way there, the making of the reply, and the way back. The way there is what all replies
-//! from behind `v` share. Making a reply takes a router a time of its own, with an exponential tail; forwarding does not.
-//! The way back may be another than the way there (a *detour*, longer or shorter), and then no measurement from one
-//! vantage point can tell; but the differences of detours between neighbours are about as often positive as negative.
+//! from behind `v` share. Making a reply takes a router a constant and an exponential time; forwarding takes none, and hosts take
+//! none. The way back may be another than the way there (a *detour*, longer or shorter).
 //!
 //! ## Symbols
 //! | | |
 //! |---|---|
 //! | own(v) | smallest recent round trip to a member of `v`, over n samples |
-//! | mean(v) | mean of what is added to single replies: (median - minimum) / ln 2 |
-//! | noise(v) | what own(v) may be above the truth, in 19 cases of 20: 3 mean(v) / n |
-//! | est(v) | estimate: the least of own(v) and the own of everything seen behind `v` |
-//! | h | half-life of detour differences: half of them that exceed x exceed x + h |
+//! | mean(v) | mean of what is added to single replies: (median - minimum) / ln 2; the median of all nodes where that is more, or there are too few samples |
+//! | noise(v) | what own(v) may be above the truth, in 49 cases of 50: 4 mean(v) / n |
+//! | base | the constant that every router's reply takes |
+//! | est(v) | estimate: the least of own(v) - base and the same of everything seen behind `v` |
+//! | extra(v) | hops that replies take more on the way back than probes on the way there, by the TTL they arrive with |
+//! | h | half-life of detour differences: half of those that exceed x exceed x + h |
 //!
 //! ## Rule
-//! 1. est(v) is the largest value at each node that no reply from it or from behind it contradicts. Since making a reply only
-//!    adds time, it is the most likely one whatever the law, if only small additions are likelier than large ones. No link is negative.
-//! 2. Silent nodes, and those that answer from inside a tunnel, lie evenly between their neighbours; with nothing behind
+//! 1. base follows from clients right behind routers. If a quarter of routers answer later than their nearest client, they do so
+//!    because of it.
+//! 2. est(v) is the largest value that no reply from `v` or from behind it contradicts. Since making a reply only adds time, it is
+//!    the most likely one under any law by which small additions are likelier than large ones. No link is negative.
+//! 3. Silent nodes, and those that answer from inside a tunnel, lie evenly between their neighbours; with nothing behind
 //!    them they take the parent's value, or half-way to what bounds them.
-//! 3. A link is est(child) - est(parent). Its bar is the larger noise of its ends, since the two errors have the same sign,
-//!    and an allowance for detours.
-//! 4. Links whose child answered sooner than the parent by more than noise measure the detours: of a law that halves every h, what
-//!    is left of a difference beyond a link's length has the same h whatever the length. The median of these excesses is h. How
-//!    many links have a detour follows from how many show one, by the links' estimated lengths.
-//! 5. The allowance leaves out one case in twenty: h log2(20 q), where q is the share of links with a detour that did not show;
-//!    at links that touch a node which showed one, q = 1.
+//! 4. A link is est(child) - est(parent). Its bar is the larger noise of its ends, and an allowance for detours.
+//! 5. A link shows a detour if extra differs between its ends, or if something behind one of them answered sooner than it by more
+//!    than noise. Then the allowance is the link's own estimate, or what 19 of 20 links without a sign keep below, if that is more.
+//! 6. Where nothing shows, the allowance leaves out one case in twenty: h log2(20 q), where q is the share of links with a
+//!    detour that did not show. Links whose child answered sooner than the parent by more than noise tell both: of a law
+//!    that halves every h, what is left of a difference beyond a link's length has the same h whatever the length; the median of these
+//!    excesses is h. And as many differences are negative as positive, so q follows from how many show, by the links' lengths.
 //!
 //! ## Why this rule
-//! A bound that always holds (a router is no further than half of the round trip, there and no way back) says nothing: 0 to the
-//! round trip. What the vantage point cannot see of one link, it can see of all links together.
+//! A bound that always holds (half of the round trip is the way there, at most all of it) says nothing: 0 to the
+//! round trip. What a single vantage point cannot see of one link, TTLs and all links together tell.
 //!
 //! ## Limits
-//! Detours that are all shorter than every link do not show and are not allowed for. A constant part in the making of replies is
-//! seen only where something behind answers sooner; it then counts as a detour. The estimates are of round trips;
-//! that half of one is the way there, is an assumption.
+//! Where sources do not tell the TTLs of replies, detours shorter than their links do not show, and bars cover fewer links than
+//! they say. Detours over as many hops as the way there are allowed for only as far as rule 6 goes. The estimates are of round
+//! trips; that half of one is the way there, is an assumption.
 //!
 //! ## Cost
 //! O(hops + nodes · log nodes).
@@ -44,23 +47,30 @@
 //! Integers; powers of two by linear interpolation.
 //!
 //! ## Source
-//! Paper section 2.2 asks for latencies between routers and gives no method.
+//! Paper section 2.2 asks for latencies between routers and gives no method. TTLs of replies: Vanaubel et al., *Through the
+//! wormhole*, IMC 2017. The rest is our own; the simulated networks in the tests show what it is worth.
+
+mod bars;
+mod replies;
 
 use std::time::Duration;
 
 use edge_types::Rtt;
 
-use crate::detours::Detours;
 use crate::graph::{GraphNode, Paths};
-use crate::rtt::RttSummary;
-use crate::tree::NodeIndex;
+use crate::tree::{NodeId, NodeIndex};
+
+pub(crate) use bars::Bars;
+use bars::NodeBar;
+use replies::Reached;
 
 /// An estimated round trip, with what it rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RttEstimate {
     /// The estimate.
     pub rtt: Rtt,
-    /// How far off it may well be, to either side: in 19 cases of 20 of a node that answered. Half the span where interpolated.
+    /// How far off it may well be, to either side. Where measured, it covers what the making of replies may have added, and the
+    /// node's own round trip; half the span where interpolated.
     pub error: Duration,
     /// Where it comes from.
     pub basis: RttBasis,
@@ -88,11 +98,8 @@ pub enum RttBasis {
 /// Estimates for all nodes of a tree.
 pub(crate) struct Latencies {
     pub(crate) nodes: Vec<RttEstimate>,
-    pub(crate) detours: Detours,
+    pub(crate) bars: Bars,
 }
-
-/// A round trip and its noise.
-type Reached = (Rtt, Duration);
 
 /// Round trips that never shrink on the way out; parents come first in `nodes`.
 pub(crate) fn estimate(
@@ -100,8 +107,9 @@ pub(crate) fn estimate(
     parents: &[Option<NodeIndex>],
     paths: &Paths,
 ) -> Latencies {
-    let noises = noises(nodes);
-    let clamped = clamp_along_paths(nodes, &noises, paths);
+    let (own, base) = replies::reached(nodes, parents);
+    let mut clamped = own.clone();
+    clamp_along_paths(&mut clamped, paths);
     let behind = nearest_behind(nodes, parents, &clamped);
 
     let mut estimates: Vec<RttEstimate> = Vec::with_capacity(nodes.len());
@@ -114,78 +122,62 @@ pub(crate) fn estimate(
             });
             continue;
         };
-        estimates.push(match (behind[index], node.reading.own) {
-            (Some(Behind { reached, .. }), Some(own)) => {
-                let taken_off = own.minimum.0.saturating_sub(reached.0.0);
-                RttEstimate {
-                    rtt: reached.0,
-                    error: noises[index].saturating_sub(taken_off).max(reached.1),
-                    basis: RttBasis::Measured { own: own.minimum },
-                }
-            }
-            (Some(Behind { reached, links }), None) => {
-                let span = reached.0.0.saturating_sub(parent.rtt.0);
+        estimates.push(match (behind[index], own[index], node.reading.own) {
+            (Some(Behind { reached, .. }), Some(own), Some(reading)) => RttEstimate {
+                rtt: Rtt(reached.rtt),
+                error: own
+                    .noise
+                    .max(reached.noise)
+                    .max(own.rtt.saturating_sub(reached.rtt)),
+                basis: RttBasis::Measured {
+                    own: reading.minimum,
+                },
+            },
+            (Some(Behind { reached, links }), ..) => {
+                let span = reached.rtt.saturating_sub(parent.rtt.0);
                 RttEstimate {
                     rtt: Rtt(parent.rtt.0 + span / (links + 1)),
-                    error: (span / 2).saturating_add(parent.error.max(reached.1)),
+                    error: (span / 2).saturating_add(parent.error.max(reached.noise)),
                     basis: RttBasis::Interpolated,
                 }
             }
-            (None, _) => RttEstimate {
+            (None, ..) => RttEstimate {
                 basis: RttBasis::Inherited,
                 ..parent
             },
         });
     }
-    let detours = Detours::of(&estimates, &noises, parents);
-    for (index, estimate) in estimates.iter_mut().enumerate() {
-        if Detours::show_at(estimate, noises[index]) {
-            estimate.error = estimate.error.saturating_add(detours.where_shown);
-        }
-    }
+    let bars = nodes.iter().zip(&estimates).zip(own);
+    let bars = bars.map(|((node, estimate), own)| NodeBar {
+        estimate: estimate.rtt.0,
+        own: own.map(|own| own.rtt),
+        noise: match estimate.basis {
+            RttBasis::Measured { .. } => own.map_or(Duration::ZERO, |own| own.noise),
+            _ => estimate.error,
+        },
+        extra_hops: match estimate.basis {
+            RttBasis::Origin => Some(0),
+            _ => node.reading.extra_hops,
+        },
+        is_router: node.client.is_none() && node.id != NodeId::Origin,
+    });
     Latencies {
+        bars: Bars::new(bars.collect(), base.noise, parents),
         nodes: estimates,
-        detours,
     }
-}
-
-/// What the smallest round trip to each node may be above the truth.
-fn noises(nodes: &[GraphNode]) -> Vec<Duration> {
-    let readings = || nodes.iter().filter_map(|node| node.reading.own);
-    let mut known: Vec<Duration> = readings().filter_map(|own| own.mean_excess()).collect();
-    known.sort_unstable();
-    // Where there are too few samples to say, half of the others do no better than this.
-    let typical = known.get(known.len() / 2).copied().unwrap_or_default();
-    let noise = |own: RttSummary| {
-        let mean = own.mean_excess().unwrap_or(typical.max(own.jitter));
-        mean.saturating_mul(3) / own.samples.max(1)
-    };
-    nodes
-        .iter()
-        .map(|node| node.reading.own.map_or(Duration::ZERO, noise))
-        .collect()
 }
 
 /// The smallest round trip to each node that answered, or to anything behind it on a path.
-fn clamp_along_paths(
-    nodes: &[GraphNode],
-    noises: &[Duration],
-    paths: &Paths,
-) -> Vec<Option<Reached>> {
-    let own = nodes.iter().zip(noises);
-    let mut clamped: Vec<Option<Reached>> = own
-        .map(|(node, noise)| Some((node.reading.own?.minimum, *noise)))
-        .collect();
+fn clamp_along_paths(reached: &mut [Option<Reached>], paths: &Paths) {
     for (client, way) in paths {
         let mut behind: Option<Reached> = None;
         for index in std::iter::once(client).chain(way.iter().rev()) {
-            if let Some(own) = &mut clamped[index.0] {
+            if let Some(own) = &mut reached[index.0] {
                 *own = behind.map_or(*own, |behind| behind.min(*own));
                 behind = Some(*own);
             }
         }
     }
-    clamped
 }
 
 /// The nearest answer at or behind a node, and how many links away.
@@ -199,20 +191,17 @@ struct Behind {
 fn nearest_behind(
     nodes: &[GraphNode],
     parents: &[Option<NodeIndex>],
-    clamped: &[Option<Reached>],
+    reached: &[Option<Reached>],
 ) -> Vec<Option<Behind>> {
-    let own = |reached: Option<Reached>| {
-        Some(Behind {
-            reached: reached?,
-            links: 0,
-        })
-    };
-    let mut behind: Vec<Option<Behind>> = clamped.iter().copied().map(own).collect();
+    let here = |reached| Behind { reached, links: 0 };
+    let mut behind: Vec<Option<Behind>> = reached.iter().map(|reached| reached.map(here)).collect();
     for child in (1..nodes.len()).rev() {
         if behind[child].is_none() {
-            let bound = nodes[child].reading.bound;
-            behind[child] = bound.map(|bound| Behind {
-                reached: (bound, Duration::ZERO),
+            behind[child] = nodes[child].reading.bound.map(|bound| Behind {
+                reached: Reached {
+                    rtt: bound.0,
+                    noise: Duration::ZERO,
+                },
                 links: 1,
             });
         }
@@ -230,10 +219,7 @@ fn nearest_behind(
             Some(Behind {
                 reached: own,
                 links: 0,
-            }) => Behind {
-                reached: own.min(reached),
-                links: 0,
-            },
+            }) => here(own.min(reached)),
             Some(other) => other.min(through_child),
             None => through_child,
         });

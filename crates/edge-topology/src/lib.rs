@@ -35,7 +35,6 @@
 //! ```
 
 mod change;
-mod detours;
 mod graph;
 mod grouping;
 mod interfaces;

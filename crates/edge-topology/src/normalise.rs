@@ -118,27 +118,27 @@ impl RouterPath {
         }
     }
 
-    /// The replies to `path` that are samples, each with who sent it: those of an interface that was kept.
+    /// The replies to `path` that are samples, each with its TTL and who sent it: those of an interface that was kept.
     ///
     /// What went with a loop is left out, so that it does not depend on other paths what is known of an interface.
     pub(crate) fn samples<'a>(
         &'a self,
         path: &'a PathObservation,
-    ) -> impl Iterator<Item = (Interface, &'a HopReply)> {
+    ) -> impl Iterator<Item = (u8, Interface, &'a HopReply)> {
         let seen = interfaces(path);
         let kept: BTreeSet<Interface> = self.interfaces().collect();
         let first: Vec<_> = path
             .replies()
-            .filter_map(|(ttl, reply)| Some((seen[usize::from(ttl) - 1]?, reply)))
+            .filter_map(|(ttl, reply)| Some((ttl, seen[usize::from(ttl) - 1]?, reply)))
             .collect();
         let further = path.further.iter().filter_map(move |(ttl, reply)| {
             let (_, further) = further(&seen, *ttl, reply)?;
-            Some((further, reply))
+            Some((*ttl, further, reply))
         });
         first
             .into_iter()
             .chain(further)
-            .filter(move |(interface, _)| kept.contains(interface))
+            .filter(move |(_, interface, _)| kept.contains(interface))
     }
 
     /// Every interface that answered and was kept, once.

@@ -129,9 +129,9 @@ impl Observations {
         self.check(observation)?;
         let path = RouterPath::new(observation);
         self.store(observation.target, &path, observation.observed_at);
-        for (interface, reply) in path.samples(observation) {
+        for (ttl, interface, reply) in path.samples(observation) {
             let (at, window) = (observation.observed_at, self.limits.rtt_window);
-            self.interfaces.sample(&interface, reply, at, window);
+            self.interfaces.sample(&interface, ttl, reply, at, window);
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! Trees from observations.
 
+mod latency;
+mod simulator;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;

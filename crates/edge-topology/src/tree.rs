@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use edge_types::{Generation, IpNet, Rtt};
 
-use crate::detours::Detours;
 use crate::graph::Paths;
 use crate::grouping::{Grouping, Place};
-use crate::latency::{RttBasis, RttEstimate};
+use crate::latency::{Bars, RttBasis, RttEstimate};
 
 pub use attach::Attachment;
 
@@ -135,7 +134,7 @@ pub struct AggregateTree {
     pub(crate) nodes: Vec<TreeNode>,
     pub(crate) index: BTreeMap<NodeId, NodeIndex>,
     pub(crate) paths: Arc<Paths>,
-    pub(crate) detours: Detours,
+    pub(crate) bars: Bars,
     pub(crate) untraced: Vec<IpNet>,
 }
 
@@ -223,15 +222,15 @@ impl AggregateTree {
     /// The link from its parent to this node; `None` for the origin, and where nothing at or behind the node ever answered.
     pub fn link(&self, child: NodeIndex) -> Option<LinkEstimate> {
         let node = self.node(child)?;
-        let parent = self.node(node.parent?)?;
+        let parent = node.parent?;
+        let before = self.node(parent)?;
         if node.rtt.basis == RttBasis::Inherited {
             return None;
         }
-        // The nodes' own bars hold the allowance where a detour showed.
-        let error = node.rtt.error.max(parent.rtt.error);
+        let rtt = Rtt(node.rtt.rtt.0.saturating_sub(before.rtt.rtt.0));
         Some(LinkEstimate {
-            rtt: Rtt(node.rtt.rtt.0.saturating_sub(parent.rtt.rtt.0)),
-            error: error.saturating_add(self.detours.elsewhere),
+            rtt,
+            error: self.bars.between(parent, child, rtt),
         })
     }
 }

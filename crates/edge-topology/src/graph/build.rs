@@ -270,6 +270,7 @@ impl Reading {
             && self.own.is_none_or(|own| summary.minimum < own.minimum)
         {
             self.own = Some(summary);
+            self.extra_hops = known.extra_hops;
         }
         if let Some(bound) = known.tunnel_rtt {
             self.bound = Some(self.bound.map_or(bound, |known| known.min(bound)));

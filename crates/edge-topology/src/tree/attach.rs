@@ -35,8 +35,8 @@ impl AggregateTree {
             .unwrap_or(NodeIndex(0));
         let rtt = match clean.arrival {
             Some(target) => {
-                let replies = clean.samples(path).filter(|(from, _)| *from == target);
-                replies.filter_map(|(_, reply)| reply.rtt).min()
+                let replies = clean.samples(path).filter(|(_, from, _)| *from == target);
+                replies.filter_map(|(_, _, reply)| reply.rtt).min()
             }
             None => path.replies().filter_map(|(_, reply)| reply.rtt).last(),
         };
@@ -60,20 +60,24 @@ impl AggregateTree {
         if site.generation != self.generation {
             return None;
         }
-        let meeting = self.node(self.common_ancestor(client, site.node)?)?;
-        let (client, site_node) = (self.node(client)?, self.node(site.node)?);
-        let shared = meeting.rtt.rtt.0;
-        let to_client = client.rtt.rtt.0.saturating_sub(shared);
-        let to_site_node = site_node.rtt.rtt.0.saturating_sub(shared);
+        let meeting = self.common_ancestor(client, site.node)?;
+        let shared = self.node(meeting)?.rtt.rtt.0;
+        let beyond_meeting = |index| {
+            let rtt = self.node(index)?.rtt.rtt.0.saturating_sub(shared);
+            // No difference, no error: both ends are the meeting itself.
+            let error = match index == meeting {
+                true => Duration::ZERO,
+                false => self.bars.between(meeting, index, Rtt(rtt)),
+            };
+            Some((rtt, error))
+        };
+        let (to_client, client_error) = beyond_meeting(client)?;
+        let (to_site_node, site_error) = beyond_meeting(site.node)?;
         Some(RttEstimate {
             rtt: Rtt(to_client
                 .saturating_add(to_site_node)
                 .saturating_add(site.beyond.0)),
-            error: client
-                .rtt
-                .error
-                .saturating_add(site_node.rtt.error)
-                .saturating_add(self.detours.elsewhere),
+            error: client_error.saturating_add(site_error),
             basis: RttBasis::Composed,
         })
     }
