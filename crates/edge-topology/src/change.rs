@@ -1,17 +1,42 @@
 //! How different two trees are.
+//!
+//! ## Model
+//! What a client's path could be relied on to pass are its dominators: the nodes on every way to it, in the graph of all paths.
+//! Between two of them that follow each other, routers balance; which of the arms a flow takes is chance.
+//!
+//! ## Rule
+//! A client is reached another way if its new path misses one of its old dominators, and shows at that place somebody who was not
+//! on its old path. So a flow that moves to another known arm is no change, nor is a hop that fell silent or was cut off: silence is
+//! no evidence. If another address was traced than before, another arm of equal length is no evidence either, known or not, since
+//! it was another flow.
+//!
+//! ## Why this rule
+//! Most changes of paths are balancers that hash anew. Sets of links, or whole paths, count every one of them.
+//!
+//! ## Limits
+//! An arm that no flow was on before is taken for a change once. Where paths to different clients part and meet again without any
+//! balancing, a client that moves from one to the other is not seen to.
+//!
+//! ## Cost
+//! O(nodes + hops of all paths · hops of one).
+//!
+//! ## Determinism
+//! Integers up to the one division at the end.
+//!
+//! ## Source
+//! Algorithm 1 of the paper has a threshold for changes of the topology and gives no measure.
 
 use std::collections::BTreeSet;
 
 use edge_types::IpNet;
 
-use crate::grouping::Place;
 use crate::tree::{AggregateTree, NodeId, NodeIndex};
 
 /// Share of the demand that is concerned by the change from `old` to `new`: 0 (nothing changed) to 1 (everything did).
 ///
 /// A client prefix that came, went, or is reached another way counts with its whole demand; one that stayed counts
-/// with what its demand moved by. Each prefix also counts as one thousandth of a request per second, so that silent ones
-/// are seen. A path that only shows fewer or more hops than before is not another way: silence is no evidence.
+/// with what its demand moved by, as in a flash crowd. Each prefix also counts as one thousandth of a request per second, so that
+/// silent ones are seen.
 pub fn change(old: &AggregateTree, new: &AggregateTree) -> f64 {
     let demand = |tree: &AggregateTree, prefix| {
         let leaf = tree.client(prefix)?.client?;
@@ -21,6 +46,7 @@ pub fn change(old: &AggregateTree, new: &AggregateTree) -> f64 {
         .iter()
         .flat_map(|tree| tree.clients().map(|(_, _, leaf)| leaf.prefix))
         .collect();
+    let twins = twins(old, new);
     let (mut moved, mut total) = (0u128, 0u128);
     for prefix in prefixes {
         let before = demand(old, prefix);
@@ -28,7 +54,7 @@ pub fn change(old: &AggregateTree, new: &AggregateTree) -> f64 {
         let larger = before.max(after).unwrap_or(0);
         total += larger;
         moved += match (before, after) {
-            (Some(before), Some(after)) if same_way(&way(old, prefix), &way(new, prefix)) => {
+            (Some(before), Some(after)) if is_same_way(old, new, &twins, prefix) => {
                 before.abs_diff(after)
             }
             _ => larger,
@@ -41,20 +67,63 @@ pub fn change(old: &AggregateTree, new: &AggregateTree) -> f64 {
     }
 }
 
-/// Groups of routers from the client to the origin.
-fn way(tree: &AggregateTree, prefix: IpNet) -> Vec<Place> {
-    let leaf = tree.find(&NodeId::Client(prefix)).unwrap_or(NodeIndex(0));
-    tree.chain(leaf)
-        .filter_map(|(_, node)| match &node.id {
-            NodeId::Group(group) => Some(group.clone()),
-            _ => None,
-        })
-        .collect()
+/// Where each node of `old` is in `new`.
+fn twins(old: &AggregateTree, new: &AggregateTree) -> Vec<Option<NodeIndex>> {
+    let mut twins = vec![None; old.nodes().len()];
+    let mut candidates = new.index.iter().peekable();
+    for (id, index) in &old.index {
+        while candidates.next_if(|(other, _)| *other < id).is_some() {}
+        twins[index.0] = candidates
+            .next_if(|(other, _)| *other == id)
+            .map(|(_, twin)| *twin);
+    }
+    twins
 }
 
-/// Is one the other with some hops left out?
-fn same_way(a: &[Place], b: &[Place]) -> bool {
-    let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    let mut rest = long.iter();
-    short.iter().all(|hop| rest.any(|other| other == hop))
+fn is_same_way(
+    old: &AggregateTree,
+    new: &AggregateTree,
+    twins: &[Option<NodeIndex>],
+    prefix: IpNet,
+) -> bool {
+    let find = |tree: &AggregateTree| tree.find(&NodeId::Client(prefix));
+    let (Some(old_client), Some(new_client)) = (find(old), find(new)) else {
+        return false;
+    };
+    let old_path: Vec<NodeIndex> = old.path(old_client).collect();
+    let new_path: Vec<NodeIndex> = new.path(new_client).collect();
+    let was_passed = |at: NodeIndex| old_path.iter().any(|node| twins[node.0] == Some(at));
+    let is_stranger =
+        |at: &NodeIndex| matches!(new.nodes()[at.0].id, NodeId::Group(_)) && !was_passed(*at);
+    let target =
+        |tree: &AggregateTree, client: NodeIndex| tree.node(client)?.client.map(|leaf| leaf.target);
+    let is_same_flow = target(old, old_client) == target(new, new_client);
+
+    let mut dominators: Vec<NodeIndex> = old
+        .dominators(old_client)
+        .filter(|(_, node)| matches!(node.id, NodeId::Group(_) | NodeId::Client(_)))
+        .map(|(index, _)| index)
+        .collect();
+    dominators.reverse();
+    // How much of either path lies before the latest dominator that both pass, and if others were missed since.
+    let (mut old_done, mut new_done, mut missed) = (0, 0, false);
+    for dominator in dominators {
+        let place = |path: &[NodeIndex], node| path.iter().position(|at| Some(*at) == node);
+        let Some(old_place) = place(&old_path, Some(dominator)) else {
+            continue;
+        };
+        let Some(new_place) = place(&new_path, twins[dominator.0]) else {
+            missed = true;
+            continue;
+        };
+        let Some(between) = new_path.get(new_done..new_place) else {
+            return false; // they come in another order
+        };
+        let is_as_long = between.len() == old_place - old_done;
+        if missed && between.iter().any(is_stranger) && (is_same_flow || !is_as_long) {
+            return false;
+        }
+        (old_done, new_done, missed) = (old_place + 1, new_place + 1, false);
+    }
+    true
 }

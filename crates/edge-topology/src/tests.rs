@@ -1,5 +1,6 @@
 //! Trees from observations.
 
+mod change;
 mod latency;
 mod simulator;
 
@@ -14,7 +15,7 @@ use proptest::prelude::*;
 
 use crate::{
     AggregateTree, Attachment, ClientDemand, Demand, InsertError, Limits, NodeId, NodeIndex,
-    Observations, RttBasis, change,
+    Observations, RttBasis,
 };
 
 /// A path in short: `R<n>@<ms>` a router, `*` silence, `!@<ms>` the target's answer.
@@ -339,27 +340,6 @@ fn a_site_hangs_on_the_last_node_of_its_path() {
     assert_eq!(tree.distance(NodeIndex(0), &elsewhere), None);
 }
 
-#[test]
-fn change_weighs_what_moved_by_demand() {
-    let both = [path(A, "R1@1 R2@5 !@9"), path(B, "R1@1 R3@7 !@8")];
-    let old = tree(&both, &[(A, 2999), (B, 999)]);
-    let near = |new: &AggregateTree, expected: f64| {
-        for value in [change(&old, new), change(new, &old)] {
-            assert!((value - expected).abs() < 1e-9, "{value} is not {expected}");
-        }
-    };
-    near(&old, 0.0);
-    near(&tree(&both, &[(A, 2999)]), 0.25);
-    let moved = [path(A, "R1@1 R2@5 !@9"), path(B, "R1@1 R4@7 !@8")];
-    near(&tree(&moved, &[(A, 2999), (B, 999)]), 0.25);
-    let silent = [path(A, "R1@1 * !@9"), path(B, "* R3@7 *")];
-    near(&tree(&silent, &[(A, 2999), (B, 999)]), 0.0);
-    near(&tree(&both, &[(A, 5999), (B, 1999)]), 0.5);
-    let none = tree(&[], &[]);
-    near(&none, 1.0);
-    assert!(change(&none, &none).abs() < 1e-9);
-}
-
 /// Any hops at all over few routers, so that paths meet, split, loop and contradict each other.
 fn any_paths() -> impl Strategy<Value = Vec<(PathObservation, u64)>> {
     let hop = prop_oneof![
@@ -397,7 +377,7 @@ proptest! {
 
         let reversed: Vec<PathObservation> = observed.iter().rev().cloned().collect();
         prop_assert_eq!(&one, &tree(&reversed, &clients), "the order of insertion does not matter");
-        prop_assert!(change(&one, &one).abs() < 1e-12);
+        prop_assert!(crate::change(&one, &one).abs() < 1e-12);
 
         prop_assert_eq!(one.clients().count(), clients.len());
         let mut below: BTreeMap<usize, u64> = BTreeMap::new();
