@@ -136,10 +136,6 @@ impl Interfaces {
         &self.known[number.place()]
     }
 
-    pub(crate) fn find(&self, interface: &Interface) -> Option<&Known> {
-        Some(self.get(*self.numbers.get(interface)?))
-    }
-
     /// All, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Known> {
         self.numbers.values().map(|number| self.get(*number))

@@ -42,6 +42,7 @@ mod latency;
 mod normalise;
 mod observations;
 mod rtt;
+mod saved;
 mod tree;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use graph::{GraphNode, Link, PathGraph};
 pub use grouping::{Grouping, Place};
 pub use latency::{RttBasis, RttEstimate};
 pub use observations::{InsertError, Limits, Observations};
+pub use saved::{LogEntry, ReadError, Replay};
 pub use tree::{
     AggregateTree, Attachment, ClientDemand, ClientLeaf, Demand, LinkEstimate, MAX_CLIENT_DEMAND,
     NodeId, NodeIndex, Parents, TreeNode,

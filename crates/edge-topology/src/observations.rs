@@ -170,6 +170,17 @@ impl Observations {
         }
     }
 
+    /// Takes a path as it was taken before, without its round trips.
+    pub(crate) fn restore(
+        &mut self,
+        observation: &PathObservation,
+        path: &RouterPath,
+    ) -> Result<(), InsertError> {
+        self.check(observation)?;
+        self.store(observation.target, path, observation.observed_at);
+        Ok(())
+    }
+
     /// Takes a path without its round trips.
     fn store(&mut self, target: IpAddr, path: &RouterPath, observed_at: MonotonicTime) {
         let places = path.routers.places.iter();
@@ -209,6 +220,11 @@ impl Observations {
     /// Number of targets known.
     pub fn targets(&self) -> usize {
         self.paths.len()
+    }
+
+    /// When the latest path was seen; `None` if there is none. A clock that goes on from a saved store starts no earlier.
+    pub fn newest(&self) -> Option<MonotonicTime> {
+        self.paths.values().map(|path| path.observed_at).max()
     }
 
     /// Addresses that answered on a path kept, targets included, in order.
@@ -283,6 +299,10 @@ impl Observations {
 
     pub(crate) const fn known(&self) -> &Interfaces {
         &self.interfaces
+    }
+
+    pub(crate) const fn known_mut(&mut self) -> &mut Interfaces {
+        &mut self.interfaces
     }
 
     fn release(&mut self, old: &StoredPath) {

@@ -2,6 +2,7 @@
 
 mod change;
 mod latency;
+mod saved;
 mod simulator;
 
 use std::collections::BTreeMap;
