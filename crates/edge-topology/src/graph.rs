@@ -86,7 +86,7 @@ pub(crate) struct Reading {
 }
 
 impl PathGraph {
-    pub(crate) fn new(observations: &Observations, grouping: Grouping, demand: &Demand) -> Self {
+    pub(crate) fn new(observations: &Observations, grouping: &Grouping, demand: &Demand) -> Self {
         build::graph(observations, grouping, demand)
     }
 

@@ -84,7 +84,7 @@ pub enum Place {
     /// without where they were seen.
     Private {
         /// The last place before them with an address of its own; `None` between it and the origin.
-        behind: Option<Arc<Place>>,
+        behind: Option<Arc<Self>>,
         /// The prefix.
         prefix: IpNet,
     },

@@ -62,16 +62,13 @@ impl Interfaces {
             tunnel_rtt: None,
             extra_hops: None,
         };
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.known[number.place()] = fresh;
-                number
-            }
-            None => {
-                let number = u32::try_from(self.known.len()).expect("targets x hops are fewer");
-                self.known.push(fresh);
-                InterfaceNumber(number)
-            }
+        let number = if let Some(number) = self.free.pop() {
+            self.known[number.place()] = fresh;
+            number
+        } else {
+            let number = u32::try_from(self.known.len()).expect("targets x hops are fewer");
+            self.known.push(fresh);
+            InterfaceNumber(number)
         };
         self.numbers.insert(interface, number);
         number

@@ -1,10 +1,13 @@
 //! From path observations to the aggregate tree and its latencies (paper sections 2.2 and 2.6).
 //!
-//! [`Observations`] holds what traceroutes saw: one normalised path per target, and round trips per interface. Together
-//! the paths are a directed acyclic graph in all but the odd loop; it is the primary store, and trees are views of it.
-//! [`Observations::tree`] groups addresses by prefix and gives an immutable, numbered [`AggregateTree`], on which
-//! edge sites are hung ([`AggregateTree::attach`]) and latencies between clients and sites are estimated
-//! ([`AggregateTree::distance`]). [`change`] compares two trees, for the threshold of Algorithm 1.
+//! [`Observations`] holds what traceroutes saw: one normalised path per target, and round trips per interface; it is the
+//! primary store, and can be saved and loaded ([`Observations::snapshot`], [`LogEntry`]). Everything else is a view of it.
+//! [`Observations::graph`] puts interfaces together into nodes, by prefix or domain ([`Grouping`]), and gives the graph of
+//! all paths ([`PathGraph`]), in which routers balance and groups may form cycles. Trees are views of the graph: each node hangs on
+//! the predecessor through which most demand comes, or on its dominator ([`Parents`]). A tree is immutable and
+//! numbered ([`AggregateTree`]); edge sites are hung on it ([`AggregateTree::attach`]), links and distances between clients and sites
+//! are estimated with error bars ([`AggregateTree::link`], [`AggregateTree::distance`]). [`change`] compares two trees, for the
+//! threshold of Algorithm 1.
 //!
 //! This crate does no probing, reads no clock and knows no names; a single vantage point is assumed, and half a round
 //! trip is never called a one-way delay.

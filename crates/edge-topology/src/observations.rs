@@ -8,7 +8,7 @@ use edge_types::{Generation, MonotonicTime, PathObservation, Rtt};
 
 use crate::graph::PathGraph;
 use crate::grouping::Grouping;
-use crate::interfaces::{InterfaceNumber, Interfaces};
+use crate::interfaces::{InterfaceNumber, Interfaces, Known};
 use crate::normalise::{CleanPath, RouterPath};
 use crate::tree::{AggregateTree, Demand, Parents};
 
@@ -247,7 +247,7 @@ impl Observations {
     pub fn rtt(&self, address: IpAddr) -> Option<Rtt> {
         self.interfaces
             .of_address(address)
-            .filter_map(|known| known.summary())
+            .filter_map(Known::summary)
             .map(|summary| summary.minimum)
             .min()
     }
@@ -257,7 +257,7 @@ impl Observations {
     /// Only paths to the demand's targets count; client prefixes whose target was never traced are listed in
     /// [`PathGraph::untraced`]. Costs O(hops · log nodes).
     pub fn graph(&self, grouping: impl Into<Grouping>, demand: &Demand) -> PathGraph {
-        PathGraph::new(self, grouping.into(), demand)
+        PathGraph::new(self, &grouping.into(), demand)
     }
 
     /// The aggregate tree towards the clients in `demand`, where every node hangs on the one through which most demand comes.

@@ -4,6 +4,7 @@ mod change;
 mod latency;
 mod saved;
 mod simulator;
+mod views;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

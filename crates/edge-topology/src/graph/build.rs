@@ -14,8 +14,12 @@ use crate::normalise::CleanPath;
 use crate::observations::{Observations, StoredPath};
 use crate::tree::{ClientLeaf, Demand, MAX_CLIENT_DEMAND, NodeId, NodeIndex};
 
-pub(super) fn graph(observations: &Observations, grouping: Grouping, demand: &Demand) -> PathGraph {
-    let mut union = Union::new(observations, &grouping);
+pub(super) fn graph(
+    observations: &Observations,
+    grouping: &Grouping,
+    demand: &Demand,
+) -> PathGraph {
+    let mut union = Union::new(observations, grouping);
     let mut untraced = Vec::new();
     for (prefix, client) in demand {
         let Some(path) = observations.path(client.target) else {

@@ -46,7 +46,7 @@ impl Observations {
         while let Some((line, text)) = lines.next() {
             last = line;
             match parse(line, text)? {
-                Line::Path(path) => loading.take_path(line, path)?,
+                Line::Path(path) => loading.take_path(line, &path)?,
                 Line::Interface(interface) => loading.take_interface(line, interface)?,
                 Line::End { paths, interfaces } => {
                     let unsound = |reason| ReadError::Unsound { line, reason };
@@ -76,7 +76,7 @@ struct Loading {
 }
 
 impl Loading {
-    fn take_path(&mut self, line: usize, path: PathLine) -> Result<(), ReadError> {
+    fn take_path(&mut self, line: usize, path: &PathLine) -> Result<(), ReadError> {
         let unsound = |reason| ReadError::Unsound { line, reason };
         if self.last_interface.is_some() {
             return Err(unsound("paths come before interfaces"));
@@ -107,7 +107,7 @@ impl Loading {
             normalised.beside.insert((*position, other));
         }
         // What was normalised already stays as it is.
-        if PathLine::new(path.target, path.at_ns, &normalised) != path {
+        if PathLine::new(path.target, path.at_ns, &normalised) != *path {
             return Err(unsound("the path was not normalised"));
         }
         self.observations

@@ -213,7 +213,7 @@ fn errors_say_which_line_and_why() {
 fn a_log_that_was_cut_short_gives_what_came_before() {
     let entry = LogEntry::Insert(path(A, "R1@1 !@2")).to_line();
     let log = [&LogEntry::header(), &entry, &entry[..20]]
-        .map(|line| line.to_owned())
+        .map(ToOwned::to_owned)
         .join("\n");
     let replay = Observations::replay(log.as_bytes(), Limits::default());
     assert_eq!(replay.entries, 1);

@@ -65,9 +65,10 @@ impl AggregateTree {
         let beyond_meeting = |index| {
             let rtt = self.node(index)?.rtt.rtt.0.saturating_sub(shared);
             // No difference, no error: both ends are the meeting itself.
-            let error = match index == meeting {
-                true => Duration::ZERO,
-                false => self.bars.between(meeting, index, Rtt(rtt)),
+            let error = if index == meeting {
+                Duration::ZERO
+            } else {
+                self.bars.between(meeting, index, Rtt(rtt))
             };
             Some((rtt, error))
         };
