@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edge_topology::{NodeId, NodeIndex};
-use edge_types::{Amount, Asset, ChainAddress, Generation, IepId, Rtt, UtcTime};
+use edge_types::{Amount, Asset, ChainAddress, Generation, IepId, IpNet, Rtt, UtcTime};
 use proptest::prelude::*;
 
 use crate::testing::{World, client_prefix, input, router, site_id};
@@ -197,7 +197,7 @@ fn c_and_d_of_figure_3_have_equal_betweenness_and_d_is_taken() {
     let world = figure_3();
     let tree = world.tree();
     let at = |index| {
-        let group = format!("{}/32", router(index)).parse().unwrap();
+        let group = IpNet::from(router(index));
         tree.find(&NodeId::Group(group.into())).unwrap()
     };
     let values = betweenness(&tree);

@@ -12,7 +12,7 @@
 //! cycles, and paths come from strangers.
 //!
 //! ## Cost
-//! O(links · log nodes); no recursion. 100,000 targets over 157,000 nodes take about a tenth of a second.
+//! O(links · log nodes); no recursion. The bench `scale` takes 0.08 s for 68,000 nodes and 0.6 s for 395,000.
 //!
 //! ## Determinism
 //! Integers only; the result is unique.
