@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use edge_packet::{ErrorKind, IpVersion};
 use edge_ports::TracePriority;
-use edge_types::{Hop, HopReply, MonotonicTime, PathEnd, PathObservation, Rtt};
+use edge_types::{Hop, MonotonicTime, PathEnd, PathObservation, Rtt};
 
 mod knowledge;
 mod sampling;
@@ -166,6 +166,7 @@ impl Engine {
             address: reply.responder,
             rtt: Rtt(round_trip),
             speaker,
+            arrived_with: reply.arrived_with,
         };
         let is_first = target.slowest.is_none();
         target.slowest = target.slowest.max(Some(round_trip));
@@ -176,8 +177,7 @@ impl Engine {
                 .extend(sooner.into_iter().map(|at| (at, reply.target)));
         }
         if let Some(sampling) = &mut target.sampling {
-            let reply = HopReply::new(answer.address, answer.rtt);
-            sampling.replies.push((ttl, reply));
+            sampling.replies.push((ttl, answer.reply()));
             self.ready.insert(target.address);
             return Some(());
         }
@@ -185,7 +185,9 @@ impl Engine {
         let was_confirming = hop.confirming;
         match &mut hop.answer {
             Some(first) if (first.address, first.speaker) == (answer.address, speaker) => {
-                first.rtt = first.rtt.min(answer.rtt);
+                if answer.rtt < first.rtt {
+                    *first = answer;
+                }
             }
             // A second responder for one flow and TTL: load is balanced per packet, or the route changed.
             Some(_) => {}

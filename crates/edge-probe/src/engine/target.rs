@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use edge_ports::TracePriority;
-use edge_types::{MonotonicTime, PathEnd, Rtt};
+use edge_types::{HopReply, MonotonicTime, PathEnd, Rtt};
 
 use super::knowledge::Question;
 use super::sampling::Sampling;
@@ -30,9 +30,17 @@ pub(super) struct Answer {
     pub(super) address: IpAddr,
     pub(super) rtt: Rtt,
     pub(super) speaker: Speaker,
+    /// Hop limit with which it arrived.
+    pub(super) arrived_with: Option<u8>,
 }
 
 impl Answer {
+    pub(super) const fn reply(&self) -> HopReply {
+        let mut reply = HopReply::new(self.address, self.rtt);
+        reply.reply_ttl = self.arrived_with;
+        reply
+    }
+
     pub(super) const fn end(&self) -> Option<PathEnd> {
         match self.speaker {
             Speaker::Router => None,

@@ -1,6 +1,6 @@
 //! What one target asks next: from the base outwards to the end of the path, and back towards us.
 
-use edge_types::{Hop, HopReply, MonotonicTime, PathEnd};
+use edge_types::{Hop, MonotonicTime, PathEnd};
 
 use super::knowledge::{Answers, Known, Question};
 use super::target::{Answer, Target};
@@ -237,7 +237,7 @@ fn assemble(
     });
     hops.truncate(usize::from(length));
     let own = |ttl: u8| match target.hop(ttl).answer {
-        Some(answer) => Hop::Reply(HopReply::new(answer.address, answer.rtt)),
+        Some(answer) => Hop::Reply(answer.reply()),
         None => Hop::NoReply,
     };
     while let Ok(known) = u8::try_from(hops.len())
@@ -256,10 +256,9 @@ fn assemble(
         .hops()
         .filter_map(|(_, hop)| hop.answer)
         .filter(|answer| answer.address == first.address && answer.speaker == first.speaker)
-        .map(|answer| answer.rtt)
-        .min()
-        .unwrap_or(first.rtt);
-    let reply = HopReply::new(first.address, fastest);
+        .min_by_key(|answer| answer.rtt)
+        .unwrap_or(first);
+    let reply = fastest.reply();
     hops.pop();
     let is_known =
         matches!(hops.last(), Some(Hop::Reply(before)) if before.address == first.address);

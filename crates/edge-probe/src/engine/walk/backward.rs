@@ -36,10 +36,11 @@ impl Engine {
                     shared,
                     has_scout,
                 } => {
-                    hops[usize::from(ttl) - 1] = Hop::Reply(HopReply {
+                    let own = target.hop(ttl).answer.map(|answer| answer.reply());
+                    hops[usize::from(ttl) - 1] = Hop::Reply(own.unwrap_or(HopReply {
                         shared,
                         ..HopReply::new(address, rtt)
-                    });
+                    }));
                     if shared && let Some(question) = self.question(standing, ttl) {
                         todo.takes.push((ttl, question));
                     }

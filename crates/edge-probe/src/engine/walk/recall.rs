@@ -12,10 +12,7 @@ impl Engine {
         let mut hops = vec![Hop::NoReply; usize::from(top.saturating_sub(1))];
         let mut nodes: Vec<_> = first_standing(target, top).into_iter().collect();
         for ttl in (1..top).rev() {
-            let own = target
-                .hop(ttl)
-                .answer
-                .map(|answer| HopReply::new(answer.address, answer.rtt));
+            let own = target.hop(ttl).answer.map(|answer| answer.reply());
             let Some(reply) = own.or_else(|| self.recall_hop(target, ttl, &nodes, now)) else {
                 continue;
             };
