@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("edge-types", 0),
     ("edge-packet", 1),
     ("edge-topology", 1),
+    ("edge-trace-files", 1),
     ("edge-discovery", 1),
     ("edge-placement", 1),
     ("edge-negotiation", 1),
