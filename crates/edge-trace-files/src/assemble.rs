@@ -76,9 +76,8 @@ impl<'a> Assembly<'a> {
 
     /// A TTL as a file tells it.
     pub(crate) fn ttl(&mut self, ttl: u64) -> Result<u8, Reason> {
-        let ttl = match u8::try_from(ttl) {
-            Ok(ttl @ 1..) => ttl,
-            _ => return Err(Reason::value("ttl", ttl)),
+        let Ok(ttl @ 1..) = u8::try_from(ttl) else {
+            return Err(Reason::value("ttl", ttl));
         };
         self.tried = self.tried.max(ttl);
         Ok(ttl)
@@ -161,7 +160,7 @@ impl<'a> Assembly<'a> {
                     *first = reply;
                 }
                 Hop::Reply(first) => {
-                    further.extend(keep_fastest(first, reply).map(|other| (ttl, other)))
+                    further.extend(keep_fastest(first, reply).map(|other| (ttl, other)));
                 }
             }
         }

@@ -34,6 +34,15 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
+/// How many lines end within `bytes`.
+#[expect(
+    clippy::naive_bytecount,
+    reason = "a crate for it would save milliseconds"
+)]
+pub(crate) fn line_ends(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|octet| **octet == b'\n').count() as u64
+}
+
 /// One record of a text: its first line, and its bytes or why it cannot be told where it ends.
 pub(crate) type Frame<'a> = (u64, Result<&'a [u8], Reason>);
 
@@ -51,19 +60,17 @@ impl<'a> JsonFrames<'a> {
             .clone()
             .map(|(_, line)| line.trim_ascii())
             .find(|line| !line.is_empty());
-        match first {
-            // An array, or an object that goes on after its first line.
-            Some([b'[', ..] | [b'{']) => Self::Values(Values {
+        // An array, or an object that goes on after its first line.
+        if matches!(first, Some([b'[', ..] | [b'{'])) {
+            return Self::Values(Values {
                 bytes: lines.rest,
                 at: 0,
                 line: 1,
                 limit,
-            }),
-            _ => {
-                lines.number = 0;
-                Self::Lines(lines)
-            }
+            });
         }
+        lines.number = 0;
+        Self::Lines(lines)
     }
 }
 
@@ -123,7 +130,7 @@ impl<'a> Values<'a> {
         };
         let object = &self.bytes[start..start + length];
         self.at += length;
-        self.line += object.iter().filter(|octet| **octet == b'\n').count() as u64;
+        self.line += line_ends(object);
         if length > self.limit {
             return Some((line, Err(Reason::TooLarge { limit: self.limit })));
         }

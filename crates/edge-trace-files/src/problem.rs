@@ -165,7 +165,7 @@ impl Reason {
     }
 }
 
-/// At most 80 characters of what a file says, for showing.
+/// At most 80 characters of what a file says, for showing: none of them controls a terminal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Excerpt(String);
 
@@ -173,8 +173,9 @@ impl Excerpt {
     const LENGTH: usize = 80;
 
     pub(crate) fn of(text: &str) -> Self {
-        let mut taken: String = text.chars().take(Self::LENGTH).collect();
-        if taken.len() < text.len() {
+        let shown = |char: char| if char.is_control() { '\u{fffd}' } else { char };
+        let mut taken: String = text.chars().take(Self::LENGTH).map(shown).collect();
+        if text.chars().nth(Self::LENGTH).is_some() {
             taken.push('…');
         }
         Self(taken)

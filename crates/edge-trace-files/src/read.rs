@@ -1,6 +1,7 @@
 //! Records one after the other, whatever the format.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use crate::format::{Format, UnknownFormat};
 use crate::limits::Limits;
@@ -8,6 +9,7 @@ use crate::problem::{Place, Problem, ReadLog, Reason};
 use crate::record::PathRecord;
 
 mod atlas;
+mod json;
 mod json_lines;
 mod map;
 mod nmap;
@@ -18,7 +20,6 @@ mod warts;
 
 /// What a file holds next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are paths")]
 pub enum Item {
     /// A path.
     Path(PathRecord),
@@ -31,22 +32,19 @@ pub enum Item {
 /// Goes through a file record by record, without a copy of it.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    source: Source<'a>,
+    source: Box<dyn Records + 'a>,
     limits: Limits,
     outcome: Outcome,
     has_ended: bool,
 }
 
-#[derive(Debug)]
-enum Source<'a> {
-    JsonLines(json_lines::Records<'a>),
-    ScamperJson(scamper_json::Records<'a>),
-    Warts(warts::Records<'a>),
-    Atlas(atlas::Records<'a>),
-    Traceroute(traceroute::Records<'a>),
-    Nmap(nmap::Records<'a>),
-    Rtrack(rtrack::Records<'a>),
-    Map(map::Records<'a>),
+/// The records of one format.
+trait Records: fmt::Debug + Send {
+    /// Where reading is.
+    fn place(&self) -> Place;
+
+    /// Reads on by a step, which need not be a whole record; false at the end.
+    fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool;
 }
 
 /// What the records so far brought and nobody took yet.
@@ -95,15 +93,16 @@ pub(crate) type Read = Result<Option<(PathRecord, Vec<Reason>)>, Reason>;
 impl<'a> Reader<'a> {
     /// A reader of a whole file's bytes.
     pub fn new(format: Format, bytes: &'a [u8], limits: &Limits) -> Self {
-        let source = match format {
-            Format::JsonLines => Source::JsonLines(json_lines::Records::new(bytes, limits)),
-            Format::ScamperJson => Source::ScamperJson(scamper_json::Records::new(bytes, limits)),
-            Format::Warts => Source::Warts(warts::Records::new(bytes)),
-            Format::Atlas => Source::Atlas(atlas::Records::new(bytes, limits)),
-            Format::Traceroute => Source::Traceroute(traceroute::Records::new(bytes)),
-            Format::Nmap => Source::Nmap(nmap::Records::new(bytes)),
-            Format::Rtrack => Source::Rtrack(rtrack::Records::new(bytes)),
-            Format::Map => Source::Map(map::Records::new(bytes)),
+        let json = |record| Box::new(json::Objects::new(bytes, record, limits));
+        let source: Box<dyn Records + 'a> = match format {
+            Format::JsonLines => json(json_lines::record),
+            Format::ScamperJson => json(scamper_json::record),
+            Format::Atlas => json(atlas::record),
+            Format::Warts => Box::new(warts::Objects::new(bytes)),
+            Format::Traceroute => Box::new(traceroute::Traces::new(bytes)),
+            Format::Nmap => Box::new(nmap::Hosts::new(bytes)),
+            Format::Rtrack => Box::new(rtrack::Routes::new(bytes)),
+            Format::Map => Box::new(map::Statements::new(bytes)),
         };
         Self {
             source,
@@ -116,34 +115,6 @@ impl<'a> Reader<'a> {
     /// Records begun so far.
     pub const fn records(&self) -> u64 {
         self.outcome.records
-    }
-
-    /// Reads on; false at the end.
-    fn advance(&mut self) -> bool {
-        let (limits, outcome) = (&self.limits, &mut self.outcome);
-        match &mut self.source {
-            Source::JsonLines(records) => records.advance(limits, outcome),
-            Source::ScamperJson(records) => records.advance(limits, outcome),
-            Source::Warts(records) => records.advance(limits, outcome),
-            Source::Atlas(records) => records.advance(limits, outcome),
-            Source::Traceroute(records) => records.advance(limits, outcome),
-            Source::Nmap(records) => records.advance(limits, outcome),
-            Source::Rtrack(records) => records.advance(limits, outcome),
-            Source::Map(records) => records.advance(limits, outcome),
-        }
-    }
-
-    fn place(&self) -> Place {
-        match &self.source {
-            Source::JsonLines(records) => records.place(),
-            Source::ScamperJson(records) => records.place(),
-            Source::Warts(records) => records.place(),
-            Source::Atlas(records) => records.place(),
-            Source::Traceroute(records) => records.place(),
-            Source::Nmap(records) => records.place(),
-            Source::Rtrack(records) => records.place(),
-            Source::Map(records) => records.place(),
-        }
     }
 }
 
@@ -158,18 +129,15 @@ impl Iterator for Reader<'_> {
             if self.has_ended {
                 return None;
             }
-            if self.outcome.records >= self.limits.records {
+            let is_full = self.outcome.records >= self.limits.records;
+            let place = self.source.place();
+            self.has_ended = !self.source.advance(&self.limits, &mut self.outcome);
+            if is_full && !self.outcome.items.is_empty() {
                 self.has_ended = true;
-                let limit = self.limits.records;
-                let place = self.place();
                 self.outcome.items.clear();
-                if self.advance() && !self.outcome.items.is_empty() {
-                    self.outcome.items.clear();
-                    self.outcome
-                        .problem(place, Reason::TooManyRecords { limit }, false);
-                }
-            } else if !self.advance() {
-                self.has_ended = true;
+                let limit = self.limits.records;
+                self.outcome
+                    .problem(place, Reason::TooManyRecords { limit }, false);
             }
         }
     }

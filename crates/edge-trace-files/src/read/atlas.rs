@@ -9,21 +9,16 @@ use edge_types::UtcTime;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Outcome, Read};
+use super::Read;
 use crate::assemble::{Answer, Assembly, Told};
-use crate::frames::JsonFrames;
 use crate::limits::Limits;
-use crate::problem::{Place, Reason};
+use crate::problem::Reason;
 use crate::record::{Method, PathRecord, TraceDetails};
+
+const TRACEROUTE: &str = "traceroute";
 
 /// A probe with this TTL is sent after a gap, to hear whether the target answers at all.
 const BEYOND_GAP: u64 = 255;
-
-#[derive(Debug)]
-pub(super) struct Records<'a> {
-    frames: JsonFrames<'a>,
-    line: u64,
-}
 
 #[derive(Deserialize)]
 struct Kind {
@@ -33,6 +28,8 @@ struct Kind {
 
 #[derive(Deserialize)]
 struct Measurement {
+    #[serde(rename = "type")]
+    kind: Option<String>,
     dst_addr: Option<IpAddr>,
     src_addr: Option<IpAddr>,
     timestamp: Option<u64>,
@@ -80,34 +77,8 @@ struct ExtensionObject {
     mpls: Option<IgnoredAny>,
 }
 
-impl<'a> Records<'a> {
-    pub(super) fn new(bytes: &'a [u8], limits: &Limits) -> Self {
-        let frames = JsonFrames::new(bytes, limits.record_bytes);
-        Self { frames, line: 1 }
-    }
-
-    pub(super) const fn place(&self) -> Place {
-        Place::Line(self.line)
-    }
-
-    pub(super) fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
-        let Some((line, frame)) = self.frames.next() else {
-            return false;
-        };
-        self.line = line;
-        outcome.record(
-            Place::Line(line),
-            frame.and_then(|bytes| record(bytes, limits)),
-        );
-        true
-    }
-}
-
-fn record(bytes: &[u8], limits: &Limits) -> Read {
-    if bytes.len() > limits.record_bytes {
-        let limit = limits.record_bytes;
-        return Err(Reason::TooLarge { limit });
-    }
+/// One object.
+pub(super) fn record(bytes: &[u8], limits: &Limits) -> Read {
     let json = |error| Reason::json(&error);
     let measurement: Measurement = match serde_json::from_slice(bytes) {
         Ok(measurement) => measurement,
@@ -115,11 +86,18 @@ fn record(bytes: &[u8], limits: &Limits) -> Read {
         Err(error) => {
             let kind: Kind = serde_json::from_slice(bytes).map_err(json)?;
             return match kind.kind.as_deref() {
-                None | Some("traceroute") => Err(json(error)),
+                None | Some(TRACEROUTE) => Err(json(error)),
                 Some(_) => Ok(None),
             };
         }
     };
+    if measurement
+        .kind
+        .as_deref()
+        .is_some_and(|kind| kind != TRACEROUTE)
+    {
+        return Ok(None);
+    }
     if measurement.result.iter().all(|hop| hop.hop.is_none()) {
         return Err(Reason::NoTrace);
     }
@@ -177,7 +155,7 @@ impl OneProbe {
 }
 
 impl Unreachable {
-    /// The ICMP code behind a letter; those that mean different codes in ICMPv6 by the target's IP version.
+    /// The ICMP code behind a letter; those that mean different codes in `ICMPv6` by the target's IP version.
     fn code(&self, target: IpAddr) -> Option<u8> {
         let letter = match self {
             Self::Code(code) => return Some(*code),

@@ -5,18 +5,11 @@ use std::net::IpAddr;
 use edge_types::{Hop, HopReply, MonotonicTime, PathEnd, PathObservation, UtcTime};
 use serde::Deserialize;
 
-use super::{Outcome, Read};
+use super::Read;
 use crate::assemble::round_trip;
-use crate::frames::JsonFrames;
 use crate::limits::Limits;
-use crate::problem::{Place, Reason};
+use crate::problem::Reason;
 use crate::record::{PathRecord, TraceDetails};
-
-#[derive(Debug)]
-pub(super) struct Records<'a> {
-    frames: JsonFrames<'a>,
-    line: u64,
-}
 
 #[derive(Deserialize)]
 struct Line {
@@ -48,34 +41,8 @@ struct LineHop {
     in_tunnel: bool,
 }
 
-impl<'a> Records<'a> {
-    pub(super) fn new(bytes: &'a [u8], limits: &Limits) -> Self {
-        let frames = JsonFrames::new(bytes, limits.record_bytes);
-        Self { frames, line: 1 }
-    }
-
-    pub(super) const fn place(&self) -> Place {
-        Place::Line(self.line)
-    }
-
-    pub(super) fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
-        let Some((line, frame)) = self.frames.next() else {
-            return false;
-        };
-        self.line = line;
-        outcome.record(
-            Place::Line(line),
-            frame.and_then(|bytes| record(bytes, limits)),
-        );
-        true
-    }
-}
-
-fn record(bytes: &[u8], limits: &Limits) -> Read {
-    if bytes.len() > limits.record_bytes {
-        let limit = limits.record_bytes;
-        return Err(Reason::TooLarge { limit });
-    }
+/// One object.
+pub(super) fn record(bytes: &[u8], limits: &Limits) -> Read {
     let line: Line = serde_json::from_slice(bytes).map_err(|error| Reason::json(&error))?;
     if line.hops.len() + line.further.len() > limits.replies {
         let limit = limits.replies;

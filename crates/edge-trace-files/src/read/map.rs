@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Outcome, Read};
+use super::{Outcome, Read, Records};
 use crate::assemble::{Answer, Assembly, Told};
 use crate::frames::Lines;
 use crate::limits::Limits;
@@ -15,7 +15,7 @@ use crate::problem::{Place, Reason};
 use crate::record::{PathRecord, TraceDetails};
 
 #[derive(Debug)]
-pub(super) struct Records<'a> {
+pub(super) struct Statements<'a> {
     lines: Lines<'a>,
     line: u64,
     map: Links,
@@ -34,7 +34,7 @@ struct Links {
     towards_root: BTreeMap<IpAddr, IpAddr>,
 }
 
-impl<'a> Records<'a> {
+impl<'a> Statements<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self {
             lines: Lines::new(bytes),
@@ -42,35 +42,6 @@ impl<'a> Records<'a> {
             map: Links::default(),
             wanted: None,
         }
-    }
-
-    pub(super) const fn place(&self) -> Place {
-        Place::Line(self.line)
-    }
-
-    pub(super) fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
-        if let Some(wanted) = &mut self.wanted {
-            let Some((target, line)) = wanted.next() else {
-                return false;
-            };
-            outcome.record(Place::Line(line), self.map.path(target, limits));
-            return true;
-        }
-        let Some((number, line)) = self.lines.next() else {
-            if self.map.count > 0 && self.map.root.is_none() {
-                outcome.stray(self.place(), Reason::Missing("root"));
-            }
-            self.wanted = Some(self.map.solve().into_iter());
-            return true;
-        };
-        self.line = number;
-        let place = self.place();
-        match self.statement(line, limits) {
-            Ok(None) => {}
-            Ok(Some(read)) => outcome.record(place, Ok(Some(read))),
-            Err(reason) => outcome.stray(place, reason),
-        }
-        true
     }
 
     fn statement(&mut self, line: &[u8], limits: &Limits) -> Read {
@@ -105,6 +76,37 @@ impl<'a> Records<'a> {
             Some(more) => Err(Reason::value("statement", more)),
             None => Ok(None),
         }
+    }
+}
+
+impl Records for Statements<'_> {
+    fn place(&self) -> Place {
+        Place::Line(self.line)
+    }
+
+    fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
+        if let Some(wanted) = &mut self.wanted {
+            let Some((target, line)) = wanted.next() else {
+                return false;
+            };
+            outcome.record(Place::Line(line), self.map.path(target, limits));
+            return true;
+        }
+        let Some((number, line)) = self.lines.next() else {
+            if self.map.count > 0 && self.map.root.is_none() {
+                outcome.stray(self.place(), Reason::Missing("root"));
+            }
+            self.wanted = Some(self.map.solve().into_iter());
+            return true;
+        };
+        self.line = number;
+        let place = self.place();
+        match self.statement(line, limits) {
+            Ok(None) => {}
+            Ok(Some(read)) => outcome.record(place, Ok(Some(read))),
+            Err(reason) => outcome.stray(place, reason),
+        }
+        true
     }
 }
 

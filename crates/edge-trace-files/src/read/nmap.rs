@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use edge_types::UtcTime;
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{Outcome, Read};
+use super::{Outcome, Read, Records};
 use crate::assemble::{Answer, Assembly, Told};
+use crate::frames::line_ends;
 use crate::limits::Limits;
 use crate::problem::{Excerpt, Place, Reason};
 use crate::record::{Method, PathRecord, TraceDetails};
@@ -21,13 +22,13 @@ const BEGIN: &[u8] = b"<host";
 const END: &[u8] = b"</host>";
 
 #[derive(Debug)]
-pub(super) struct Records<'a> {
+pub(super) struct Hosts<'a> {
     bytes: &'a [u8],
     at: usize,
     line: u64,
 }
 
-impl<'a> Records<'a> {
+impl<'a> Hosts<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -36,11 +37,20 @@ impl<'a> Records<'a> {
         }
     }
 
-    pub(super) const fn place(&self) -> Place {
+    /// Goes on, counting lines.
+    fn skip(&mut self, length: usize) {
+        let skipped = &self.bytes[self.at..self.at + length];
+        self.line += line_ends(skipped);
+        self.at += length;
+    }
+}
+
+impl Records for Hosts<'_> {
+    fn place(&self) -> Place {
         Place::Line(self.line)
     }
 
-    pub(super) fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
+    fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
         loop {
             let Some(to_mark) = self.bytes[self.at..]
                 .iter()
@@ -79,13 +89,6 @@ impl<'a> Records<'a> {
                 self.skip(1);
             }
         }
-    }
-
-    /// Goes on, counting lines.
-    fn skip(&mut self, length: usize) {
-        let skipped = &self.bytes[self.at..self.at + length];
-        self.line += skipped.iter().filter(|octet| **octet == b'\n').count() as u64;
-        self.at += length;
     }
 }
 
@@ -163,9 +166,11 @@ fn record(bytes: &[u8], limits: &Limits) -> Read {
         assembly.reply(ttl, Answer::new(address, rtt))?;
     }
     let (path, left_out) = assembly.finish(Told::Nothing);
+    // A host that was not scanned has zeros.
+    let time = |name| Ok(number(host, name)?.filter(|time| *time > 0).map(UtcTime));
     let details = TraceDetails {
-        started: number(host, "starttime")?.map(UtcTime),
-        ended: number(host, "endtime")?.map(UtcTime),
+        started: time("starttime")?,
+        ended: time("endtime")?,
         source: None,
         method: match trace.attribute("proto") {
             Some("tcp") => Some(Method::Tcp),

@@ -6,7 +6,7 @@
 
 use std::iter::Peekable;
 
-use super::{Outcome, Read};
+use super::{Outcome, Read, Records};
 use crate::assemble::{Answer, Assembly, Told};
 use crate::frames::Lines;
 use crate::limits::Limits;
@@ -16,22 +16,24 @@ use crate::record::{PathRecord, TraceDetails};
 const HEADER: &str = "Target: ";
 
 #[derive(Debug)]
-pub(super) struct Records<'a> {
+pub(super) struct Routes<'a> {
     lines: Peekable<Lines<'a>>,
     line: u64,
 }
 
-impl<'a> Records<'a> {
+impl<'a> Routes<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         let lines = Lines::new(bytes).peekable();
         Self { lines, line: 1 }
     }
+}
 
-    pub(super) const fn place(&self) -> Place {
+impl Records for Routes<'_> {
+    fn place(&self) -> Place {
         Place::Line(self.line)
     }
 
-    pub(super) fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
+    fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
         let Some((number, line)) = self.lines.next() else {
             return false;
         };

@@ -6,18 +6,11 @@ use edge_types::UtcTime;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Outcome, Read};
+use super::Read;
 use crate::assemble::{Answer, Assembly, Told};
-use crate::frames::JsonFrames;
 use crate::limits::Limits;
-use crate::problem::{Place, Reason};
+use crate::problem::Reason;
 use crate::record::{PathRecord, TraceDetails};
-
-#[derive(Debug)]
-pub(super) struct Records<'a> {
-    frames: JsonFrames<'a>,
-    line: u64,
-}
 
 #[derive(Deserialize)]
 struct Kind {
@@ -62,34 +55,8 @@ struct Extension {
     mpls_labels: Option<IgnoredAny>,
 }
 
-impl<'a> Records<'a> {
-    pub(super) fn new(bytes: &'a [u8], limits: &Limits) -> Self {
-        let frames = JsonFrames::new(bytes, limits.record_bytes);
-        Self { frames, line: 1 }
-    }
-
-    pub(super) const fn place(&self) -> Place {
-        Place::Line(self.line)
-    }
-
-    pub(super) fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
-        let Some((line, frame)) = self.frames.next() else {
-            return false;
-        };
-        self.line = line;
-        outcome.record(
-            Place::Line(line),
-            frame.and_then(|bytes| record(bytes, limits)),
-        );
-        true
-    }
-}
-
-fn record(bytes: &[u8], limits: &Limits) -> Read {
-    if bytes.len() > limits.record_bytes {
-        let limit = limits.record_bytes;
-        return Err(Reason::TooLarge { limit });
-    }
+/// One object.
+pub(super) fn record(bytes: &[u8], limits: &Limits) -> Read {
     let json = |error| Reason::json(&error);
     let kind: Kind = serde_json::from_slice(bytes).map_err(json)?;
     if kind.kind != "trace" {

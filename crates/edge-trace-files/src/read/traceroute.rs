@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::net::IpAddr;
 
-use super::{Outcome, Read};
+use super::{Outcome, Records};
 use crate::assemble::{Answer, Assembly, Told};
 use crate::frames::Lines;
 use crate::limits::Limits;
@@ -11,22 +11,24 @@ use crate::problem::{Place, Reason};
 use crate::record::{PathRecord, TraceDetails};
 
 #[derive(Debug)]
-pub(super) struct Records<'a> {
+pub(super) struct Traces<'a> {
     lines: Peekable<Lines<'a>>,
     line: u64,
 }
 
-impl<'a> Records<'a> {
+impl<'a> Traces<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         let lines = Lines::new(bytes).peekable();
         Self { lines, line: 1 }
     }
+}
 
-    pub(super) const fn place(&self) -> Place {
+impl Records for Traces<'_> {
+    fn place(&self) -> Place {
         Place::Line(self.line)
     }
 
-    pub(super) fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
+    fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
         let Some((number, line)) = self.lines.next() else {
             return false;
         };
@@ -56,7 +58,10 @@ impl<'a> Records<'a> {
                 trace = Err(reason);
             }
         }
-        outcome.record(Place::Line(self.line), trace.and_then(Trace::finish));
+        outcome.record(
+            Place::Line(self.line),
+            trace.map(|trace| Some(trace.finish())),
+        );
         true
     }
 }
@@ -183,7 +188,7 @@ impl<'a> Trace<'a> {
             // Fragmentation needed, with or without the size.
             _ if token.starts_with("!F") => 4,
             // The BSDs: the TTL of the answer was 1 or less, or the checksum is wrong.
-            ("!", _) | ("!A" | "!T" | "!U", _) => return Ok(()),
+            ("!" | "!A" | "!T" | "!U", _) => return Ok(()),
             (other, _) => {
                 let digits = other.trim_start_matches(['!', '<']).trim_end_matches('>');
                 digits
@@ -195,10 +200,10 @@ impl<'a> Trace<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Read {
+    fn finish(self) -> (PathRecord, Vec<Reason>) {
         let (path, left_out) = self.assembly.finish(Told::Nothing);
         let details = TraceDetails::default();
-        Ok(Some((PathRecord { path, details }, left_out)))
+        (PathRecord { path, details }, left_out)
     }
 }
 

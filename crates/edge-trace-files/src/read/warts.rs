@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use edge_types::UtcTime;
 
 use super::scamper_json::refusal;
-use super::{Outcome, Read};
+use super::{Outcome, Read, Records};
 use crate::assemble::{Answer, Assembly, Told};
 use crate::limits::Limits;
 use crate::problem::{Place, Reason};
@@ -16,7 +16,7 @@ use crate::record::{Method, PathRecord, TraceDetails};
 
 mod cursor;
 
-use cursor::{Addresses, Cursor, Parameters};
+use cursor::{Address, Addresses, Cursor, Parameters};
 
 const MAGIC: u16 = 0x1205;
 const HEADER: usize = 8;
@@ -24,14 +24,14 @@ const ADDRESS: u16 = 5;
 const TRACE: u16 = 6;
 
 #[derive(Debug)]
-pub(super) struct Records<'a> {
+pub(super) struct Objects<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Addresses that have objects of their own, by number from 1; `None` for other than IP.
-    numbered: Vec<Option<IpAddr>>,
+    /// Addresses that have objects of their own, by number from 1.
+    numbered: Vec<Address>,
 }
 
-impl<'a> Records<'a> {
+impl<'a> Objects<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -40,11 +40,41 @@ impl<'a> Records<'a> {
         }
     }
 
-    pub(super) const fn place(&self) -> Place {
+    /// Goes on where the next object seems to begin, at least `skip` bytes from here.
+    fn find_object(&mut self, skip: usize) {
+        let from = self.bytes.len().min(self.at + skip);
+        let rest = &self.bytes[from..];
+        // Types so far are far below 256.
+        let begins = |window: &[u8]| window[..2] == MAGIC.to_be_bytes() && window[2] == 0;
+        self.at = match rest.windows(3).position(begins) {
+            Some(length) => from + length,
+            None => self.bytes.len(),
+        };
+    }
+
+    /// The number of an address is its place in the file; its remainder by 255 is told as a check.
+    fn address(&mut self, content: &[u8]) -> Result<(), Reason> {
+        let mut cursor = Cursor::new(content);
+        let (check, kind) = (cursor.u8(), cursor.u8());
+        let (Some(check), Some(kind)) = (check, kind) else {
+            return Err(Reason::Truncated);
+        };
+        let number = self.numbered.len() + 1;
+        if number % 255 != usize::from(check) {
+            return Err(Reason::value("address number", check));
+        }
+        let address = cursor::address(kind, cursor.rest())?;
+        self.numbered.push(address);
+        Ok(())
+    }
+}
+
+impl Records for Objects<'_> {
+    fn place(&self) -> Place {
         Place::Offset(self.at as u64)
     }
 
-    pub(super) fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
+    fn advance(&mut self, limits: &Limits, outcome: &mut Outcome) -> bool {
         let rest = &self.bytes[self.at..];
         if rest.is_empty() {
             return false;
@@ -86,34 +116,6 @@ impl<'a> Records<'a> {
         outcome.record(place, read);
         true
     }
-
-    /// Goes on where the next object seems to begin, at least `skip` bytes from here.
-    fn find_object(&mut self, skip: usize) {
-        let from = self.bytes.len().min(self.at + skip);
-        let rest = &self.bytes[from..];
-        // Types so far are far below 256.
-        let begins = |window: &[u8]| window[..2] == MAGIC.to_be_bytes() && window[2] == 0;
-        self.at = match rest.windows(3).position(begins) {
-            Some(length) => from + length,
-            None => self.bytes.len(),
-        };
-    }
-
-    /// The number of an address is its place in the file; its remainder by 255 is told as a check.
-    fn address(&mut self, content: &[u8]) -> Result<(), Reason> {
-        let mut cursor = Cursor::new(content);
-        let (check, kind) = (cursor.u8(), cursor.u8());
-        let (Some(check), Some(kind)) = (check, kind) else {
-            return Err(Reason::Truncated);
-        };
-        let number = self.numbered.len() + 1;
-        if number % 255 != usize::from(check) {
-            return Err(Reason::value("address number", check));
-        }
-        let address = cursor::address(kind, cursor.rest())?;
-        self.numbered.push(address);
-        Ok(())
-    }
 }
 
 /// What of a trace's parameters is used here.
@@ -126,7 +128,7 @@ struct TraceParameters {
     probes_sent: u16,
 }
 
-fn trace(content: &[u8], numbered: &[Option<IpAddr>], limits: &Limits) -> Read {
+fn trace(content: &[u8], numbered: &[Address], limits: &Limits) -> Read {
     let mut cursor = Cursor::new(content);
     let mut addresses = Addresses::new(numbered);
     let told = trace_parameters(&mut cursor, &mut addresses)?;
@@ -197,12 +199,12 @@ fn trace_parameters(
     let source = parameters.address(26, addresses)?;
     let target = parameters.address(27, addresses)?;
 
-    let numbered =
-        |number: Option<u32>| number.map(|number| addresses.numbered(number)).transpose();
-    told.target = match target {
-        Some(target) => target,
-        None => numbered(numbered_target)?.flatten(),
+    let either = |named: Option<Address>, number: Option<u32>| match (named, number) {
+        (Some(named), _) => Ok(named.ip()),
+        (None, Some(number)) => addresses.numbered(number).map(Address::ip),
+        (None, None) => Ok(None),
     };
+    told.target = either(target, numbered_target)?;
     let method = match method {
         Some(1) => Some(Method::IcmpEcho),
         Some(2) => Some(Method::Udp),
@@ -217,10 +219,7 @@ fn trace_parameters(
     told.details = TraceDetails {
         started: started.map(|seconds| UtcTime(u64::from(seconds))),
         ended: None,
-        source: match source {
-            Some(source) => source,
-            None => numbered(numbered_source)?.flatten(),
-        },
+        source: either(source, numbered_source)?,
         method,
         source_port: source_port.filter(|_| has_ports),
         destination_port: destination_port.filter(|_| has_ports),
@@ -256,9 +255,9 @@ fn hop(
     let address = match (address, numbered) {
         (Some(address), _) => address,
         (None, Some(number)) => addresses.numbered(number)?,
-        (None, None) => None,
+        (None, None) => Address::Other,
     };
-    let address = address.ok_or(Reason::Missing("hop address"))?;
+    let address = address.ip().ok_or(Reason::Missing("hop address"))?;
     let ttl = assembly.ttl(u64::from(ttl))?;
     let [kind, code] = icmp.unwrap_or(0).to_be_bytes();
     let answer = Answer {

@@ -1,8 +1,9 @@
 //! JSON for the tools that read what `sc_warts2json` prints.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use edge_types::{Hop, HopReply, PathEnd};
+use edge_types::{HopReply, PathEnd};
 use serde::Serialize;
 
 use crate::record::{Method, PathRecord};
@@ -40,7 +41,7 @@ struct Start {
 struct TraceHop {
     addr: IpAddr,
     probe_ttl: u8,
-    probe_id: usize,
+    probe_id: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     rtt: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,20 +70,20 @@ const MPLS: &[Extension] = &[Extension { ie_cn: 1, ie_ct: 1 }];
 /// end of a trace for lack of time is told as `HALTED`.
 pub fn write_scamper_json(record: &PathRecord) -> String {
     let PathRecord { path, details } = record;
-    let last = path.replies().last().map_or(0, |(ttl, _)| ttl);
+    let mut replies: BTreeMap<u8, Vec<&HopReply>> = BTreeMap::new();
+    let further = path.further.iter().map(|(ttl, reply)| (*ttl, reply));
+    for (ttl, reply) in path.replies().chain(further) {
+        replies.entry(ttl).or_default().push(reply);
+    }
+    let last = replies.last_key_value().map(|(ttl, _)| *ttl);
     let mut hops = Vec::new();
-    for (ttl, hop) in (1u8..).zip(&path.hops) {
-        let Hop::Reply(first) = hop else { continue };
-        let further = path.further.iter().filter(|(at, _)| *at == ttl);
-        for (index, reply) in std::iter::once(first)
-            .chain(further.map(|(_, reply)| reply))
-            .enumerate()
-        {
-            let icmp = icmp(record, reply, ttl == last);
+    for (ttl, at_hop) in replies {
+        for (probe_id, reply) in (1..).zip(at_hop) {
+            let icmp = icmp(record, reply, Some(ttl) == last);
             hops.push(TraceHop {
                 addr: reply.address,
                 probe_ttl: ttl,
-                probe_id: index + 1,
+                probe_id,
                 rtt: reply.rtt.map(|rtt| rtt.0.as_nanos() as f64 / 1e6),
                 icmp_type: icmp.map(|(kind, _)| kind),
                 icmp_code: icmp.map(|(_, code)| code),

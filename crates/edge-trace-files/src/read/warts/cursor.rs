@@ -42,15 +42,34 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// An address of some kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// Of IP.
+    Ip(IpAddr),
+    /// Of the link layer, or none.
+    Other,
+}
+
+impl Address {
+    /// The IP address, if it is one.
+    pub(super) const fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(address) => Some(address),
+            Self::Other => None,
+        }
+    }
+}
+
 /// The addresses that one object may refer to: those it has named before, from 0, and those of the file, from 1.
 #[derive(Debug)]
 pub(super) struct Addresses<'a> {
-    named: Vec<Option<IpAddr>>,
-    numbered: &'a [Option<IpAddr>],
+    named: Vec<Address>,
+    numbered: &'a [Address],
 }
 
 impl<'a> Addresses<'a> {
-    pub(super) const fn new(numbered: &'a [Option<IpAddr>]) -> Self {
+    pub(super) const fn new(numbered: &'a [Address]) -> Self {
         Self {
             named: Vec::new(),
             numbered,
@@ -58,15 +77,15 @@ impl<'a> Addresses<'a> {
     }
 
     /// An address by its number in the file; 0 is none.
-    pub(super) fn numbered(&self, number: u32) -> Result<Option<IpAddr>, Reason> {
+    pub(super) fn numbered(&self, number: u32) -> Result<Address, Reason> {
         let Some(index) = number.checked_sub(1) else {
-            return Ok(None);
+            return Ok(Address::Other);
         };
         lookup(self.numbered, index).ok_or(Reason::AddressNumber(number))
     }
 
     /// The next address of an object: its length, type and bytes, or no length and the number of one before.
-    fn next(&mut self, cursor: &mut Cursor<'_>) -> Option<Result<Option<IpAddr>, Reason>> {
+    fn next(&mut self, cursor: &mut Cursor<'_>) -> Option<Result<Address, Reason>> {
         let length = cursor.u8()?;
         if length == 0 {
             let number = cursor.u32()?;
@@ -82,26 +101,26 @@ impl<'a> Addresses<'a> {
     }
 }
 
-fn lookup(table: &[Option<IpAddr>], index: u32) -> Option<Option<IpAddr>> {
+fn lookup(table: &[Address], index: u32) -> Option<Address> {
     usize::try_from(index)
         .ok()
         .and_then(|index| table.get(index))
         .copied()
 }
 
-/// An address by its type; `None` for link-layer ones.
-pub(super) fn address(kind: u8, bytes: &[u8]) -> Result<Option<IpAddr>, Reason> {
+/// An address by its type.
+pub(super) fn address(kind: u8, bytes: &[u8]) -> Result<Address, Reason> {
     let wrong = Reason::Length("an address");
     match kind {
         1 => match <[u8; 4]>::try_from(bytes) {
-            Ok(octets) => Ok(Some(Ipv4Addr::from(octets).into())),
+            Ok(octets) => Ok(Address::Ip(Ipv4Addr::from(octets).into())),
             Err(_) => Err(wrong),
         },
         2 => match <[u8; 16]>::try_from(bytes) {
-            Ok(octets) => Ok(Some(Ipv6Addr::from(octets).into())),
+            Ok(octets) => Ok(Address::Ip(Ipv6Addr::from(octets).into())),
             Err(_) => Err(wrong),
         },
-        _ => Ok(None),
+        _ => Ok(Address::Other),
     }
 }
 
@@ -169,12 +188,12 @@ impl<'a> Parameters<'a> {
         })
     }
 
-    /// An address; inside, `None` if it is not one of IP.
+    /// An address.
     pub(super) fn address(
         &mut self,
         flag: u32,
         addresses: &mut Addresses<'_>,
-    ) -> Result<Option<Option<IpAddr>>, Reason> {
+    ) -> Result<Option<Address>, Reason> {
         self.value(flag, |values| addresses.next(values))?
             .transpose()
     }
