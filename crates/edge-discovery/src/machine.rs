@@ -138,7 +138,7 @@ impl Discovery {
             PathEnd::Reached => path.hops.len().saturating_sub(1),
             _ => path.hops.len(),
         };
-        for (ttl, hop) in (1u8..).zip(&path.hops[..routers]) {
+        for (ttl, hop) in (1u8..=u8::MAX).zip(&path.hops[..routers]) {
             if let Hop::Reply(reply) = hop
                 && reply.address != path.target
             {

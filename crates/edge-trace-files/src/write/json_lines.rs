@@ -79,7 +79,7 @@ pub fn write_json_line(record: &PathRecord) -> String {
         reached: path.end == PathEnd::Reached,
         end,
         unreachable_code,
-        hops: (1u8..).zip(&path.hops).map(hop).collect(),
+        hops: (1u8..=u8::MAX).zip(&path.hops).map(hop).collect(),
         further: path
             .further
             .iter()
