@@ -8,6 +8,8 @@
 pub mod checksum;
 mod echo;
 mod flow;
+#[doc(hidden)]
+pub mod fuzzing;
 mod icmp;
 mod ip;
 mod tcp;

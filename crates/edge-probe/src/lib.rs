@@ -14,6 +14,8 @@
 mod admission;
 mod config;
 mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 mod pacer;
 mod probe;
 mod prober;

@@ -8,6 +8,8 @@
 
 mod drive;
 mod exchange;
+#[doc(hidden)]
+pub mod fuzzing;
 mod resolver;
 mod wire;
 

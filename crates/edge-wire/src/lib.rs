@@ -18,6 +18,8 @@
 //! ```
 
 mod codec;
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 pub mod message;
 pub mod problem;

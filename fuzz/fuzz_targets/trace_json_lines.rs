@@ -1,0 +1,5 @@
+//! See `edge_trace_files::fuzzing::json_lines`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| edge_trace_files::fuzzing::json_lines(bytes));
