@@ -8,6 +8,7 @@ use crate::shell;
 const DEBIAN: &[(&str, &str)] = &[
     ("traceroute", "traceroute"),
     ("scamper", "scamper"),
+    ("nmap", "nmap"),
     ("dig", "bind9-dnsutils"),
     ("named", "bind9"),
     ("knotd", "knot"),

@@ -27,6 +27,9 @@ pub struct Config {
     /// How often and how fast.
     #[serde(default)]
     pub pace: Pace,
+    /// Where paths come from, beside probes.
+    #[serde(default)]
+    pub topology: Topology,
     /// Where edge sites pull the image of the edge service from: our own read-only registry listens here.
     pub registry: SocketAddr,
     /// A Unix socket for status and control; none means no admin interface.
@@ -274,6 +277,30 @@ impl Default for Pace {
             health_ms: 1000,
         }
     }
+}
+
+/// Paths that are known already (paper section 2.2: traceroute can be replaced or augmented).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Topology {
+    /// Files of paths, in any format that `exec-edge paths` reads. A path to any address of a client prefix is one to
+    /// the prefix. Default: none.
+    pub imported: Vec<PathBuf>,
+    /// When their paths are used. Default: `augment`.
+    pub imported_use: ImportedUse,
+    /// Paths that are older than so many seconds, or of unknown age, are not used. Default: none is too old.
+    pub imported_max_age_s: Option<u64>,
+}
+
+/// When imported paths are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportedUse {
+    /// Instead of the first trace of a client prefix; refreshes probe.
+    #[default]
+    Augment,
+    /// Instead of every trace of a client prefix that they know.
+    Replace,
 }
 
 const fn one() -> u64 {
@@ -620,6 +647,23 @@ mod tests {
         assert_eq!(settings.upstream, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(settings.edge_service.needs.memory_bytes, 64 << 20);
         assert_eq!(settings.config.policy.key_binding, "dnssec");
+    }
+
+    #[test]
+    fn paths_may_be_imported() {
+        let text = format!(
+            "{SAMPLE}\n[topology]\nimported = [\"paths.jsonl\"]\nimported_use = \"replace\"\nimported_max_age_s = 3600\n"
+        );
+        let topology = Settings::parse(&text).unwrap().config.topology;
+        assert_eq!(topology.imported, [PathBuf::from("paths.jsonl")]);
+        assert_eq!(topology.imported_use, ImportedUse::Replace);
+        assert_eq!(topology.imported_max_age_s, Some(3600));
+        let without = Settings::parse(SAMPLE).unwrap().config.topology;
+        assert_eq!(
+            (without.imported.len(), without.imported_use),
+            (0, ImportedUse::Augment)
+        );
+        assert!(Settings::parse(&text.replace("replace", "prefer")).is_err());
     }
 
     #[test]

@@ -16,5 +16,5 @@ pub mod status;
 pub mod topology_task;
 
 pub use agreements::ImageAccess;
-pub use config::{ConfigError, Settings};
+pub use config::{ConfigError, ImportedUse, Settings};
 pub use run::{Adapters, RunError, run};

@@ -16,6 +16,7 @@ mod config;
 mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
+mod imported;
 mod pacer;
 mod probe;
 mod prober;
@@ -26,6 +27,7 @@ mod tag;
 
 pub use config::{Backend, Budget, ProbeMethod, ProberConfig, Sharing};
 pub use engine::ProbeCounters;
+pub use imported::{ImportedConfig, ImportedPaths, ImportedUse};
 pub use prober::Prober;
 pub use report::TraceReport;
 pub use start::{BackendInUse, BackendReason, StartError};

@@ -11,6 +11,8 @@ mod lab;
 mod logging;
 mod orchestrator;
 mod output;
+mod path_files;
+mod paths;
 mod provider;
 mod runtime_helper;
 mod trace;
@@ -43,6 +45,8 @@ enum Command {
     Provider(provider::Args),
     /// Trace the paths to many targets at once.
     Trace(trace::Args),
+    /// Show what files of paths hold, or turn them into another format.
+    Paths(paths::Args),
     /// An Internet in a box.
     #[command(subcommand)]
     Lab(lab::Args),
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Command::Orchestrator(args) => orchestrator::run(&args),
         Command::Provider(args) => provider::run(args),
         Command::Trace(args) => trace::run(args),
+        Command::Paths(args) => paths::run(&args),
         Command::Lab(args) => lab::run(args, &arguments, inside),
         Command::Chain(args) => chain::run(args),
         Command::App(args) => app::run(args),

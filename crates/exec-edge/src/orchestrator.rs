@@ -9,9 +9,11 @@ use std::time::Duration;
 use anyhow::Context;
 use edge_chain::client::{EthLedger, LedgerConfig};
 use edge_image::registry::{ReadAccess, Registry};
-use edge_orchestrator::{Adapters, ConfigError, ImageAccess, Settings, run as run_tasks};
-use edge_ports::{Ledger, LedgerError, SystemClock};
-use edge_probe::{Prober, ProberConfig};
+use edge_orchestrator::{
+    Adapters, ConfigError, ImageAccess, ImportedUse, Settings, run as run_tasks,
+};
+use edge_ports::{Clock, Ledger, LedgerError, PathSource, SystemClock};
+use edge_probe::{ImportedConfig, ImportedPaths, Prober, ProberConfig};
 use edge_resolver::{Resolver, ResolverConfig, random_label};
 use edge_types::AddressPolicy;
 use tokio::net::TcpListener;
@@ -19,6 +21,10 @@ use tokio::net::TcpListener;
 use crate::chain::read_key;
 use crate::exit::{EXIT_CODES, Failure};
 use crate::logging;
+use crate::path_files::load;
+
+/// Problems of one imported file that are told one by one.
+const PROBLEMS_TOLD: usize = 10;
 
 /// Options of `exec-edge orchestrator`.
 #[derive(Debug, clap::Args)]
@@ -75,6 +81,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let clock = SystemClock::start();
     let prober =
         Prober::start_with_clock(prober_config(&settings), clock).context("starting the prober")?;
+    let paths = path_source(&settings, Arc::new(prober), Arc::new(clock))?;
     let resolver = Resolver::new(ResolverConfig::new(config.resolver.addresses.clone()))
         .context("resolver")
         .map_err(Failure::usage)?;
@@ -90,7 +97,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let access = ReadAccess::by_token();
     let adapters = Adapters {
         images: Arc::new(Tokens(access.clone())),
-        paths: Arc::new(prober),
+        paths,
         lookup: Arc::new(resolver),
         ledger: Arc::new(ledger),
         signer: Arc::new(key),
@@ -132,6 +139,40 @@ impl ImageAccess for Tokens {
     fn revoke(&self, token: &str) {
         self.0.revoke(token);
     }
+}
+
+/// The prober, behind what is known from files if there are any.
+fn path_source(
+    settings: &Settings,
+    prober: Arc<dyn PathSource>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn PathSource>, Failure> {
+    let topology = &settings.config.topology;
+    if topology.imported.is_empty() {
+        return Ok(prober);
+    }
+    let mut records = Vec::new();
+    for file in &topology.imported {
+        let import = load(file, None)?.import;
+        let (shown, log) = (file.display(), import.log);
+        for problem in log.first.iter().take(PROBLEMS_TOLD) {
+            tracing::warn!(file = %shown, %problem, "not imported");
+        }
+        tracing::info!(
+            file = %shown, format = %import.format, paths = log.paths, skipped = log.skipped, lost = log.lost,
+            left_out = log.left_out, "paths imported"
+        );
+        records.extend(import.records);
+    }
+    let config = ImportedConfig {
+        used: match topology.imported_use {
+            ImportedUse::Augment => edge_probe::ImportedUse::Augment,
+            ImportedUse::Replace => edge_probe::ImportedUse::Replace,
+        },
+        max_age: topology.imported_max_age_s.map(Duration::from_secs),
+        grouping: Some(settings.grouping),
+    };
+    Ok(Arc::new(ImportedPaths::new(config, records, prober, clock)))
 }
 
 fn prober_config(settings: &Settings) -> ProberConfig {
