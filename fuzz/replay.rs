@@ -28,9 +28,12 @@ pub(crate) fn replay(name: &str, target: fn(&[u8])) -> usize {
     let mut runs = 0;
     let mut run = |bytes: &[u8]| {
         runs += 1;
-        if std::panic::catch_unwind(|| target(bytes)).is_err() {
-            panic!("{name} fails on {:?}", bytes.escape_ascii().to_string());
-        }
+        let outcome = std::panic::catch_unwind(|| target(bytes));
+        assert!(
+            outcome.is_ok(),
+            "{name} fails on {:?}",
+            bytes.escape_ascii().to_string()
+        );
     };
     run(&[]);
     for seed in &seeds {

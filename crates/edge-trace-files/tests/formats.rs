@@ -1,5 +1,7 @@
 //! Samples of each format, and what they come to.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "support/warts.rs"]
 mod warts;
 
