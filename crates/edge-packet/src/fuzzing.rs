@@ -1,8 +1,8 @@
 //! What fuzzers and tests throw bytes at: each parser, with the promises of its results checked.
 
 use crate::{
-    FlowKey, IcmpError, IpHeader, IpVersion, Quoted, UdpView, decrement_hop_limit, deserves_error,
-    set_hop_limit,
+    EchoView, FlowKey, IcmpError, IpHeader, IpVersion, Quoted, TcpView, UdpView,
+    decrement_hop_limit, deserves_error, set_hop_limit,
 };
 
 /// IP headers, whole and quoted, and what is done to packets on their way.
@@ -69,6 +69,33 @@ pub fn icmp(bytes: &[u8]) {
     }
     if let Ok(quoted) = Quoted::parse(bytes) {
         quote(&quoted, bytes);
+    }
+}
+
+/// Echo requests and replies.
+///
+/// # Panics
+/// If a promise is broken.
+pub fn echo(bytes: &[u8]) {
+    let messages =
+        [IpVersion::V4, IpVersion::V6].map(|version| EchoView::parse_message(version, bytes));
+    let packet = EchoView::parse_packet(bytes).map(|(_, echo)| echo);
+    for echo in messages.into_iter().chain([packet]).flatten() {
+        assert!(
+            echo.payload.len() + 8 <= bytes.len(),
+            "the payload lies within the message"
+        );
+    }
+}
+
+/// TCP segments, alone and within a packet.
+///
+/// # Panics
+/// If a parser panics.
+pub fn tcp(bytes: &[u8]) {
+    let packet = TcpView::parse_packet(bytes).map(|(_, segment)| segment);
+    for segment in [TcpView::parse(bytes), packet].into_iter().flatten() {
+        let _none_or_sequence = segment.answered_syn();
     }
 }
 

@@ -22,3 +22,13 @@ fn no_bytes_break_the_parser_of_udp() {
 fn no_bytes_break_the_parser_of_icmp_errors() {
     assert!(replay("packet_icmp", fuzzing::icmp) > 5000);
 }
+
+#[test]
+fn no_bytes_break_the_parser_of_echoes() {
+    assert!(replay("packet_echo", fuzzing::echo) > 3000);
+}
+
+#[test]
+fn no_bytes_break_the_parser_of_tcp() {
+    assert!(replay("packet_tcp", fuzzing::tcp) > 3000);
+}

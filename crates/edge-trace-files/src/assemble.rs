@@ -41,6 +41,8 @@ pub(crate) struct Answer {
     pub(crate) rtt: Option<f64>,
     pub(crate) shared: bool,
     pub(crate) in_tunnel: bool,
+    /// TTL of the reply itself.
+    pub(crate) reply_ttl: Option<u8>,
     /// The code, if this is an ICMP destination unreachable.
     pub(crate) refusal: Option<u8>,
 }
@@ -56,6 +58,7 @@ impl Answer {
             rtt,
             shared: false,
             in_tunnel: false,
+            reply_ttl: None,
             refusal: None,
         }
     }
@@ -101,6 +104,7 @@ impl<'a> Assembly<'a> {
             rtt,
             shared: told.shared,
             in_tunnel: told.in_tunnel,
+            reply_ttl: told.reply_ttl,
         };
         self.replies.push((ttl, reply));
         if let Some(code) = told.refusal {

@@ -18,7 +18,10 @@ fn reply(reply: &HopReply) -> String {
     });
     let shared = if reply.shared { " shared" } else { "" };
     let in_tunnel = if reply.in_tunnel { " tunnel" } else { "" };
-    format!("{}{rtt}{shared}{in_tunnel}", reply.address)
+    let ttl = reply
+        .reply_ttl
+        .map_or_else(String::new, |ttl| format!(" ttl {ttl}"));
+    format!("{}{rtt}{shared}{in_tunnel}{ttl}", reply.address)
 }
 
 /// A path in one line: target, hops, further replies after a bar, end, probes.
@@ -123,7 +126,7 @@ fn scampers_json_is_read() {
 {"type":"trace","version":"0.1", "stop_reason":"NONE"}
 "#,
         &[
-            "240.0.9.1: 240.1.0.1=0.5 tunnel, *, 240.0.9.1=7.125 | 1:240.1.0.2=0.25 -> Reached, 5 probes",
+            "240.0.9.1: 240.1.0.1=0.5 tunnel ttl 64, *, 240.0.9.1=7.125 | 1:240.1.0.2=0.25 -> Reached, 5 probes",
             "240.0.9.2: *, 240.1.0.1=1 -> Unreachable(13), 0 probes",
             "240.0.9.3: 240.1.0.1=1, *, *, * -> Silent, 0 probes",
             "240.0.9.4:  -> Silent, 0 probes",
@@ -244,7 +247,7 @@ fn atlas_results_are_read() {
     let ping =
         r#"{"dst_addr":"240.0.9.1","prb_id":1,"type":"ping","result":[{"rtt":1.5}],"avg":1.5}"#;
     let expected = [
-        "240.0.9.1: 240.1.0.1=0.5, 240.1.0.2=5 tunnel, 240.0.9.1=9.5 | 2:240.1.0.3 -> Reached, 6 probes",
+        "240.0.9.1: 240.1.0.1=0.5 ttl 64, 240.1.0.2=5 tunnel, 240.0.9.1=9.5 | 2:240.1.0.3 -> Reached, 6 probes",
         "3fff::9: 3fff::1=1 -> Unreachable(1), 2 probes",
     ];
     let array =

@@ -28,12 +28,14 @@ fn router(is_v6: bool) -> impl Strategy<Value = IpAddr> {
 
 fn reply(is_v6: bool) -> impl Strategy<Value = HopReply> {
     let rtt = option::of(0_u64..600_000_000_000);
-    (router(is_v6), rtt, any::<bool>(), any::<bool>()).prop_map(
-        |(address, rtt, shared, in_tunnel)| HopReply {
+    let reply_ttl = option::of(any::<u8>());
+    (router(is_v6), rtt, any::<bool>(), any::<bool>(), reply_ttl).prop_map(
+        |(address, rtt, shared, in_tunnel, reply_ttl)| HopReply {
             address,
             rtt: rtt.map(|nanoseconds| Rtt(Duration::from_nanos(nanoseconds))),
             shared,
             in_tunnel,
+            reply_ttl,
         },
     )
 }
@@ -124,7 +126,7 @@ fn record() -> impl Strategy<Value = PathRecord> {
 }
 
 /// Samples of one hop, in an order of their own.
-fn samples(path: &PathObservation, ttl: u8) -> Vec<(IpAddr, Option<Rtt>, bool)> {
+fn samples(path: &PathObservation, ttl: u8) -> Vec<(IpAddr, Option<Rtt>, bool, Option<u8>)> {
     let first = path.hops.get(usize::from(ttl) - 1);
     let first = first.and_then(|hop| match hop {
         Hop::Reply(reply) => Some(reply),
@@ -138,7 +140,7 @@ fn samples(path: &PathObservation, ttl: u8) -> Vec<(IpAddr, Option<Rtt>, bool)> 
     let mut all: Vec<_> = first
         .into_iter()
         .chain(further)
-        .map(|reply| (reply.address, reply.rtt, reply.in_tunnel))
+        .map(|reply| (reply.address, reply.rtt, reply.in_tunnel, reply.reply_ttl))
         .collect();
     all.sort_unstable();
     all

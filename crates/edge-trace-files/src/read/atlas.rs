@@ -50,6 +50,8 @@ struct AtHop {
 struct OneProbe {
     from: Option<IpAddr>,
     rtt: Option<f64>,
+    /// Of the reply.
+    ttl: Option<u8>,
     err: Option<Unreachable>,
     /// A copy of a reply that came before.
     dup: Option<IgnoredAny>,
@@ -148,6 +150,7 @@ impl OneProbe {
             .filter(|_| self.dup.is_none() && self.late.is_none());
         Some(Answer {
             in_tunnel,
+            reply_ttl: self.ttl,
             refusal: self.err.as_ref().and_then(|err| err.code(target)),
             ..Answer::new(self.from?, rtt)
         })

@@ -39,6 +39,7 @@ struct LineHop {
     shared: bool,
     #[serde(default)]
     in_tunnel: bool,
+    reply_ttl: Option<u8>,
 }
 
 /// One object.
@@ -119,6 +120,7 @@ impl LineHop {
             rtt,
             shared: self.shared,
             in_tunnel: self.in_tunnel,
+            reply_ttl: self.reply_ttl,
         })
     }
 }

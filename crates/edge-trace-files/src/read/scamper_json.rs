@@ -43,6 +43,7 @@ struct TraceHop {
     addr: IpAddr,
     probe_ttl: u64,
     rtt: Option<f64>,
+    reply_ttl: Option<u8>,
     icmp_type: Option<u8>,
     icmp_code: Option<u8>,
     #[serde(default)]
@@ -72,6 +73,7 @@ pub(super) fn record(bytes: &[u8], limits: &Limits) -> Read {
         let ttl = assembly.ttl(hop.probe_ttl)?;
         let answer = Answer {
             in_tunnel: hop.icmpext.iter().any(Extension::is_mpls),
+            reply_ttl: hop.reply_ttl,
             refusal: hop
                 .icmp_type
                 .and_then(|kind| refusal(trace.dst, kind, hop.icmp_code)),

@@ -235,7 +235,7 @@ fn hop(
     let mut parameters = Parameters::begin(cursor)?;
     let numbered = parameters.u32(1)?;
     let ttl = parameters.u8(2)?.ok_or(Reason::Missing("probe TTL"))?;
-    parameters.u8(3)?; // TTL of the reply
+    let reply_ttl = parameters.u8(3)?;
     parameters.u8(4)?; // flags
     parameters.u8(5)?; // attempt
     let microseconds = parameters.u32(6)?;
@@ -262,6 +262,7 @@ fn hop(
     let [kind, code] = icmp.unwrap_or(0).to_be_bytes();
     let answer = Answer {
         in_tunnel,
+        reply_ttl,
         refusal: refusal(address, kind, Some(code)),
         ..Answer::new(address, microseconds.map(|us| f64::from(us) / 1e3))
     };

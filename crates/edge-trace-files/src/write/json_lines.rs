@@ -38,6 +38,8 @@ struct LineHop {
     rtt_ms: Option<f64>,
     shared: bool,
     in_tunnel: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_ttl: Option<u8>,
 }
 
 /// One path as one line of JSON, without the line's end.
@@ -48,7 +50,7 @@ struct LineHop {
 /// | `reached` | whether it answered; then it is the last hop |
 /// | `end` | why the trace ended: `reached`, `unreachable`, `silent`, `max-ttl` or `timed-out` |
 /// | `unreachable_code` | the ICMP code; with `unreachable` only |
-/// | `hops` | one object for each TTL from 1: `ttl`, `addr` (null if nobody answered), `rtt_ms` (null if not known), `shared` (taken over from another target's trace), `in_tunnel` (came with MPLS labels) |
+/// | `hops` | one object for each TTL from 1: `ttl`, `addr` (null if nobody answered), `rtt_ms` (null if not known), `shared` (taken over from another target's trace), `in_tunnel` (came with MPLS labels), `reply_ttl` (TTL of the reply itself, if known) |
 /// | `further` | more replies, of the same fields: other samples, other responders |
 /// | `probes` | probes sent for this target alone; 0 if not known |
 /// | `started_utc_s`, `ended_utc_s` | seconds since 1970, if known |
@@ -72,6 +74,7 @@ pub fn write_json_line(record: &PathRecord) -> String {
             rtt_ms: None,
             shared: false,
             in_tunnel: false,
+            reply_ttl: None,
         },
     };
     let line = Line {
@@ -104,5 +107,6 @@ fn line_hop(ttl: u8, reply: &HopReply) -> LineHop {
         rtt_ms: reply.rtt.map(|rtt| rtt.0.as_nanos() as f64 / 1e6),
         shared: reply.shared,
         in_tunnel: reply.in_tunnel,
+        reply_ttl: reply.reply_ttl,
     }
 }

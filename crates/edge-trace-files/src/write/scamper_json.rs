@@ -45,6 +45,8 @@ struct TraceHop {
     #[serde(skip_serializing_if = "Option::is_none")]
     rtt: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reply_ttl: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     icmp_type: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icmp_code: Option<u8>,
@@ -63,7 +65,7 @@ const MPLS: &[Extension] = &[Extension { ie_cn: 1, ie_ct: 1 }];
 
 /// One path as one line of JSON like scamper's, without the line's end.
 ///
-/// What is not known is left out: the source, ports, sizes, TTLs of replies, and the number of probes if it is 0. The
+/// What is not known is left out: the source, ports, sizes, and the number of probes if it is 0. The
 /// start is known to the second, so its `usec` is 0. `probe_id` counts the replies of a TTL from 1. ICMP types
 /// follow from the place on the path where the method is known: time exceeded before the end, and at the end what the method makes a target
 /// answer; of a TCP target that may be one of two segments, so nothing is said. The
@@ -85,6 +87,7 @@ pub fn write_scamper_json(record: &PathRecord) -> String {
                 probe_ttl: ttl,
                 probe_id,
                 rtt: reply.rtt.map(|rtt| rtt.0.as_nanos() as f64 / 1e6),
+                reply_ttl: reply.reply_ttl,
                 icmp_type: icmp.map(|(kind, _)| kind),
                 icmp_code: icmp.map(|(_, code)| code),
                 icmpext: if reply.in_tunnel { MPLS } else { &[] },
