@@ -29,10 +29,28 @@ const QUEUE: usize = 4096;
 
 type Answer = Result<PathObservation, TraceError>;
 
+/// Where an answer goes.
+enum Asker {
+    /// To one who waits for this target alone.
+    One(oneshot::Sender<Answer>),
+    /// To one who takes the answers for many targets as they come.
+    Stream(mpsc::Sender<Answer>),
+}
+
+impl Asker {
+    fn answer(self, answer: Answer) {
+        // Whoever asked may have gone away.
+        let _gone = match self {
+            Self::One(one) => one.send(answer).is_err(),
+            Self::Stream(stream) => stream.send(answer).is_err(),
+        };
+    }
+}
+
 struct Request {
     target: IpAddr,
     priority: TracePriority,
-    answer: oneshot::Sender<Answer>,
+    asker: Asker,
 }
 
 /// Traces paths to many targets from a few sockets per IP version.
@@ -130,6 +148,34 @@ impl Prober {
             .collect()
     }
 
+    /// Traces all `targets` at once and gives each path as soon as it is known, in any order; what is refused too. The
+    /// stream ends after the last. Dropping the receiver does not end the traces; dropping the prober does.
+    pub fn trace_stream(
+        &self,
+        targets: impl IntoIterator<Item = IpAddr>,
+    ) -> mpsc::Receiver<Result<PathObservation, TraceError>> {
+        let (stream, paths) = mpsc::channel();
+        for target in targets {
+            let request = Request {
+                target,
+                priority: TracePriority::New,
+                asker: Asker::Stream(stream.clone()),
+            };
+            // The thread empties its queue at every turn, so that room is only a moment away.
+            let taken = self.requests.as_ref().is_some_and(|requests| {
+                self.wake.write(1).is_ok() && requests.send(request).is_ok()
+            });
+            if !taken {
+                Asker::Stream(stream.clone()).answer(Err(TraceError::Stopped));
+            }
+        }
+        // The last request may have come after the thread had looked.
+        if self.wake.write(1).is_err() {
+            tracing::error!("cannot wake the prober thread");
+        }
+        paths
+    }
+
     fn request(
         &self,
         target: IpAddr,
@@ -139,7 +185,7 @@ impl Prober {
         let request = Request {
             target,
             priority,
-            answer,
+            asker: Asker::One(answer),
         };
         let requests = self.requests.as_ref().ok_or(TraceError::Stopped)?;
         requests.try_send(request).map_err(|error| match error {
@@ -181,7 +227,7 @@ impl Drop for Prober {
 struct Trace {
     source: IpAddr,
     has_sent: bool,
-    waiting: Vec<oneshot::Sender<Answer>>,
+    waiting: Vec<Asker>,
 }
 
 struct Worker {
@@ -202,9 +248,8 @@ impl Worker {
                     Action::Send(probe) => self.send(&probe),
                     Action::Done(observation) => {
                         if let Some(trace) = self.traces.remove(&observation.target) {
-                            for waiting in trace.waiting {
-                                // Whoever asked may have gone away.
-                                let _ = waiting.send(Ok(observation.clone()));
+                            for asker in trace.waiting {
+                                asker.answer(Ok(observation.clone()));
                             }
                         }
                     }
@@ -241,10 +286,10 @@ impl Worker {
         let Request {
             target,
             priority,
-            answer,
+            asker,
         } = request;
         if let Some(trace) = self.traces.get_mut(&target) {
-            trace.waiting.push(answer);
+            trace.waiting.push(asker);
             return;
         }
         let now = self.clock.monotonic();
@@ -259,13 +304,11 @@ impl Worker {
                 let trace = Trace {
                     source,
                     has_sent: false,
-                    waiting: vec![answer],
+                    waiting: vec![asker],
                 };
                 self.traces.insert(target, trace);
             }
-            Err(error) => {
-                let _ = answer.send(Err(error)); // whoever asked may have gone away
-            }
+            Err(error) => asker.answer(Err(error)),
         }
     }
 
@@ -279,13 +322,13 @@ impl Worker {
             Err(cause) if !trace.has_sent && !is_transient(&cause) => {
                 self.engine.abandon(probe.target, self.clock.monotonic());
                 if let Some(trace) = self.traces.remove(&probe.target) {
-                    for waiting in trace.waiting {
+                    for asker in trace.waiting {
                         let cause = match cause.raw_os_error() {
                             Some(code) => io::Error::from_raw_os_error(code),
                             None => cause.kind().into(),
                         };
                         let target = probe.target;
-                        let _ = waiting.send(Err(TraceError::Send { target, cause }));
+                        asker.answer(Err(TraceError::Send { target, cause }));
                     }
                 }
             }

@@ -37,6 +37,11 @@ impl TraceReport {
         let paths: Vec<JsonPath> = self.0.iter().map(json_path).collect();
         serde_json::to_string_pretty(&paths).unwrap_or_default() // plain values always serialize
     }
+
+    /// One trace as an object of [`TraceReport::to_json`], in one line.
+    pub fn json_line(path: &PathObservation) -> String {
+        serde_json::to_string(&json_path(path)).unwrap_or_default() // plain values always serialize
+    }
 }
 
 fn json_path(path: &PathObservation) -> JsonPath {

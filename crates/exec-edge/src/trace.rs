@@ -1,5 +1,7 @@
 //! `exec-edge trace`: the prober as a tool of its own.
 
+mod links;
+
 use std::io::BufRead;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -46,6 +48,12 @@ pub(crate) struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Print each path as soon as it is known, as one line of JSON.
+    #[arg(long, conflicts_with = "json")]
+    json_lines: bool,
+    /// Print the links between routers with their estimated round trips instead of the paths, a line of JSON each.
+    #[arg(long, conflicts_with_all = ["json", "json_lines"])]
+    links: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -98,19 +106,37 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         ..ProberConfig::default()
     };
     let prober = Prober::start(config).context("starting the prober")?;
-    let mut report = TraceReport::default();
-    for outcome in prober.trace_all(targets) {
-        match outcome {
-            Ok(path) => report.0.push(path),
-            Err(error) => output::error(&format!("{:#}", anyhow::Error::new(error))),
+    let refused = |error| output::error(&format!("{:#}", anyhow::Error::new(error)));
+    let mut reached = false;
+    if args.json_lines {
+        for outcome in prober.trace_stream(targets) {
+            match outcome {
+                Ok(path) => {
+                    reached |= path.end == PathEnd::Reached;
+                    output::line(&TraceReport::json_line(&path));
+                }
+                Err(error) => refused(error),
+            }
+        }
+    } else {
+        let mut report = TraceReport::default();
+        for outcome in prober.trace_all(targets) {
+            match outcome {
+                Ok(path) => report.0.push(path),
+                Err(error) => refused(error),
+            }
+        }
+        reached = report.0.iter().any(|path| path.end == PathEnd::Reached);
+        if args.links {
+            for link in links::estimate(&report.0)? {
+                output::line(&link);
+            }
+        } else if args.json {
+            output::line(&report.to_json());
+        } else {
+            output::line(report.to_string().trim_end());
         }
     }
-    if args.json {
-        output::line(&report.to_json());
-    } else {
-        output::line(report.to_string().trim_end());
-    }
-    let reached = report.0.iter().any(|path| path.end == PathEnd::Reached);
     Ok(if reached {
         ExitCode::SUCCESS
     } else {

@@ -1,0 +1,64 @@
+//! Estimated round trips of the links between the interfaces that answered.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, anyhow};
+use edge_topology::{ClientDemand, Demand, Limits, Observations, TreeNode};
+use edge_types::{Generation, IpNet, PathObservation, PrefixGrouping};
+use serde::Serialize;
+
+/// A link from one answering interface to the next one further out.
+#[derive(Serialize)]
+struct Link {
+    parent: IpAddr,
+    child: IpAddr,
+    /// Round trip over this link alone.
+    estimate_ms: f64,
+    /// How far off that may well be, to either side.
+    error_ms: f64,
+}
+
+/// The links of the tree of interfaces, a line of JSON each; those at silent hops are left out.
+pub(super) fn estimate(paths: &[PathObservation]) -> anyhow::Result<Vec<String>> {
+    let mut observations = Observations::new(Limits {
+        max_targets: usize::MAX,
+        ..Limits::default()
+    });
+    let mut demand = Demand::new();
+    for path in paths {
+        observations.insert(path)?;
+        let client = ClientDemand {
+            target: path.target,
+            milli_requests_per_second: 1,
+        };
+        demand.insert(IpNet::from(path.target), client);
+    }
+    let interfaces =
+        PrefixGrouping::new(32, 128).context("whole addresses are groups of their own")?;
+    let tree = observations.tree(Generation(1), interfaces, &demand);
+    let mut lines = Vec::new();
+    for child in tree.nodes() {
+        let Some(parent) = child.parent.map(|index| &tree.nodes()[index.0]) else {
+            continue;
+        };
+        let (Some(from), Some(to)) = (address(parent), address(child)) else {
+            continue;
+        };
+        let link = Link {
+            parent: from,
+            child: to,
+            estimate_ms: child.rtt.rtt.as_ms() - parent.rtt.rtt.as_ms(),
+            error_ms: (child.rtt.error + parent.rtt.error).as_secs_f64() * 1000.0,
+        };
+        lines.push(serde_json::to_string(&link).map_err(|error| anyhow!(error))?);
+    }
+    Ok(lines)
+}
+
+/// The address that answered at a node.
+fn address(node: &TreeNode) -> Option<IpAddr> {
+    let client = node.client.filter(|client| client.answered);
+    client
+        .map(|client| client.target)
+        .or_else(|| node.members.first().copied())
+}
