@@ -217,7 +217,8 @@ impl Network {
                 costs.push((from, to, cost));
             }
         }
-        let routing = Routing::new(scenario.seed, scenario.routers.len(), &costs);
+        let hub = index_of[scenario.cloud.router.as_str()];
+        let routing = Routing::new(scenario.seed, scenario.routers.len(), &costs, hub);
         let mut network = Self {
             seed: scenario.seed,
             routers: scenario

@@ -182,7 +182,7 @@ fn least_costs(count: usize, links: &[(RouterIndex, RouterIndex, u32)]) -> Vec<V
 proptest! {
     #[test]
     fn every_flow_takes_a_connected_path_of_least_cost((count, links) in random_links(), flow: u64) {
-        let routing = Routing::new(1, count, &links);
+        let routing = Routing::new(1, count, &links, RouterIndex(0));
         let least = least_costs(count, &links);
         for from in 0..count {
             for to in 0..count {
@@ -200,6 +200,18 @@ proptest! {
                 prop_assert_eq!(cost, least[from][to]);
                 let possible = routing.possible_paths(index(from), index(to), 100_000);
                 prop_assert!(possible.contains(&route));
+            }
+        }
+    }
+
+    #[test]
+    fn paths_do_not_depend_on_the_hub((count, links) in random_links(), flow: u64) {
+        let index = |i: usize| RouterIndex(u16::try_from(i).unwrap());
+        let [one, other] = [0, count - 1].map(|hub| Routing::new(1, count, &links, index(hub)));
+        for hub in [0, count - 1].map(index) {
+            for to in (0..count).map(index) {
+                prop_assert_eq!(one.path(hub, to, flow), other.path(hub, to, flow));
+                prop_assert_eq!(one.possible_paths(hub, to, 1000), other.possible_paths(hub, to, 1000));
             }
         }
     }

@@ -38,7 +38,7 @@ pub(super) fn estimate(paths: &[PathObservation]) -> anyhow::Result<Vec<String>>
     let tree = observations.tree(Generation(1), interfaces, &demand);
     let mut lines = Vec::new();
     for child in tree.nodes() {
-        let Some(parent) = child.parent.map(|index| &tree.nodes()[index.0]) else {
+        let Some(parent) = child.parent.and_then(|index| tree.node(index)) else {
             continue;
         };
         let (Some(from), Some(to)) = (address(parent), address(child)) else {
