@@ -7,6 +7,7 @@ pub mod forwarder;
 pub mod lab;
 pub mod network;
 pub mod party;
+mod random;
 pub mod sample;
 pub mod sandbox;
 pub mod scenario;

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use edge_types::{DnsName, IpNet};
 
-use crate::network::mix;
+use crate::random::Random;
 use crate::scenario::{
     ClientPrefix, Cloud, Decision, Defaults, Host, Icmp, IcmpRate, Link, Problem, Provider, Quote,
     RateScope, Router, Scenario, SettlementKind, Site, SlowPath,
@@ -92,7 +92,7 @@ pub enum SampleError {
 /// Draws a scenario from `backbone/world.json` of the `PyPI` package `topohub`. Equal input gives equal output.
 pub fn from_topohub(world_json: &[u8], seed: u64) -> Result<Scenario, SampleError> {
     let map = WorldMap::parse(world_json)?;
-    let mut random = Random(mix(seed));
+    let mut random = Random::new(seed);
     let kept = ROUTERS - 2 * DIAMONDS - 1; // the diamonds' middles and the cloud's gateway come on top
     let tree = tree::draw(&map, START_CITY, kept, &EXCHANGES, &mut random)
         .ok_or(SampleError::TooSmall { wanted: ROUTERS })?;
@@ -107,34 +107,6 @@ pub fn from_topohub(world_json: &[u8], seed: u64) -> Result<Scenario, SampleErro
 pub fn paper_scenario(world_json: &[u8]) -> Result<String, SampleError> {
     let scenario = from_topohub(world_json, PAPER_SEED)?;
     Ok(render(&scenario, HEADING)?)
-}
-
-/// A repeatable source of choices (`SplitMix64`).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a usize")
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i + 1));
-        }
-    }
-
-    /// `count` of 0..`of`, in random order.
-    fn draw(&mut self, count: usize, of: usize) -> Vec<usize> {
-        let mut all: Vec<usize> = (0..of).collect();
-        self.shuffle(&mut all);
-        all.truncate(count);
-        all
-    }
 }
 
 struct Builder {

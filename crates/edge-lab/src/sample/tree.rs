@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use super::Random;
 use super::map::WorldMap;
+use crate::random::Random;
 
 /// A router-to-be.
 #[derive(Clone, Debug)]
