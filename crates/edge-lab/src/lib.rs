@@ -4,6 +4,7 @@ pub mod bench;
 pub mod clients;
 pub mod dns_server;
 pub mod forwarder;
+pub mod generate;
 pub mod lab;
 pub mod network;
 pub mod party;

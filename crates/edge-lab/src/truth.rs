@@ -10,8 +10,14 @@ use std::time::Duration;
 use edge_types::{DnsName, IepId, IpNet};
 use serde_json::{Value, json};
 
-use crate::network::{DirectedLink, LinkEnd, Location, Network, PartyId, Route, RouterIndex};
-use crate::scenario::Scenario;
+use crate::network::{
+    DirectedLink, LinkEnd, Location, Network, PartyId, Ration, Route, RouterIndex,
+};
+use crate::scenario::{ClientPrefix, RateScope, Scenario};
+
+mod flow;
+
+pub use flow::{Flow, FlowError};
 
 /// Paths listed for one client network; diamonds in a row multiply.
 const MAX_PATHS: usize = 64;
@@ -64,6 +70,17 @@ impl<'a> Truth<'a> {
             .iter()
             .map(|route| self.hops(route, address))
             .collect()
+    }
+
+    /// The routers that the packets of one flow from the cloud to `address` pass, in order. `None` if nobody has the
+    /// address, or the cloud has none of its family.
+    pub fn flow_path(&self, flow: Flow, address: IpAddr) -> Option<Vec<TrueHop>> {
+        let mut addresses = self.scenario.cloud.addresses.iter();
+        let source = addresses.find(|source| source.is_ipv4() == address.is_ipv4())?;
+        let (cloud, there) = (self.network.locate(*source)?, self.network.locate(address)?);
+        let hash = flow.key(*source, address).hash(0);
+        let route = self.network.path(cloud.router, there.router, hash);
+        Some(self.hops(&route, address))
     }
 
     fn hops(&self, route: &Route, towards: IpAddr) -> Vec<TrueHop> {
@@ -163,8 +180,33 @@ impl<'a> Truth<'a> {
             .collect()
     }
 
-    /// Everything, as one JSON value with `format` 1. Delays are in milliseconds.
-    pub fn to_json(&self) -> Value {
+    /// Everything, as one JSON value with `format` 1. Delays are in milliseconds. With a flow, each prefix has the one
+    /// `path` that it takes, without, all possible `paths`.
+    pub fn to_json(&self, flow: Option<Flow>) -> Value {
+        let hops = |path: &Vec<TrueHop>| -> Value {
+            path.iter()
+                .map(|hop| json!({ "router": hop.router, "address": hop.address }))
+                .collect()
+        };
+        let prefix = |client: &ClientPrefix| {
+            let target = target_in(client.prefix);
+            let (name, paths) = match flow {
+                Some(flow) => ("path", self.flow_path(flow, target).as_ref().map(hops)),
+                None => {
+                    let paths = self.forward_paths(target);
+                    ("paths", Some(paths.iter().map(hops).collect()))
+                }
+            };
+            json!({
+                "prefix": client.prefix,
+                "router": client.router,
+                "weight": client.weight,
+                "answers_probes": client.answers_probes,
+                "target": target,
+                "rtt_ms": self.rtt_from_cloud(target).map(milliseconds),
+                name: paths,
+            })
+        };
         json!({
             "format": 1,
             "scenario": self.scenario.name,
@@ -176,23 +218,11 @@ impl<'a> Truth<'a> {
                 "icmp_v6": router.answers_with(IpAddr::from([0; 16])),
                 "name": router.name.as_ref().map(|(name, _)| name.as_str()),
                 "zone": router.name.as_ref().map(|(_, zone)| zone.as_str()),
+                "ration": ration_json(router.icmp.ration),
             })).collect::<Value>(),
             "links": self.network.links().iter().map(|link| self.link_json(link)).collect::<Value>(),
-            "prefixes": self.scenario.clients.iter().map(|client| {
-                let target = target_in(client.prefix);
-                json!({
-                    "prefix": client.prefix,
-                    "router": client.router,
-                    "weight": client.weight,
-                    "answers_probes": client.answers_probes,
-                    "target": target,
-                    "rtt_ms": self.rtt_from_cloud(target).map(milliseconds),
-                    "paths": self.forward_paths(target).iter().map(|path| path.iter().map(|hop| json!({
-                        "router": hop.router,
-                        "address": hop.address,
-                    })).collect::<Value>()).collect::<Value>(),
-                })
-            }).collect::<Value>(),
+            "flow": flow.map(|flow| flow.to_string()),
+            "prefixes": self.scenario.clients.iter().map(prefix).collect::<Value>(),
             "ieps": self.scenario.providers.iter().flat_map(|provider| provider.sites.iter().map(|site| json!({
                 "zone": provider.domain.as_str(),
                 "listed": provider.listed,
@@ -242,6 +272,26 @@ pub fn target_in(prefix: IpNet) -> IpAddr {
         tenth
     } else {
         prefix.network()
+    }
+}
+
+/// `"silent"`, `"unlimited"`, or the token bucket.
+fn ration_json(ration: Ration) -> Value {
+    match ration {
+        Ration::Silent => json!("silent"),
+        Ration::Unlimited => json!("unlimited"),
+        Ration::Limited {
+            burst,
+            per_second,
+            scope,
+        } => json!({
+            "burst": burst,
+            "per_second": per_second,
+            "scope": match scope {
+                RateScope::Router => "router",
+                RateScope::Destination => "destination",
+            },
+        }),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `exec-edge lab`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -9,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use edge_lab::forwarder::TrafficClass;
 use edge_lab::lab::{Lab, RunningLab, party_name};
 use edge_lab::network::{Network, PartyId};
 use edge_lab::sandbox::{self, Inside, Interrupts};
 use edge_lab::scenario::Scenario;
-use edge_lab::truth::Truth;
+use edge_lab::truth::{Flow, Truth};
 
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output;
@@ -44,6 +46,9 @@ pub(crate) enum Args {
         /// Where: cloud, clients, dns, chain, a provider's domain, a site's host name, or an address.
         #[arg(long, default_value = "cloud")]
         at: String,
+        /// When the command has ended, write what the lab carried, and how late, as JSON. Not when joining a lab.
+        #[arg(long, value_name = "FILE")]
+        statistics: Option<PathBuf>,
         /// The command and its arguments.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
@@ -58,6 +63,20 @@ pub(crate) enum Args {
         /// The ground truth, as JSON.
         #[arg(long)]
         truth: bool,
+        /// With the one path of this flow to each client network instead of all that are possible, for example
+        /// udp:40000:33434.
+        #[arg(long, requires = "truth", value_name = "PROTOCOL:SPORT:DPORT")]
+        flow: Option<Flow>,
+    },
+    /// Print a random tree-like network, for measuring probers.
+    #[command(hide = true)]
+    Generate {
+        /// Client networks.
+        #[arg(long, value_name = "N")]
+        prefixes: usize,
+        /// Seed of all that is drawn.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Measure the lab itself; prints JSON.
     #[command(hide = true)]
@@ -97,6 +116,7 @@ pub(crate) fn run(
         Args::Run {
             scenario,
             at,
+            statistics,
             command,
         } => {
             let file = load(&scenario)?;
@@ -114,7 +134,14 @@ pub(crate) fn run(
                 .with_hint(format!("one of {}", known.join(", ")))
             })?;
             if let Some(inside) = inside {
-                return run_inside(inside, &scenario, network, &party, &command);
+                return run_inside(
+                    inside,
+                    &scenario,
+                    network,
+                    &party,
+                    &command,
+                    statistics.as_deref(),
+                );
             }
             match RunningLab::find(&absolute(&scenario)?) {
                 Some(running) => join(&running, &party, &command),
@@ -125,8 +152,9 @@ pub(crate) fn run(
             scenario,
             targets,
             truth,
+            flow,
         } => {
-            show(&load(&scenario)?, targets, truth);
+            show(&load(&scenario)?, targets, truth, flow);
             Ok(ExitCode::SUCCESS)
         }
         Args::Bench { seconds } => match inside {
@@ -144,6 +172,15 @@ pub(crate) fn run(
                 .map_err(Failure::usage)?;
             let scenario = edge_lab::sample::paper_scenario(&map).map_err(Failure::usage)?;
             output::line(scenario.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Args::Generate { prefixes, seed } => {
+            let scenario = edge_lab::generate::internet(prefixes, seed).map_err(Failure::usage)?;
+            let heading =
+                format!("Made by `exec-edge lab generate --prefixes {prefixes} --seed {seed}`.");
+            let text = edge_lab::sample::render(&scenario, &heading)
+                .context("cannot write the scenario")?;
+            output::line(text.trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Args::ServeDns { scenario } => serve_dns(&load(&scenario)?),
@@ -257,6 +294,7 @@ fn run_inside(
     network: Network,
     party: &str,
     command: &[OsString],
+    statistics: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
     // The command gets an interrupt from the keyboard itself, and ends the lab by ending.
     let _held = Interrupts::hold().context("cannot hold interrupts")?;
@@ -269,9 +307,44 @@ fn run_inside(
         .context("the party is gone")?
         .command(program)
         .context("cannot prepare the command")?;
+    lab.statistics().restart_lateness();
     let code = finish(child, program, arguments)?;
+    if let Some(file) = statistics {
+        std::fs::write(file, format!("{:#}\n", carried(&lab)))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
     lab.stop().context("the forwarder failed")?;
     Ok(code)
+}
+
+/// What a lab carried so far.
+fn carried(lab: &Lab) -> serde_json::Value {
+    let (network, statistics) = (lab.network(), lab.statistics());
+    let cloud = network
+        .parties()
+        .iter()
+        .find(|party| party.id == PartyId::Cloud)
+        .into_iter()
+        .flat_map(|party| &party.addresses)
+        .filter_map(|address| network.locate(*address))
+        .next();
+    let sent: u64 = cloud.map_or(0, |location| {
+        TrafficClass::ALL
+            .iter()
+            .map(|class| statistics.link(location.uplink, *class).packets)
+            .sum()
+    });
+    let all = statistics.snapshot();
+    let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    serde_json::json!({
+        "sent_by_cloud": sent,
+        "delivered": all.delivered.packets,
+        "router_messages": all.router_messages,
+        "drops": all.drops.iter().map(|(reason, count)| (reason.name(), *count)).collect::<BTreeMap<_, _>>(),
+        "lateness_ms": {
+            "p50": ms(all.lateness.p50), "p99": ms(all.lateness.p99), "max": ms(all.lateness.max),
+        },
+    })
 }
 
 fn join(running: &RunningLab, party: &str, command: &[OsString]) -> Result<ExitCode, Failure> {
@@ -305,11 +378,11 @@ fn finish(
     }
 }
 
-fn show(scenario: &Scenario, targets: bool, truth: bool) {
+fn show(scenario: &Scenario, targets: bool, truth: bool, flow: Option<Flow>) {
     let network = Network::compile(scenario);
     let known = Truth::new(scenario, &network);
     if truth {
-        return output::line(&known.to_json().to_string());
+        return output::line(&known.to_json(flow).to_string());
     }
     if targets {
         for target in known.targets() {

@@ -9,7 +9,7 @@ use super::{ClientPrefix, FORMAT, Link, Problem, Provider, Router, Scenario};
 
 const MAX_ROUTERS: usize = 4096;
 const MAX_LINKS: usize = 16_384;
-const MAX_CLIENTS: usize = 4096;
+const MAX_CLIENTS: usize = 16_384;
 const MAX_PROVIDERS: usize = 256;
 const MAX_SITES: usize = 64;
 const MAX_ADDRESSES: usize = 8;

@@ -110,7 +110,7 @@ fn an_unlisted_zone_is_undiscoverable() {
 #[test]
 fn the_document_lists_everything() {
     two_continents(|truth| {
-        let json = truth.to_json();
+        let json = truth.to_json(None);
         let count = |field: &str| json[field].as_array().map(Vec::len);
         assert_eq!(count("routers"), Some(10));
         assert_eq!(count("links"), Some(2 * (10 + 3 + 6 + 3)));
@@ -124,5 +124,27 @@ fn the_document_lists_everything() {
         );
         assert_eq!(json["prefixes"][4]["rtt_ms"], json!(60.8));
         assert_eq!(json["prefixes"][5]["target"], json!("3fff:16:5::a"));
+    });
+}
+
+#[test]
+fn a_flow_takes_one_of_the_possible_paths_and_flows_differ() {
+    two_continents(|truth| {
+        let target = "240.16.3.10".parse().unwrap();
+        let path = |port: u16| {
+            let flow: Flow = format!("udp:{port}:33434").parse().unwrap();
+            truth.flow_path(flow, target).unwrap()
+        };
+        let taken: BTreeSet<_> = (40_000..40_064).map(path).collect();
+        assert_eq!(taken, truth.forward_paths(target));
+        assert_eq!(path(40_000), path(40_000));
+        let json = truth.to_json(Some("udp:40000:33434".parse().unwrap()));
+        let prefixes = json["prefixes"].as_array().unwrap();
+        let here = prefixes
+            .iter()
+            .find(|prefix| prefix["target"] == "240.16.3.10");
+        let hops = here.unwrap()["path"].as_array().unwrap();
+        assert_eq!(hops.len(), path(40_000).len());
+        assert_eq!(hops[4]["address"], Value::Null);
     });
 }
