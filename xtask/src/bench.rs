@@ -2,7 +2,9 @@
 
 mod demo;
 mod lab;
+mod tomography;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +22,9 @@ pub(crate) struct Args {
     /// Runs; the demo takes as many seeds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
+    /// Of the tomography bench, only the cases whose name starts so.
+    #[arg(long, value_name = "NAME")]
+    case: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -28,6 +33,8 @@ enum Name {
     Lab,
     /// The whole loop over several seeds.
     Demo,
+    /// The prober and the tree, beside other probers.
+    Tomography,
 }
 
 /// Runs it.
@@ -36,9 +43,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "cargo",
         &["build", "--release", "--package", "exec-edge"],
     ))?;
-    let (name, rows) = match args.name {
-        Name::Lab => ("lab", lab::run(args.runs)?),
-        Name::Demo => ("demo", demo::run(args.runs)?),
+    let (name, rows, more) = match args.name {
+        Name::Lab => ("lab", lab::run(args.runs)?, json!({})),
+        Name::Demo => ("demo", demo::run(args.runs)?, json!({})),
+        Name::Tomography => {
+            let report = tomography::run(args.runs, args.case.as_deref())?;
+            ("tomography", report.rows, report.more)
+        }
     };
     for row in &rows {
         shell::say(&line(row));
@@ -48,10 +59,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    let result = json!({
+    let mut result = json!({
         "bench": name, "started_utc": started,
         "machine": { "cpus": cpus, "kernel": kernel.trim() }, "rows": rows,
     });
+    if let (Some(result), Value::Object(more)) = (result.as_object_mut(), more) {
+        result.extend(more);
+    }
     let folder = shell::target().join("bench");
     std::fs::create_dir_all(&folder).context("making target/bench")?;
     let file = folder.join(format!("{name}.json"));
@@ -77,29 +91,44 @@ fn line(row: &Value) -> String {
     } else {
         ours.last()
     };
-    let number =
-        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+    let number = |value: Option<f64>| match value {
+        Some(value) if value.is_infinite() => "never".to_owned(),
+        Some(value) => format!("{value:.3}"),
+        None => "-".to_owned(),
+    };
     let verdict = match row["holds"].as_bool() {
         Some(true) => "holds",
         Some(false) => "FALLS SHORT",
         None => "",
     };
-    format!(
-        "{:<40} median {:>12} worst {:>12} {:<14} goal {:>9} {verdict}",
+    let mut line = format!(
+        "{:<44} median {:>10} worst {:>10} {:<12} goal {:>9} {verdict}",
         row["case"].as_str().unwrap_or_default(),
         number(median(&ours)),
         number(worst.copied()),
         row["unit"].as_str().unwrap_or_default(),
         number(row["goal"].as_f64()),
-    )
+    );
+    for (name, theirs) in row["peers"].as_object().into_iter().flatten() {
+        let best = if row["peer_name"] == name.as_str() {
+            " (best)"
+        } else {
+            ""
+        };
+        let theirs = number(median(&numbers(theirs)));
+        let _infallible = write!(line, "\n    {name:<40} median {theirs:>10}{best}");
+    }
+    line
 }
 
 fn samples(row: &Value) -> Vec<f64> {
-    row["ours"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_f64)
+    numbers(&row["ours"])
+}
+
+/// What never came to be is null.
+fn numbers(list: &Value) -> Vec<f64> {
+    let list = list.as_array().into_iter().flatten();
+    list.map(|sample| sample.as_f64().unwrap_or(f64::INFINITY))
         .collect()
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use edge_lab::forwarder::TrafficClass;
 use edge_lab::lab::{Lab, RunningLab, party_name};
-use edge_lab::network::{Network, PartyId};
+use edge_lab::network::{LinkId, Network, PartyId};
 use edge_lab::sandbox::{self, Inside, Interrupts};
 use edge_lab::scenario::Scenario;
 use edge_lab::truth::{Flow, Truth};
@@ -144,6 +144,10 @@ pub(crate) fn run(
                 );
             }
             match RunningLab::find(&absolute(&scenario)?) {
+                Some(_) if statistics.is_some() => Err(Failure::usage(anyhow!(
+                    "{}: this lab runs already, and only its own process can write statistics",
+                    scenario.display()
+                ))),
                 Some(running) => join(&running, &party, &command),
                 None => enclose(arguments),
             }
@@ -320,24 +324,23 @@ fn run_inside(
 /// What a lab carried so far.
 fn carried(lab: &Lab) -> serde_json::Value {
     let (network, statistics) = (lab.network(), lab.statistics());
-    let cloud = network
-        .parties()
-        .iter()
-        .find(|party| party.id == PartyId::Cloud)
-        .into_iter()
-        .flat_map(|party| &party.addresses)
-        .filter_map(|address| network.locate(*address))
-        .next();
-    let sent: u64 = cloud.map_or(0, |location| {
-        TrafficClass::ALL
-            .iter()
-            .map(|class| statistics.link(location.uplink, *class).packets)
-            .sum()
-    });
+    let place = |id: PartyId| {
+        let party = network.parties().iter().find(|party| party.id == id)?;
+        network.locate(*party.addresses.first()?)
+    };
+    let packets = |link: Option<LinkId>| -> u64 {
+        let classes = TrafficClass::ALL.iter();
+        link.map_or(0, |link| {
+            classes
+                .map(|class| statistics.link(link, *class).packets)
+                .sum()
+        })
+    };
     let all = statistics.snapshot();
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
     serde_json::json!({
-        "sent_by_cloud": sent,
+        "sent_by_cloud": packets(place(PartyId::Cloud).map(|cloud| cloud.uplink)),
+        "sent_to_dns": packets(place(PartyId::Dns).map(|dns| dns.downlink)),
         "delivered": all.delivered.packets,
         "router_messages": all.router_messages,
         "drops": all.drops.iter().map(|(reason, count)| (reason.name(), *count)).collect::<BTreeMap<_, _>>(),
