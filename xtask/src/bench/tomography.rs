@@ -39,8 +39,16 @@ pub(super) struct Report {
     pub(super) more: Value,
 }
 
+/// How often, and how late a lab may be, in ms.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    runs: u32,
+    latest_ms: f64,
+}
+
 /// Runs all cases, or those whose name starts with `only`.
-pub(super) fn run(runs: u32, only: Option<&str>) -> Result<Report> {
+pub(super) fn run(runs: u32, only: Option<&str>, latest_ms: f64) -> Result<Report> {
+    let effort = Effort { runs, latest_ms };
     let chosen: Vec<&Case> = CASES
         .iter()
         .filter(|case| only.is_none_or(|only| case.name.starts_with(only)))
@@ -55,10 +63,10 @@ pub(super) fn run(runs: u32, only: Option<&str>) -> Result<Report> {
         shell::say(&format!("{}: {}", case.name, case.conditions));
         let scenario = scenarios::write(case.scene)?;
         let found = match case.kind {
-            Kind::Map => compare(case, &scenario, runs)?,
-            Kind::LinkErrors => delays::errors(case, &scenario, runs)?,
-            Kind::ErrorBars => delays::bars(case, &scenario, runs)?,
-            Kind::Memory => memory::measure(case, &scenario, runs)?,
+            Kind::Map => compare(case, &scenario, effort)?,
+            Kind::LinkErrors => delays::errors(case, &scenario, effort)?,
+            Kind::ErrorBars => delays::bars(case, &scenario, effort)?,
+            Kind::Memory => memory::measure(case, &scenario, effort)?,
         };
         conditions.insert(case.name, case.conditions);
         rows.extend(found);
@@ -69,7 +77,7 @@ pub(super) fn run(runs: u32, only: Option<&str>) -> Result<Report> {
     }
     Ok(Report {
         rows,
-        more: json!({ "conditions": conditions, "quoted": quoted.iter().map(quoted::Quoted::to_json).collect::<Value>() }),
+        more: json!({ "conditions": conditions, "void_above_ms": latest_ms, "quoted": quoted.iter().map(quoted::Quoted::to_json).collect::<Value>() }),
     })
 }
 
@@ -88,7 +96,7 @@ type Samples<T> = Vec<(Tool, Vec<T>)>;
 fn take_turns<T>(
     case: &Case,
     scenario: &Path,
-    runs: u32,
+    Effort { runs, latest_ms }: Effort,
     judge: impl Fn(Tool, &Ran) -> (T, String),
 ) -> Result<Samples<T>> {
     let targets = write_targets(scenario)?;
@@ -110,7 +118,7 @@ fn take_turns<T>(
     }
     for run in 1..=runs {
         for (tool, samples) in &mut samples {
-            let told = match in_lab(scenario, &tool.command(&task))? {
+            let told = match in_lab(scenario, &tool.command(&task), latest_ms)? {
                 Outcome::Ran(ran) => {
                     let (sample, told) = judge(*tool, &ran);
                     samples.push(sample);
@@ -119,7 +127,11 @@ fn take_turns<T>(
                     } else {
                         String::new()
                     };
-                    format!("{told} {}", complaint.trim())
+                    format!(
+                        "{told}; lab {:.1} ms late {}",
+                        ran.late_ms,
+                        complaint.trim()
+                    )
                 }
                 Outcome::NotAvailable => "not available".to_owned(),
                 Outcome::Void(late_ms) => {
@@ -141,7 +153,7 @@ fn write_targets(scenario: &Path) -> Result<PathBuf> {
 }
 
 /// Maps the network with each tool.
-fn compare(case: &Case, scenario: &Path, runs: u32) -> Result<Vec<Value>> {
+fn compare(case: &Case, scenario: &Path, effort: Effort) -> Result<Vec<Value>> {
     let truth = Truth::load(scenario)?;
     shell::say(&format!(
         "  {} targets, {} observable edges, L = {:.1} s",
@@ -149,7 +161,7 @@ fn compare(case: &Case, scenario: &Path, runs: u32) -> Result<Vec<Value>> {
         truth.edges.len(),
         truth.learning_s
     ));
-    let samples = take_turns(case, scenario, runs, |tool, ran| {
+    let samples = take_turns(case, scenario, effort, |tool, ran| {
         let seen: Vec<Seen> = tool.read(&ran.lines);
         let score = Score::of(ran, &seen, &truth);
         let told = score.describe();

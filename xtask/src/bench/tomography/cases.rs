@@ -82,6 +82,7 @@ const PAPER_FIGURES: &[(Metric, Goal)] = &[
     (Metric::Wall, Goal::Learning(2.0)),
     (Metric::Recall, Goal::Fixed(0.99)),
     (Metric::FalseEdges, Goal::Fixed(0.0)),
+    (Metric::Invented, Goal::Fixed(0.0)),
     (Metric::ProbesPerTarget, Goal::Fixed(4.0)),
     (Metric::MostEdges, Goal::None),
 ];
@@ -163,6 +164,7 @@ pub(super) const CASES: &[Case] = &[
             (Metric::ProbesPerTarget, Goal::OfPeerOr(0.5, 4.0)),
             (Metric::Recall, Goal::PeerOr(0.99)),
             (Metric::FalseEdges, Goal::Fixed(0.0)),
+            (Metric::Invented, Goal::Fixed(0.0)),
             (Metric::MostEdges, Goal::OfPeer(1.0 / 3.0)),
         ],
         same_tree: false,
@@ -221,6 +223,7 @@ pub(super) const CASES: &[Case] = &[
             (Metric::Wall, Goal::Learning(10.0)),
             (Metric::Recall, Goal::None),
             (Metric::FalseEdges, Goal::Fixed(0.0)),
+            (Metric::Invented, Goal::Fixed(0.0)),
             (Metric::Accounted, Goal::Fixed(1.0)),
             (Metric::ProbesPerTarget, Goal::None),
         ],

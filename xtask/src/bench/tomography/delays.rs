@@ -10,7 +10,7 @@ use super::cases::Case;
 use super::run::Ran;
 use super::tools::Tool;
 use super::truth::{Edge, Truth, address};
-use super::{best, row, take_turns};
+use super::{Effort, best, row, take_turns};
 use crate::bench::median;
 
 /// How much lower our errors shall be.
@@ -109,9 +109,9 @@ fn estimates(tool: Tool, ran: &Ran) -> Vec<(Edge, f64, Option<f64>)> {
 }
 
 /// How far off are the estimates?
-pub(super) fn errors(case: &Case, scenario: &Path, runs: u32) -> Result<Vec<Value>> {
+pub(super) fn errors(case: &Case, scenario: &Path, effort: Effort) -> Result<Vec<Value>> {
     let truth = Truth::load(scenario)?;
-    let samples = take_turns(case, scenario, runs, |tool, ran| {
+    let samples = take_turns(case, scenario, effort, |tool, ran| {
         let delays = Delays::judge(&estimates(tool, ran), &truth);
         let told = delays.describe();
         (delays, told)
@@ -149,9 +149,9 @@ pub(super) fn errors(case: &Case, scenario: &Path, runs: u32) -> Result<Vec<Valu
 }
 
 /// Do the error bars cover the truth?
-pub(super) fn bars(case: &Case, scenario: &Path, runs: u32) -> Result<Vec<Value>> {
+pub(super) fn bars(case: &Case, scenario: &Path, effort: Effort) -> Result<Vec<Value>> {
     let truth = Truth::load(scenario)?;
-    let samples = take_turns(case, scenario, runs, |tool, ran| {
+    let samples = take_turns(case, scenario, effort, |tool, ran| {
         let delays = Delays::judge(&estimates(tool, ran), &truth);
         let told = delays.describe();
         (delays, told)

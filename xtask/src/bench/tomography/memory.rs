@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::cases::Case;
-use super::row;
 use super::run::{Outcome, in_lab};
 use super::tools::Task;
+use super::{Effort, row};
 use crate::shell;
 
 /// Targets, each in a /24 of its own; the first 512 networks are the lab's.
@@ -25,7 +25,11 @@ const SECONDS: u32 = 20;
 const MOST_MB: f64 = 128.0;
 
 /// Runs the prober for a while and reads the high-water mark of its resident memory.
-pub(super) fn measure(case: &Case, scenario: &Path, runs: u32) -> Result<Vec<Value>> {
+pub(super) fn measure(
+    case: &Case,
+    scenario: &Path,
+    Effort { runs, latest_ms }: Effort,
+) -> Result<Vec<Value>> {
     let targets = write_targets()?;
     let (mut memory, mut refused) = (Vec::new(), Vec::new());
     let task = Task {
@@ -36,7 +40,7 @@ pub(super) fn measure(case: &Case, scenario: &Path, runs: u32) -> Result<Vec<Val
     for tool in case.tools() {
         for run in 1..=runs {
             let command = format!("sh -c {}", quote(&watched(&tool.command(&task))));
-            let Outcome::Ran(ran) = in_lab(scenario, &command)? else {
+            let Outcome::Ran(ran) = in_lab(scenario, &command, latest_ms)? else {
                 shell::say(&format!("  {run}/{runs} void"));
                 continue;
             };

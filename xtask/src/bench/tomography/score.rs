@@ -24,6 +24,8 @@ pub(super) enum Metric {
     Recall,
     /// Edges told that are not on the path of the target that they were told of.
     FalseEdges,
+    /// Those of them that are on no target's path.
+    Invented,
     /// Share of the targets for which every hop is told or said to be unknown, and the end is true.
     Accounted,
 }
@@ -37,6 +39,7 @@ impl Metric {
             Self::ProbesPerTarget => "probes per target",
             Self::Recall => "recall",
             Self::FalseEdges => "false edges",
+            Self::Invented => "false edges on no path",
             Self::Accounted => "unknown stated",
         }
     }
@@ -46,7 +49,7 @@ impl Metric {
             Self::Wall | Self::MostEdges => "s",
             Self::Probes | Self::ProbesPerTarget => "probes",
             Self::Recall => "of edges",
-            Self::FalseEdges => "edges",
+            Self::FalseEdges | Self::Invented => "edges",
             Self::Accounted => "of targets",
         }
     }
@@ -65,6 +68,7 @@ pub(super) struct Score {
     targets: f64,
     recall: f64,
     false_edges: f64,
+    invented: f64,
     accounted: f64,
     /// The true edges that were told.
     pub(super) found: BTreeSet<Edge>,
@@ -73,12 +77,13 @@ pub(super) struct Score {
 impl Score {
     pub(super) fn of(ran: &Ran, seen: &[Seen], truth: &Truth) -> Self {
         let mut found = BTreeSet::new();
-        let (mut wrong, mut accounted) = (0_u32, BTreeSet::new());
+        let (mut wrong, mut invented, mut accounted) = (0_u32, 0_u32, BTreeSet::new());
         let mut most_edges_s = f64::INFINITY;
         for path in seen {
             for edge in edges(&path.hops) {
                 if !truth.has(path.target, edge) {
                     wrong += 1;
+                    invented += u32::from(!truth.edges.contains(&edge));
                 } else if truth.edges.contains(&edge) {
                     found.insert(edge);
                 }
@@ -102,6 +107,7 @@ impl Score {
             targets,
             recall: found.len() as f64 / truth.edges.len() as f64,
             false_edges: f64::from(wrong),
+            invented: f64::from(invented),
             accounted: accounted.len() as f64 / targets,
             found,
         }
@@ -115,6 +121,7 @@ impl Score {
             Metric::ProbesPerTarget => self.probes / self.targets,
             Metric::Recall => self.recall,
             Metric::FalseEdges => self.false_edges,
+            Metric::Invented => self.invented,
             Metric::Accounted => self.accounted,
         }
     }
@@ -122,12 +129,13 @@ impl Score {
     /// For the person who waits.
     pub(super) fn describe(&self) -> String {
         format!(
-            "{:.2} s, {:.0} probes ({:.2} per target), recall {:.1} %, {:.0} false edges, 95 % of edges after {:.2} s",
+            "{:.2} s, {:.0} probes ({:.2} per target), recall {:.1} %, {:.0} false edges ({:.0} on no path), 95 % of edges after {:.2} s",
             self.wall_s,
             self.probes,
             self.probes / self.targets,
             self.recall * 100.0,
             self.false_edges,
+            self.invented,
             self.most_edges_s,
         )
     }
@@ -187,6 +195,7 @@ mod tests {
         ];
         let score = Score::of(&ran, &wrong, &truth);
         assert!((score.get(Metric::FalseEdges) - 2.0).abs() < 0.001);
+        assert!((score.get(Metric::Invented) - 1.0).abs() < 0.001);
         assert!(score.get(Metric::MostEdges).is_infinite());
         assert!(score.get(Metric::Accounted) < 0.6);
     }
