@@ -57,6 +57,23 @@ fn netns_reaches_a_target_one_hop_away() {
 }
 
 #[test]
+fn netns_a_stream_gives_each_path_when_it_is_known_and_ends() {
+    with_network(|| {
+        let prober = Prober::start(config(Sharing::Off)).unwrap();
+        let [far, refused, near] =
+            ["241.0.1.1", "192.168.0.1", "127.0.0.1"].map(|text| text.parse::<IpAddr>().unwrap());
+        let mut answers = prober.trace_stream([far, refused, near]).into_iter();
+        let first = answers.next().unwrap();
+        assert_eq!(
+            first.unwrap_err().to_string(),
+            format!("not probing {refused}")
+        );
+        let targets: Vec<IpAddr> = answers.map(|path| path.unwrap().target).collect();
+        assert_eq!(targets, [near, far]);
+    });
+}
+
+#[test]
 fn netns_says_why_a_target_is_not_traced() {
     with_network(|_| {
         let config = ProberConfig {

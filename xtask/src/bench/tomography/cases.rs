@@ -70,12 +70,14 @@ const PAPER_PEERS: &[Tool] = &[
     tools::SCAMPER_TUNED,
     tools::SCAMPER_TWICE,
     tools::SCAMPER_DOUBLETREE,
+    tools::SCAMPER_DOUBLETREE_TWICE,
 ];
 
 const TEN_THOUSAND_PEERS: &[Tool] = &[
     tools::SCAMPER_TUNED,
     tools::SCAMPER_TWICE,
     tools::SCAMPER_DOUBLETREE,
+    tools::SCAMPER_DOUBLETREE_TWICE,
 ];
 
 const PAPER_FIGURES: &[(Metric, Goal)] = &[

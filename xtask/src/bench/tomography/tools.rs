@@ -60,9 +60,14 @@ pub(super) const SCAMPER_TUNED: Tool =
 pub(super) const SCAMPER_TWICE: Tool =
     tool("scamper -N 4 -w 1 -q 2", Kind::Scamper, "-N 4 -w 1 -q 2");
 pub(super) const SCAMPER_DOUBLETREE: Tool = tool(
-    "scamper doubletree",
+    "scamper doubletree -q 1",
     Kind::Scamper,
     "-f 6 -Z stop -w 1 -q 1",
+);
+pub(super) const SCAMPER_DOUBLETREE_TWICE: Tool = tool(
+    "scamper doubletree -q 2",
+    Kind::Scamper,
+    "-f 6 -Z stop -w 1 -q 2",
 );
 pub(super) const TRACEROUTE: Tool = tool("traceroute default", Kind::Traceroute, "");
 pub(super) const TRACEROUTE_TUNED: Tool = tool(
