@@ -190,12 +190,11 @@ impl<'a> Truth<'a> {
         };
         let prefix = |client: &ClientPrefix| {
             let target = target_in(client.prefix);
-            let (name, paths) = match flow {
-                Some(flow) => ("path", self.flow_path(flow, target).as_ref().map(hops)),
-                None => {
-                    let paths = self.forward_paths(target);
-                    ("paths", Some(paths.iter().map(hops).collect()))
-                }
+            let (name, paths) = if let Some(flow) = flow {
+                ("path", self.flow_path(flow, target).as_ref().map(hops))
+            } else {
+                let paths = self.forward_paths(target);
+                ("paths", Some(paths.iter().map(hops).collect()))
             };
             json!({
                 "prefix": client.prefix,

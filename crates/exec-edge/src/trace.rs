@@ -17,6 +17,10 @@ use crate::output;
 /// Options of `exec-edge trace`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct Args {
     /// Addresses to trace.
     #[arg(required_unless_present = "file")]

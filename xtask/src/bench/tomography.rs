@@ -3,7 +3,8 @@
 //! Every run has a lab of its own, so that nobody's rations are spent when it starts; runs of ours and of the peers take
 //! turns. Packets are counted by the lab, times are taken where the output arrives, and a run in which the lab itself
 //! was late is void. Of a peer with several settings all are printed, and the best one for each figure is compared; a
-//! setting that finds less than nine tenths of what the best one finds starves, and its speed and thrift do not count.
+//! setting that finds less than nine tenths of what the best one finds starves, and its speed and thrift do not count; nor
+//! do ours.
 
 mod cases;
 mod delays;
@@ -216,7 +217,7 @@ fn figure(
         .fold(0.0, f64::max);
     let compared = peers
         .iter()
-        .filter(|(_, scores)| metric == Metric::Recall || recall(scores) >= NOT_STARVED * most)
+        .filter(|(_, scores)| !metric.is_spent() || recall(scores) >= NOT_STARVED * most)
         .map(|(tool, _)| tool.name);
     let best = best(compared, &by_name, metric.is_better_higher());
     let of_best = best.and_then(|name| median(&by_name[name]));
@@ -232,7 +233,15 @@ fn figure(
     };
     let case = format!("{}/{}", case.name, metric.name());
     let higher = metric.is_better_higher();
-    row(&case, metric.unit(), higher, &ours, &by_name, best, goal)
+    let mut row = row(&case, metric.unit(), higher, &ours, &by_name, best, goal);
+    // Nor are ours fast or thrifty by finding little.
+    let starves = samples
+        .first()
+        .is_some_and(|(_, ours)| recall(ours) < NOT_STARVED * most);
+    if metric.is_spent() && starves && row["holds"] == true {
+        row["holds"] = json!(false);
+    }
+    row
 }
 
 /// The name whose samples have the best median.

@@ -54,6 +54,14 @@ impl Metric {
         }
     }
 
+    /// Time or probes, of which those who look for little spend little.
+    pub(super) const fn is_spent(self) -> bool {
+        matches!(
+            self,
+            Self::Wall | Self::MostEdges | Self::Probes | Self::ProbesPerTarget
+        )
+    }
+
     pub(super) const fn is_better_higher(self) -> bool {
         matches!(self, Self::Recall | Self::Accounted)
     }
