@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, anyhow};
-use edge_topology::{ClientDemand, Demand, Limits, Observations, TreeNode};
+use edge_topology::{ClientDemand, Demand, Limits, NodeIndex, Observations, TreeNode};
 use edge_types::{Generation, IpNet, PathObservation, PrefixGrouping};
 use serde::Serialize;
 
@@ -37,18 +37,17 @@ pub(super) fn estimate(paths: &[PathObservation]) -> anyhow::Result<Vec<String>>
         PrefixGrouping::new(32, 128).context("whole addresses are groups of their own")?;
     let tree = observations.tree(Generation(1), interfaces, &demand);
     let mut lines = Vec::new();
-    for child in tree.nodes() {
-        let Some(parent) = child.parent.and_then(|index| tree.node(index)) else {
-            continue;
-        };
-        let (Some(from), Some(to)) = (address(parent), address(child)) else {
+    for (index, child) in tree.nodes().iter().enumerate() {
+        let parent = child.parent.and_then(|parent| tree.node(parent));
+        let ends = parent.and_then(address).zip(address(child));
+        let (Some((parent, child)), Some(estimate)) = (ends, tree.link(NodeIndex(index))) else {
             continue;
         };
         let link = Link {
-            parent: from,
-            child: to,
-            estimate_ms: child.rtt.rtt.as_ms() - parent.rtt.rtt.as_ms(),
-            error_ms: (child.rtt.error + parent.rtt.error).as_secs_f64() * 1000.0,
+            parent,
+            child,
+            estimate_ms: estimate.rtt.as_ms(),
+            error_ms: estimate.error.as_secs_f64() * 1000.0,
         };
         lines.push(serde_json::to_string(&link).map_err(|error| anyhow!(error))?);
     }
