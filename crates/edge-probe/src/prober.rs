@@ -24,6 +24,8 @@ use crate::start::{BackendInUse, StartError};
 
 /// Replies read before it is somebody else's turn.
 const BATCH: usize = 64;
+/// Targets drawn from streams before replies are read again.
+const DRAWN_AT_ONCE: usize = 256;
 /// Requests that may wait for the thread.
 const QUEUE: usize = 4096;
 
@@ -47,10 +49,19 @@ impl Asker {
     }
 }
 
-struct Request {
-    target: IpAddr,
-    priority: TracePriority,
-    asker: Asker,
+/// Many targets, to be drawn one by one.
+struct Stream {
+    targets: Box<dyn Iterator<Item = IpAddr> + Send>,
+    answers: mpsc::Sender<Answer>,
+}
+
+enum Request {
+    One {
+        target: IpAddr,
+        priority: TracePriority,
+        asker: Asker,
+    },
+    Many(Stream),
 }
 
 /// Traces paths to many targets from a few sockets per IP version.
@@ -101,6 +112,7 @@ impl Prober {
             link,
             clock,
             inbox,
+            streams: Vec::new(),
             traces: BTreeMap::new(),
             wake: Arc::clone(&wake),
             counters: Arc::clone(&counters),
@@ -148,30 +160,24 @@ impl Prober {
             .collect()
     }
 
-    /// Traces all `targets` at once and gives each path as soon as it is known, in any order; what is refused too. The
-    /// stream ends after the last. Dropping the receiver does not end the traces; dropping the prober does.
-    pub fn trace_stream(
-        &self,
-        targets: impl IntoIterator<Item = IpAddr>,
-    ) -> mpsc::Receiver<Result<PathObservation, TraceError>> {
-        let (stream, paths) = mpsc::channel();
-        for target in targets {
-            let request = Request {
-                target,
-                priority: TracePriority::New,
-                asker: Asker::Stream(stream.clone()),
-            };
-            // The thread empties its queue at every turn, so that room is only a moment away.
-            let taken = self.requests.as_ref().is_some_and(|requests| {
-                self.wake.write(1).is_ok() && requests.send(request).is_ok()
-            });
-            if !taken {
-                Asker::Stream(stream.clone()).answer(Err(TraceError::Stopped));
-            }
-        }
-        // The last request may have come after the thread had looked.
-        if self.wake.write(1).is_err() {
-            tracing::error!("cannot wake the prober thread");
+    /// Traces `targets` and gives each path as soon as it is known, in any order; what is refused too. The stream ends after
+    /// the last. Targets are drawn as they can be started, so that a million of them take no more memory than the
+    /// iterator does. Dropping the receiver does not end the traces; dropping the prober does.
+    pub fn trace_stream<I>(&self, targets: I) -> mpsc::Receiver<Result<PathObservation, TraceError>>
+    where
+        I: IntoIterator<Item = IpAddr>,
+        I::IntoIter: Send + 'static,
+    {
+        let (answers, paths) = mpsc::channel();
+        let stream = Stream {
+            targets: Box::new(targets.into_iter()),
+            answers: answers.clone(),
+        };
+        let taken = self.requests.as_ref().is_some_and(|requests| {
+            requests.send(Request::Many(stream)).is_ok() && self.wake.write(1).is_ok()
+        });
+        if !taken {
+            Asker::Stream(answers).answer(Err(TraceError::Stopped));
         }
         paths
     }
@@ -182,7 +188,7 @@ impl Prober {
         priority: TracePriority,
     ) -> Result<oneshot::Receiver<Answer>, TraceError> {
         let (answer, receiver) = oneshot::channel();
-        let request = Request {
+        let request = Request::One {
             target,
             priority,
             asker: Asker::One(answer),
@@ -235,6 +241,7 @@ struct Worker {
     link: Link,
     clock: SystemClock,
     inbox: mpsc::Receiver<Request>,
+    streams: Vec<Stream>,
     traces: BTreeMap<IpAddr, Trace>,
     wake: Arc<EventFd>,
     counters: Arc<SharedCounters>,
@@ -243,6 +250,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         while self.take_requests() {
+            let is_drawing = self.draw();
             while let Some(action) = self.engine.poll(self.clock.monotonic()) {
                 match action {
                     Action::Send(probe) => self.send(&probe),
@@ -256,7 +264,7 @@ impl Worker {
                 }
             }
             self.publish_counters();
-            self.sleep();
+            self.sleep(is_drawing);
             for _ in 0..BATCH {
                 match self.link.receive() {
                     Some(Received::Reply { reply, queued_for }) => {
@@ -275,19 +283,39 @@ impl Worker {
     fn take_requests(&mut self) -> bool {
         loop {
             match self.inbox.try_recv() {
-                Ok(request) => self.begin(request),
+                Ok(Request::One {
+                    target,
+                    priority,
+                    asker,
+                }) => self.begin(target, priority, asker),
+                Ok(Request::Many(stream)) => self.streams.push(stream),
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
         }
     }
 
-    fn begin(&mut self, request: Request) {
-        let Request {
-            target,
-            priority,
-            asker,
-        } = request;
+    /// Draws some targets from the streams if they can be started soon; true if more can.
+    fn draw(&mut self) -> bool {
+        for _ in 0..DRAWN_AT_ONCE {
+            if !self.engine.wants_more() {
+                return false;
+            }
+            let Some(stream) = self.streams.first_mut() else {
+                return false;
+            };
+            match stream.targets.next() {
+                Some(target) => {
+                    let asker = Asker::Stream(stream.answers.clone());
+                    self.begin(target, TracePriority::New, asker);
+                }
+                None => drop(self.streams.remove(0)),
+            }
+        }
+        true
+    }
+
+    fn begin(&mut self, target: IpAddr, priority: TracePriority, asker: Asker) {
         if let Some(trace) = self.traces.get_mut(&target) {
             trace.waiting.push(asker);
             return;
@@ -337,12 +365,14 @@ impl Worker {
         }
     }
 
-    /// Waits for a reply, a request, or the engine's next deadline.
-    fn sleep(&self) {
-        let timeout = self
-            .engine
-            .next_deadline()
-            .map(|at| at.since(self.clock.monotonic()));
+    /// Waits for a reply, a request, or the engine's next deadline; not at all if there is more to do.
+    fn sleep(&self, is_busy: bool) {
+        let deadline = self.engine.next_deadline();
+        let timeout = if is_busy {
+            Some(Duration::ZERO)
+        } else {
+            deadline.map(|at| at.since(self.clock.monotonic()))
+        };
         let mut descriptors: Vec<PollFd<'_>> = self
             .link
             .receivers()

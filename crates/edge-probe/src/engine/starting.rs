@@ -14,6 +14,9 @@ use super::Engine;
 use super::target::Target;
 use crate::config::Sharing;
 
+/// Targets kept ready to be started, where more can be had at any time.
+const SOON: usize = 256;
+
 /// Targets that were admitted and wait, in the order in which they are to be started.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -79,6 +82,11 @@ impl Engine {
     /// Can another target be taken?
     pub(crate) fn has_room(&self) -> bool {
         self.targets.len() + self.waiting.len() < self.config.max_targets
+    }
+
+    /// Can more be started soon than are waiting?
+    pub(crate) fn wants_more(&self) -> bool {
+        self.waiting.len() < SOON && self.has_room()
     }
 
     /// Stops a trace without a result, and returns what it did not use to the budgets.

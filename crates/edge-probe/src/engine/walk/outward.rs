@@ -99,11 +99,13 @@ impl Engine {
                         todo.is_pending = true;
                         is_open = true;
                     }
-                    Verdict::TooLate => is_open |= end.is_none(),
-                    Verdict::Silent if end.is_some() && target.hint == Some(ttl) => {
+                    Verdict::Silent | Verdict::TooLate
+                        if end.is_some() && target.hint == Some(ttl) =>
+                    {
                         // The end answered once, from this distance by its own account, and now keeps silent.
                         break (ttl, end?.1.end()?);
                     }
+                    Verdict::TooLate => is_open |= end.is_none(),
                     _ => {}
                 }
                 // One after the other where a hint is nearly always right, or nothing more may be out, or all that may
