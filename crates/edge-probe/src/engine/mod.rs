@@ -168,14 +168,11 @@ impl Engine {
             speaker,
             arrived_with: reply.arrived_with,
         };
-        let is_first = target.slowest.is_none();
         target.slowest = target.slowest.max(Some(round_trip));
-        if is_first {
-            let patience = target.timeout(None, self.config.initial_timeout);
-            let sooner = target.wait_no_longer_than(patience);
-            self.timers
-                .extend(sooner.into_iter().map(|at| (at, reply.target)));
-        }
+        let patience = target.timeout(None, self.config.initial_timeout);
+        let ends = target.wait_for(patience, now);
+        self.timers
+            .extend(ends.into_iter().map(|at| (at, reply.target)));
         if let Some(sampling) = &mut target.sampling {
             sampling.replies.push((ttl, answer.reply()));
             self.ready.insert(target.address);

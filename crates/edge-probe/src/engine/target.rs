@@ -185,18 +185,21 @@ impl Target {
         self.hint.unwrap_or(self.guess)
     }
 
-    /// Shortens the wait for what is out, now that a round trip is known. Returns the new ends.
-    pub(super) fn wait_no_longer_than(&mut self, patience: Duration) -> Vec<MonotonicTime> {
-        let waiting = self
+    /// Waits so long for what is out, now that more is known of the path's round trips. Returns the new ends.
+    pub(super) fn wait_for(
+        &mut self,
+        patience: Duration,
+        now: MonotonicTime,
+    ) -> Vec<MonotonicTime> {
+        let out = self
             .hops
             .iter_mut()
-            .filter(|hop| hop.attempts > 0 && hop.answer.is_none());
-        waiting
-            .map(|hop| {
-                hop.expires = hop.expires.min(hop.last_sent.after(patience));
-                hop.expires
-            })
-            .collect()
+            .filter(|hop| hop.attempts > 0 && hop.in_flight(now) && !hop.queued);
+        out.filter_map(|hop| {
+            let end = hop.last_sent.after(patience);
+            (std::mem::replace(&mut hop.expires, end) != end).then_some(end)
+        })
+        .collect()
     }
 
     /// How long to wait for a reply.

@@ -371,6 +371,30 @@ fn two_silent_hops_cost_less_than_a_second_and_25_probes() {
 }
 
 #[test]
+fn a_silent_client_at_15_hops_behind_two_silent_routers_takes_half_a_second_and_25_probes() {
+    let mut world = World::new(config(), Manner::Limited);
+    world.way(host(0), chain(14), 40_000 / 15);
+    world.ways.get_mut(&host(0)).unwrap().end = End::Silent;
+    for number in [6, 11] {
+        world.manner(router(number), Manner::Never);
+    }
+    let seen = world.trace(host(0));
+    assert_eq!(seen.end, PathEnd::Silent);
+    assert_eq!(seen.replies().count(), 12);
+    assert!(seen.observed_at.0 <= Duration::from_millis(500), "{seen:?}");
+    assert!(seen.probes_sent <= 25, "{}", seen.probes_sent);
+}
+
+#[test]
+fn a_far_path_is_not_asked_twice_for_being_far() {
+    let mut world = World::new(config(), Manner::Limited);
+    world.way(host(0), chain(14), 10_000);
+    let seen = world.trace(host(0));
+    assert_eq!(world.path(host(0)), world.truth(host(0)));
+    assert!(seen.probes_sent <= 17, "{}", seen.probes_sent);
+}
+
+#[test]
 fn a_silent_client_ends_behind_the_last_router_with_the_gap_kept() {
     let mut world = World::new(config(), Manner::Always);
     world.way(host(0), chain(11), 3_000);

@@ -60,6 +60,8 @@ impl Engine {
         let base = target.base();
         let mut last_answer = base - 1;
         let mut is_open = false;
+        // Asked blindly, and nothing is known yet.
+        let mut is_blind = false;
         let mut ttl = base;
         let found = loop {
             if let Some((at, answer)) = end
@@ -90,6 +92,7 @@ impl Engine {
                     Verdict::Ask { .. } => {
                         todo.ask(ttl, None, false);
                         is_open = true;
+                        is_blind |= target.hop(ttl).attempts == 0 && ttl <= todo.reach;
                     }
                     Verdict::Later(at, _) => {
                         todo.later(at);
@@ -98,6 +101,7 @@ impl Engine {
                     Verdict::InFlight => {
                         todo.is_pending = true;
                         is_open = true;
+                        is_blind |= target.hop(ttl).attempts <= 1 && ttl <= todo.reach;
                     }
                     Verdict::Silent | Verdict::TooLate
                         if end.is_some() && target.hint == Some(ttl) =>
@@ -108,13 +112,13 @@ impl Engine {
                     Verdict::TooLate => is_open |= end.is_none(),
                     _ => {}
                 }
-                // One after the other where a hint is nearly always right, or nothing more may be out, or all that may
-                // be asked blindly is.
-                if is_open
-                    && (target.hint.is_some() || todo.room == 0 || (1..=ttl).contains(&todo.reach))
-                {
+                // One after the other where a hint is nearly always right, or nothing more may be out.
+                if is_open && (target.hint.is_some() || todo.room == 0) {
                     return None;
                 }
+            }
+            if is_blind && (1..=ttl).contains(&todo.reach) {
+                return None;
             }
             ttl += 1;
         };
