@@ -58,7 +58,7 @@ fn netns_reaches_a_target_one_hop_away() {
 
 #[test]
 fn netns_a_stream_gives_each_path_when_it_is_known_and_ends() {
-    with_network(|| {
+    with_network(|_| {
         let prober = Prober::start(config(Sharing::Off)).unwrap();
         let [far, refused, near] =
             ["241.0.1.1", "192.168.0.1", "127.0.0.1"].map(|text| text.parse::<IpAddr>().unwrap());
