@@ -578,7 +578,7 @@ fn netns_without_permission_the_remedy_is_told() {
     let device = "mount -t tmpfs none /dev/net && mknod -m 600 /dev/net/tun c 10 200 &&";
     let mut command = prepared(&format!("{device} {unprivileged}"), &["lab", "up", file]);
     refused(&mut command, 2, &["/dev/net/tun", "chmod 666 /dev/net/tun"]);
-    let mut command = prepared(unprivileged, &["trace", "127.0.0.1"]);
+    let mut command = prepared(unprivileged, &["trace", "--backend", "raw", "127.0.0.1"]);
     refused(&mut command, 2, &["CAP_NET_RAW", "run as root"]);
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct Engine {
     ready: BTreeSet<IpAddr>,
     finished: VecDeque<PathObservation>,
     traces: u64,
+    /// Traces that came to an end.
+    completed: usize,
     /// How many targets were reached, by distance.
     distances: [u32; 64],
     /// Distances told by targets that were checked, and how many of them were wrong.
@@ -100,6 +102,7 @@ impl Engine {
             ready: BTreeSet::new(),
             finished: VecDeque::new(),
             traces: 0,
+            completed: 0,
             distances: [0; 64],
             hints: (0, 0),
             slowest: None,
@@ -302,7 +305,7 @@ impl Engine {
 
     /// When to call [`Engine::poll`] again if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<MonotonicTime> {
-        let is_busy = !self.queue.is_empty() || self.waiting.len() > 0;
+        let is_busy = !self.queue.is_empty() || self.may_start();
         let pacer = is_busy.then(|| self.pacer.next());
         let timer = self.timers.first().map(|(at, _)| *at);
         pacer.into_iter().chain(timer).min()
@@ -372,6 +375,7 @@ impl Engine {
             return;
         };
         self.close(&target, now);
+        self.completed += 1;
         self.finished.push_back(PathObservation {
             target: address,
             observed_at: now,
@@ -430,14 +434,19 @@ impl Engine {
 
     /// Probes for one hop that may have been lost.
     fn attempts(&self, target: &Target) -> u8 {
-        if target.is_solo || self.targets.len() > 7 {
+        if target.is_solo || (self.is_crowd() && self.config.sharing != Sharing::Off) {
             self.config.attempts.min(2)
         } else {
             self.config.attempts
         }
     }
 
-    /// Distance of the last router before the nearest quarter of the targets reached so far.
+    /// So many targets that what one of them misses another will find.
+    fn is_crowd(&self) -> bool {
+        self.targets.len() > 7
+    }
+
+    /// Distance that three quarters of the targets reached so far do not exceed.
     fn typical_distance(&self) -> u8 {
         let total: u32 = self.distances.iter().sum();
         let mut below = 0;
@@ -445,9 +454,9 @@ impl Engine {
             .zip(self.distances)
             .find(|(_, count)| {
                 below += count;
-                below * 4 > total
+                below * 4 > total * 3
             })
-            .map_or(TYPICAL_DISTANCE, |(distance, _)| distance - 1)
+            .map_or(TYPICAL_DISTANCE, |(distance, _)| distance)
             .max(1)
     }
 

@@ -14,6 +14,11 @@ use super::Engine;
 use super::target::Target;
 use crate::config::Sharing;
 
+/// Targets traced together while nothing is known, and more for each that is done: if all walked back in step, they would
+/// ask the routers near us before anybody could tell the others.
+const FIRST: usize = 24;
+const MORE_FOR_EACH: usize = 3;
+
 /// Targets kept ready to be started, where more can be had at any time.
 const SOON: usize = 256;
 
@@ -98,9 +103,16 @@ impl Engine {
         }
     }
 
+    /// Does a target wait that may be started beside those under way?
+    pub(super) fn may_start(&self) -> bool {
+        let most = FIRST + MORE_FOR_EACH * self.completed;
+        let is_early = self.config.sharing != Sharing::Off && self.targets.len() >= most;
+        self.waiting.len() > 0 && !is_early
+    }
+
     /// Starts the next target if nothing else is to be sent; true if one was.
     pub(super) fn start_next(&mut self, now: MonotonicTime) -> bool {
-        if !self.queue.is_empty() || self.pacer.next() > now {
+        if !self.may_start() || !self.queue.is_empty() || self.pacer.next() > now {
             return false;
         }
         let Some((target, priority)) = self.waiting.pop() else {

@@ -186,7 +186,8 @@ impl Engine {
             }
             return true;
         }
-        let is_quiet = before.is_some_and(|node| self.knowledge.is_quiet_behind(node, ttl - 1));
+        let is_quiet = self.config.sharing != Sharing::Off
+            && before.is_some_and(|node| self.knowledge.is_quiet_behind(node, ttl - 1));
         if may_ask && !is_quiet && tries < self.attempts(target) && hop.attempts < MAX_ATTEMPTS {
             todo.ask(ttl, question, false);
             return true;

@@ -12,14 +12,15 @@ const CHECKED_HINTS: u64 = 16;
 
 impl Engine {
     /// Asks the target for its distance: its answer to a probe with a large TTL quotes the TTL that was left. If it
-    /// keeps silent, looks for a router of its path where the last router before other targets was, and nearer. True once
-    /// that is done.
+    /// keeps silent, looks for the last router of its path from where most targets are, and nearer: what keeps silent
+    /// on the way shows the end of the path, and what lies before the router that answers may be known from others. True
+    /// once that is done.
     pub(super) fn locate(&mut self, target: &mut Target, now: MonotonicTime) -> bool {
         if target.located {
             return true;
         }
         let farthest = target.max_ttl();
-        let (mut ttl, mut step) = (farthest, 2);
+        let (mut ttl, mut steps) = (farthest, 0);
         loop {
             let hop = *target.hop(ttl);
             if hop.answer.is_some() {
@@ -41,8 +42,9 @@ impl Engine {
                 target.guess = 1;
                 break;
             } else {
-                ttl = ttl.saturating_sub(step).max(1);
-                step *= 2;
+                // One by one at first, then faster.
+                ttl = ttl.saturating_sub(1 + steps / 3).max(1);
+                steps += 1;
             }
         }
         target.located = true;
@@ -125,7 +127,7 @@ impl Engine {
         (!is_open).then_some(found)
     }
 
-    /// What is to be done about a TTL at or beyond the base. Silence in a row confirms itself: only the first hop
+    /// What is to be done about a TTL at or beyond the base. Silence in a row confirms itself: at most the first hop
     /// of it is asked twice, and what has answers behind it as often as any.
     fn outward_verdict(
         &self,
@@ -137,7 +139,7 @@ impl Engine {
         let most = if self.is_interior(target, ttl) {
             self.attempts(target)
         } else {
-            1 + u8::from(is_next)
+            1 + u8::from(is_next && !self.is_crowd())
         };
         self.own_verdict(target, ttl, most, now)
     }
