@@ -74,7 +74,7 @@ pub struct ProberConfig {
     pub method: ProbeMethod,
     /// Which sockets to send from. Default: raw ones if permitted.
     pub backend: Backend,
-    /// Do targets share hops? Default: verified by 3 flows.
+    /// Do targets share hops? Default: verified by up to 6 flows.
     pub sharing: Sharing,
     /// Hard cap on probes per second over all targets. Default 500.
     pub packets_per_second: u32,
@@ -136,7 +136,7 @@ impl Default for ProberConfig {
         Self {
             method: ProbeMethod::Udp,
             backend: Backend::Auto,
-            sharing: Sharing::Verified { confirmations: 3 },
+            sharing: Sharing::Verified { confirmations: 6 },
             packets_per_second: 500,
             window: 16,
             max_ttl: 32,
