@@ -157,6 +157,15 @@ const FIGURES: &[Figure] = &[
         None,
         |report| report["unseen_prefix_to_edge_s"]["site_to_be_started"]["p95"].as_f64(),
     ),
+    figure(
+        "unseen to edge p95/site to be started, less its deployment",
+        "s",
+        "lower",
+        Some(5.0),
+        |report| {
+            report["unseen_prefix_to_edge_s"]["site_to_be_started_less_deployment"]["p95"].as_f64()
+        },
+    ),
     figure("core traffic", "of cloud only", "lower", None, |report| {
         Some(
             report["core_byte_links"]["exec"].as_f64()?

@@ -1,6 +1,7 @@
 //! The demo's figures, computed from what the clients themselves recorded.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use edge_lab::clients::{Cohort, Record};
 use serde::Serialize;
@@ -112,22 +113,31 @@ impl Served {
 }
 
 /// Seconds from a prefix's first request to its first answer from an edge, for prefixes first seen within
-/// `from..until` ms that got one.
-pub(crate) fn unseen_to_edge(records: &[Record], from: f64, until: f64) -> Summary {
+/// `from..until` ms that got one. What `deployment` says in ms for the address that answered is taken off.
+pub(crate) fn unseen_to_edge(
+    records: &[Record],
+    from: f64,
+    until: f64,
+    deployment: &BTreeMap<SocketAddr, f64>,
+) -> Summary {
     let mut first_seen: BTreeMap<usize, f64> = BTreeMap::new();
-    let mut first_edge: BTreeMap<usize, f64> = BTreeMap::new();
+    let mut first_edge: BTreeMap<usize, (f64, Option<SocketAddr>)> = BTreeMap::new();
     for record in records {
         let seen = first_seen.entry(record.prefix).or_insert(record.at_ms);
         *seen = seen.min(record.at_ms);
         if record.edge && record.cohort == Cohort::Exec {
-            let answered = record.at_ms + record.latency_ms;
-            let edge = first_edge.entry(record.prefix).or_insert(answered);
-            *edge = edge.min(answered);
+            let answer = (record.at_ms + record.latency_ms, record.served_by);
+            let edge = first_edge.entry(record.prefix).or_insert(answer);
+            if answer.0 < edge.0 {
+                *edge = answer;
+            }
         }
     }
-    let waits = first_edge.iter().filter_map(|(prefix, edge)| {
+    let waits = first_edge.iter().filter_map(|(prefix, (edge, site))| {
         let seen = *first_seen.get(prefix)?;
-        (seen >= from && seen < until).then_some((edge - seen) / 1e3)
+        let deployed_for = site.and_then(|site| deployment.get(&site).copied());
+        let wait = (edge - seen - deployed_for.unwrap_or(0.0)).max(0.0);
+        (seen >= from && seen < until).then_some(wait / 1e3)
     });
     Summary::of(waits.collect())
 }
@@ -211,7 +221,7 @@ mod tests {
             record(9000.0, 10.0, 4, Cohort::Exec, true),
         ];
         assert_eq!(
-            unseen_to_edge(&records, 0.0, 5000.0),
+            unseen_to_edge(&records, 0.0, 5000.0, &BTreeMap::new()),
             Summary {
                 mean: 2.0,
                 p50: 2.0,

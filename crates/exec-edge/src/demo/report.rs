@@ -2,7 +2,7 @@
 //!
 //! This is the only part that compares what ExEC found with what is true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -121,9 +121,19 @@ impl Report {
         let whole = latency(records, Some("25k"), 0.0, f64::INFINITY);
         let in_steady = latency(records, Some("25k"), from, until);
         let served = Served::of(records);
-        let early = unseen_to_edge(records, 0.0, cast.late_from_ms as f64);
-        let late = unseen_to_edge(records, cast.late_from_ms as f64, until);
-        let any = unseen_to_edge(records, 0.0, until);
+        let nothing = BTreeMap::new();
+        let late_from = cast.late_from_ms as f64;
+        let early = unseen_to_edge(records, 0.0, late_from, &nothing);
+        // From the provider's confirmation to the first good health check: the image's way there, and little else.
+        let deployments = status.agreements.iter().filter_map(|agreement| {
+            let span = agreement
+                .serving_ms?
+                .saturating_sub(agreement.confirmed_ms?);
+            Some((agreement.serving_at?, span as f64))
+        });
+        let early_but_pull = unseen_to_edge(records, 0.0, late_from, &deployments.collect());
+        let late = unseen_to_edge(records, late_from, until, &nothing);
+        let any = unseen_to_edge(records, 0.0, until, &nothing);
 
         let state = |wanted: &str| {
             status
@@ -194,7 +204,7 @@ impl Report {
             "core_byte_links": { "cloud_only": control_links, "exec": exec_links + infrastructure_links,
                 "exec_of_this_infrastructure": infrastructure_links },
             "unseen_prefix_to_edge_s": { "p50": any.p50, "p95": any.p95, "n": any.n,
-                "site_to_be_started": early, "site_running": late },
+                "site_to_be_started": early, "site_to_be_started_less_deployment": early_but_pull, "site_running": late },
             "image": { "transfer_bytes": cast.image.transfer_bytes, "unpacked_bytes": cast.image.unpacked_bytes },
             "agreement_log": status.agreements,
             "plan": status.plan,
