@@ -6,6 +6,7 @@
 mod app;
 mod chain;
 mod demo;
+mod drawing;
 mod exit;
 mod lab;
 mod logging;

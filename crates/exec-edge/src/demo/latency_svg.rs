@@ -3,7 +3,7 @@
 use edge_lab::clients::{Cohort, Record};
 
 use super::figures::{Summary, quantile};
-use super::svg::{Path, Point, Svg, plain, point, round_step, shortened};
+use crate::drawing::svg::{Path, Point, Svg, plain, point, round_step, shortened};
 
 /// Points of a curve over time, and of a distribution.
 const MOST_STEPS: usize = 240;
@@ -513,8 +513,8 @@ fn figure(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::svg::check;
     use super::*;
+    use crate::drawing::svg::check;
 
     const MARKS: Marks = Marks {
         first_plan_ms: Some(10_000.0),

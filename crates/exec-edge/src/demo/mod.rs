@@ -7,8 +7,6 @@ mod latency_svg;
 mod parts;
 mod report;
 mod stage;
-mod svg;
-mod tree_svg;
 mod watch;
 
 use std::ffi::OsString;

@@ -1,0 +1,4 @@
+//! Pictures: SVG without any script or outside reference.
+
+pub(crate) mod svg;
+pub(crate) mod tree;
