@@ -20,14 +20,14 @@ mod imported;
 mod pacer;
 mod probe;
 mod prober;
-mod report;
 mod socket;
 mod start;
+mod stream;
 mod tag;
 
 pub use config::{Backend, Budget, ProbeMethod, ProberConfig, Sharing};
 pub use engine::ProbeCounters;
 pub use imported::{ImportedConfig, ImportedPaths, ImportedUse};
 pub use prober::Prober;
-pub use report::TraceReport;
 pub use start::{BackendInUse, BackendReason, StartError};
+pub use stream::TraceStream;

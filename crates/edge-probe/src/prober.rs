@@ -29,7 +29,7 @@ const DRAWN_AT_ONCE: usize = 256;
 /// Requests that may wait for the thread.
 const QUEUE: usize = 4096;
 
-type Answer = Result<PathObservation, TraceError>;
+pub(crate) type Answer = Result<PathObservation, TraceError>;
 
 /// Where an answer goes.
 enum Asker {
@@ -169,17 +169,26 @@ impl Prober {
         I::IntoIter: Send + 'static,
     {
         let (answers, paths) = mpsc::channel();
+        self.trace_into(targets.into_iter(), &answers);
+        paths
+    }
+
+    /// Traces `targets`; what comes of each goes into `answers`.
+    pub(crate) fn trace_into(
+        &self,
+        targets: impl Iterator<Item = IpAddr> + Send + 'static,
+        answers: &mpsc::Sender<Answer>,
+    ) {
         let stream = Stream {
-            targets: Box::new(targets.into_iter()),
+            targets: Box::new(targets),
             answers: answers.clone(),
         };
         let taken = self.requests.as_ref().is_some_and(|requests| {
             requests.send(Request::Many(stream)).is_ok() && self.wake.write(1).is_ok()
         });
         if !taken {
-            Asker::Stream(answers).answer(Err(TraceError::Stopped));
+            Asker::Stream(answers.clone()).answer(Err(TraceError::Stopped));
         }
-        paths
     }
 
     fn request(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use edge_packet::IpVersion;
 use edge_ports::TraceError;
-use edge_probe::{Prober, ProberConfig, Sharing, TraceReport};
+use edge_probe::{Prober, ProberConfig, Sharing};
 use edge_types::{AddressPolicy, PathEnd};
 
 #[expect(dead_code, reason = "the tests of the backends use the rest")]
@@ -24,7 +24,6 @@ fn netns_traces_many_v4_and_v6_targets_and_believes_no_forgery() {
                 [IpVersion::V4, IpVersion::V6].map(|version| target(number, version))
             });
             let targets: Vec<IpAddr> = targets.collect();
-            let mut paths = Vec::new();
             for (target, path) in targets.iter().zip(prober.trace_all(targets.clone())) {
                 let path = path.unwrap();
                 assert_eq!(addresses(&path), truth(*target));
@@ -32,15 +31,9 @@ fn netns_traces_many_v4_and_v6_targets_and_believes_no_forgery() {
                 for (_, reply) in path.replies() {
                     assert!(reply.rtt.is_some_and(|rtt| rtt.0 >= DELAY), "{path:?}");
                 }
-                paths.push(path);
             }
             let counters = prober.counters();
             assert!(counters.rejected >= counters.replies, "{counters:?}");
-            assert!(
-                TraceReport(paths)
-                    .to_json()
-                    .contains("\"end\": \"reached\"")
-            );
         }
     });
 }
