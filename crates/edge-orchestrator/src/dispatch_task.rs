@@ -15,12 +15,12 @@ use arc_swap::ArcSwap;
 use edge_dispatch::{DispatchTable, SiteTarget};
 use edge_placement::{Algorithm, Candidate, PlanInput, Policy, ServedBy, plan};
 use edge_ports::Clock;
-use edge_topology::{AggregateTree, NodeId};
+use edge_topology::AggregateTree;
 use edge_types::{Amount, Generation, IepId, IpNet, Rtt};
 use tokio::sync::{Notify, watch};
 
 use crate::agreements::Agreements;
-use crate::status::{Status, TopologyStatus, TreeReport, TreeReportNode, TreeReportSite};
+use crate::status::{Status, TopologyStatus, TreeReport, TreeReportSite};
 use crate::topology_task::TopologySnapshot;
 
 /// Lifetime of a redirect to a site that a better one is about to replace.
@@ -143,14 +143,6 @@ impl DispatchTask {
     }
 
     fn draw(&self, tree: &AggregateTree) {
-        let nodes = tree.nodes().iter().map(|node| TreeReportNode {
-            parent: node.parent.map(|parent| parent.0),
-            label: node.id.to_string(),
-            rtt_ms: node.rtt.rtt.as_ms(),
-            demand_rps: node.demand as f64 / 1e3,
-            client: node.client.is_some(),
-            silent: matches!(node.id, NodeId::Silent { .. }),
-        });
         let found = self.agreements.all_found(tree).into_iter();
         let sites = found.map(|(site, attachment, rented)| TreeReportSite {
             site: site.to_string(),
@@ -159,8 +151,8 @@ impl DispatchTask {
             rented,
         });
         self.status.set_tree(TreeReport {
-            nodes: nodes.collect(),
             sites: sites.collect(),
+            ..TreeReport::of(tree)
         });
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use edge_topology::{AggregateTree, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// Events kept.
@@ -163,6 +164,24 @@ pub struct TreeReport {
     pub nodes: Vec<TreeReportNode>,
     /// Sites on it.
     pub sites: Vec<TreeReportSite>,
+}
+
+impl TreeReport {
+    /// All nodes of `tree`, without any site.
+    pub fn of(tree: &AggregateTree) -> Self {
+        let nodes = tree.nodes().iter().map(|node| TreeReportNode {
+            parent: node.parent.map(|parent| parent.0),
+            label: node.id.to_string(),
+            rtt_ms: node.rtt.rtt.as_ms(),
+            demand_rps: node.demand as f64 / 1e3,
+            client: node.client.is_some(),
+            silent: matches!(node.id, NodeId::Silent { .. }),
+        });
+        Self {
+            nodes: nodes.collect(),
+            sites: Vec::new(),
+        }
+    }
 }
 
 /// A node of the tree.

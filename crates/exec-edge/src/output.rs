@@ -13,3 +13,9 @@ pub(crate) fn line(text: &str) {
 pub(crate) fn error(text: &str) {
     let _closed_pipe = writeln!(std::io::stderr(), "{text}");
 }
+
+/// Something for people that is written over next time, to standard error.
+pub(crate) fn status(text: &str) {
+    let mut stderr = std::io::stderr();
+    let _closed_pipe = write!(stderr, "{text}").and_then(|()| stderr.flush());
+}

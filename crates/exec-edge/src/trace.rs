@@ -1,174 +1,240 @@
 //! `exec-edge trace`: the prober as a tool of its own.
 
-mod links;
+mod args;
+mod interrupt;
+mod lines;
+mod progress;
+mod resume;
+mod sink;
+mod table;
+mod targets;
+mod views;
 
-use std::io::BufRead;
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::net::{IpAddr, UdpSocket};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
-use edge_probe::{ProbeMethod, Prober, ProberConfig, Sharing, TraceReport};
-use edge_types::{AddressPolicy, IpNet, PathEnd};
+use anyhow::Context;
+use edge_ports::{BudgetScope, Clock, SystemClock, TraceError};
+use edge_probe::{Prober, ProberConfig, TraceStream};
+use edge_trace_files::{Method, PathRecord, TraceDetails};
+use edge_types::{PathEnd, PathObservation};
 
-use crate::exit::{EXIT_CODES, Exit, Failure};
+pub(crate) use self::args::Args;
+use self::interrupt::Interrupted;
+use self::progress::{Counts, Progress, Style};
+use self::resume::Earlier;
+use self::sink::{Sink, SinkError};
+use self::targets::Targets;
+use crate::exit::{Exit, Failure};
 use crate::output;
 
-/// Options of `exec-edge trace`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXIT_CODES)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the command line"
-)]
-pub(crate) struct Args {
-    /// Addresses to trace.
-    #[arg(required_unless_present = "file")]
-    targets: Vec<IpAddr>,
-    /// A file with one address a line; `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// Most probes per second.
-    #[arg(long, default_value_t = 500, value_name = "N")]
-    rate: u32,
-    /// What probes are made of.
-    #[arg(long, value_enum, default_value_t = Method::Udp)]
-    method: Method,
-    /// Sockets to send from; `auto` takes raw ones if they are permitted.
-    #[arg(long, value_enum, default_value_t = Backend::Auto)]
-    backend: Backend,
-    /// Source port of all probes, or ICMP identifier; chosen by the program without it.
-    #[arg(long, value_name = "PORT")]
-    sport: Option<u16>,
-    /// Destination port of all probes: 33434 for UDP and 443 for TCP without it.
-    #[arg(long, value_name = "PORT")]
-    dport: Option<u16>,
-    /// Probe every hop of every target by itself instead of sharing what targets have in common.
-    #[arg(long)]
-    exact: bool,
-    /// A prefix outside global unicast that may be probed; may be repeated.
-    #[arg(long, value_name = "PREFIX")]
-    allow: Vec<IpNet>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    /// Print each path as soon as it is known, as one line of JSON.
-    #[arg(long, conflicts_with = "json")]
-    json_lines: bool,
-    /// Print the links between routers with their estimated round trips instead of the paths, a line of JSON each.
-    #[arg(long, conflicts_with_all = ["json", "json_lines"])]
-    links: bool,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Method {
-    /// UDP to a port where nobody should listen.
-    Udp,
-    /// ICMP echo requests.
-    Icmp,
-    /// TCP connection requests, reset when accepted. Needs raw sockets.
-    Tcp,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Backend {
-    /// Raw sockets if they are permitted, else unprivileged ones.
-    Auto,
-    /// Raw sockets.
-    Raw,
-    /// Sockets that any user may open.
-    Unprivileged,
-}
+/// Longest wait before progress and Ctrl-C are looked at.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Time after which targets that were over the budget of their prefix are tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Such targets that are kept waiting; while there are as many, no others are begun.
+const MOST_WAITING: usize = 8192;
 
 /// Runs it; exit code 1 if no target was reached.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut targets = args.targets;
-    if let Some(file) = &args.file {
-        targets.extend(read_targets(file)?);
-    }
-    let (method, usual_port) = match args.method {
-        Method::Udp => (ProbeMethod::Udp, 33434),
-        Method::Icmp => (ProbeMethod::Icmp, 0),
-        Method::Tcp => (ProbeMethod::TcpSyn, 443),
-    };
-    let config = ProberConfig {
-        method,
-        backend: match args.backend {
-            Backend::Auto => edge_probe::Backend::Auto,
-            Backend::Raw => edge_probe::Backend::Raw,
-            Backend::Unprivileged => edge_probe::Backend::Unprivileged,
-        },
-        packets_per_second: args.rate,
-        source_port: args.sport,
-        destination_port: args.dport.unwrap_or(usual_port),
-        sharing: if args.exact {
-            Sharing::Off
-        } else {
-            ProberConfig::default().sharing
-        },
-        policy: AddressPolicy::new(args.allow),
-        ..ProberConfig::default()
-    };
-    let prober = Prober::start(config).context("starting the prober")?;
-    let refused = |error| output::error(&format!("{:#}", anyhow::Error::new(error)));
-    let mut reached = false;
-    if args.json_lines {
-        for outcome in prober.trace_stream(targets) {
-            match outcome {
-                Ok(path) => {
-                    reached |= path.end == PathEnd::Reached;
-                    output::line(&TraceReport::json_line(&path));
-                }
-                Err(error) => refused(error),
-            }
+    let config = args.config()?;
+    let mut targets = Targets::gather(&args)?;
+    let tell = |text: &str| {
+        if !args.quiet {
+            output::error(text);
         }
+    };
+    if targets.repeated > 0 {
+        let repeated = table::counted(targets.repeated as u64, "target");
+        tell(&format!("{repeated} named again, traced once"));
+    }
+    let mut reached_before = 0;
+    let sink = if let Some(file) = &args.resume {
+        let earlier = Earlier::open(file)?;
+        let shown = file.display();
+        if earlier.is_repaired {
+            tell(&format!("{shown}: the last line was cut, and is dropped"));
+        }
+        let named = targets.addresses.len();
+        targets
+            .addresses
+            .retain(|target| !earlier.done.contains(target));
+        let done = named - targets.addresses.len();
+        if done > 0 {
+            let done = table::counted(done as u64, "target");
+            tell(&format!("{done} already in {shown}"));
+        }
+        reached_before = earlier.reached;
+        Sink::appending(earlier.file)
     } else {
-        let mut report = TraceReport::default();
-        for outcome in prober.trace_all(targets) {
-            match outcome {
-                Ok(path) => report.0.push(path),
-                Err(error) => refused(error),
-            }
-        }
-        reached = report.0.iter().any(|path| path.end == PathEnd::Reached);
-        if args.links {
-            for link in links::estimate(&report.0)? {
-                output::line(&link);
-            }
-        } else if args.json {
-            output::line(&report.to_json());
-        } else {
-            output::line(report.to_string().trim_end());
-        }
+        Sink::open(args.output(), args.to.as_deref())?
+    };
+    let prober = Prober::start(config.clone()).context("starting the prober")?;
+    let run = Run {
+        prober: &prober,
+        stream: prober.stream(),
+        most_under_way: config.max_targets,
+        details: details(&args, &config),
+        sink,
+        progress: Progress::start(Style::choose(args.progress, args.quiet)),
+        counts: Counts {
+            total: targets.addresses.len(),
+            ..Counts::default()
+        },
+        waiting: VecDeque::new(),
+        retry_at: Instant::now(),
+    };
+    let interrupted = Interrupted::listen()?;
+    let (counts, summary) = run.all(targets.addresses, &interrupted)?;
+    tell(&summary);
+    if interrupted.is_told() {
+        let remedy = match &args.resume {
+            Some(_) => "the same command goes on from there",
+            None => "a run with --resume FILE can be gone on with",
+        };
+        tell(&format!("interrupted; {remedy}"));
+        return Ok(Exit::Runtime.into());
     }
-    Ok(if reached {
+    Ok(if counts.reached + reached_before > 0 {
         ExitCode::SUCCESS
     } else {
         Exit::Negative.into()
     })
 }
 
-fn read_targets(file: &PathBuf) -> Result<Vec<IpAddr>, Failure> {
-    let shown = file.display();
-    let reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
-        Box::new(std::io::stdin().lock())
-    } else {
-        let opened = std::fs::File::open(file).with_context(|| format!("opening {shown}"));
-        Box::new(std::io::BufReader::new(opened.map_err(Failure::usage)?))
+/// What is the same of all traces of a run.
+fn details(args: &Args, config: &ProberConfig) -> TraceDetails {
+    let (method, has_ports) = match args.method {
+        args::Method::Udp => (Method::UdpParis, true),
+        args::Method::Icmp => (Method::IcmpEchoParis, false),
+        args::Method::Tcp => (Method::Tcp, true),
     };
-    let mut targets = Vec::new();
-    for (number, line) in (1..).zip(reader.lines()) {
-        let line = line.with_context(|| format!("reading {shown}"))?;
-        let text = line.trim();
-        if text.is_empty() || text.starts_with('#') {
-            continue;
-        }
-        let target = text.parse().map_err(|_| {
-            Failure::usage(anyhow!(
-                "{shown}, line {number}: {text:?} is not an address"
-            ))
-        })?;
-        targets.push(target);
+    TraceDetails {
+        method: Some(method),
+        source_port: config.source_port.filter(|_| has_ports),
+        destination_port: has_ports.then_some(config.destination_port),
+        ..TraceDetails::default()
     }
-    Ok(targets)
+}
+
+/// The address that packets to `target` leave from.
+fn source_for(target: IpAddr) -> Option<IpAddr> {
+    let any = match target {
+        IpAddr::V4(_) => "0.0.0.0:0",
+        IpAddr::V6(_) => "[::]:0",
+    };
+    // Sends nothing: it only asks the routing table.
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect((target, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// A run under way.
+struct Run<'a> {
+    prober: &'a Prober,
+    stream: TraceStream<'a>,
+    most_under_way: usize,
+    details: TraceDetails,
+    sink: Sink,
+    progress: Progress,
+    counts: Counts,
+    /// Targets that were over the budget of their prefix.
+    waiting: VecDeque<IpAddr>,
+    retry_at: Instant,
+}
+
+impl Run<'_> {
+    /// Traces all targets, or as many as an interruption or a reader that goes away leaves time for. Gives the counts,
+    /// and them in words.
+    fn all(
+        mut self,
+        targets: Vec<IpAddr>,
+        interrupted: &Interrupted,
+    ) -> Result<(Counts, String), Failure> {
+        let mut targets = targets.into_iter();
+        let mut written = Ok(());
+        while written.is_ok() && !interrupted.is_told() {
+            self.begin(&mut targets);
+            match self.stream.next_within(PATIENCE) {
+                Some(Ok(path)) => written = self.take(path),
+                Some(Err(TraceError::Stopped)) => {
+                    written = Err(SinkError::Other(TraceError::Stopped.into()))
+                }
+                Some(Err(error)) => self.refused(error),
+                None if self.stream.under_way() == 0
+                    && self.waiting.is_empty()
+                    && targets.len() == 0 =>
+                {
+                    break;
+                }
+                None => {}
+            }
+            self.counts.probes = self.prober.counters().sent;
+            self.counts.waiting = self.waiting.len();
+            self.progress.tick(self.counts);
+        }
+        self.progress.clear();
+        self.counts.probes = self.prober.counters().sent;
+        let summary = self
+            .progress
+            .summary(self.counts, &self.prober.backend().to_string());
+        match written.and_then(|()| self.sink.finish()) {
+            Ok(()) | Err(SinkError::Closed) => Ok((self.counts, summary)),
+            Err(SinkError::Write(error)) => {
+                Err(Failure::runtime(error).with_hint("make room, or write elsewhere by --to FILE"))
+            }
+            Err(SinkError::Other(error)) => Err(Failure::runtime(error)),
+        }
+    }
+
+    /// Begins as many targets as there is room for, many together: so they are known to be many.
+    fn begin(&mut self, targets: &mut impl Iterator<Item = IpAddr>) {
+        let room = self.most_under_way - self.stream.under_way();
+        if room <= self.most_under_way / 2 {
+            return;
+        }
+        let mut batch = Vec::new();
+        if Instant::now() >= self.retry_at {
+            let due = self.waiting.len().min(room);
+            batch.extend(self.waiting.drain(..due));
+            self.retry_at = Instant::now() + RETRY;
+        }
+        if self.waiting.len() < MOST_WAITING {
+            batch.extend(targets.take(room - batch.len()));
+        }
+        if !batch.is_empty() {
+            self.stream.begin(batch);
+        }
+    }
+
+    fn take(&mut self, path: PathObservation) -> Result<(), SinkError> {
+        self.counts.traced += 1;
+        self.counts.reached += usize::from(path.end == PathEnd::Reached);
+        let record = PathRecord {
+            details: TraceDetails {
+                ended: Some(SystemClock::start().utc()),
+                source: source_for(path.target),
+                ..self.details
+            },
+            path,
+        };
+        if self.sink.is_terminal {
+            self.progress.clear();
+        }
+        self.sink.path(&record, "")
+    }
+
+    fn refused(&mut self, error: TraceError) {
+        if let TraceError::OverBudget { target, scope } = error {
+            // Its turn comes: what the budget lacks now it has a little later.
+            let _whichever: BudgetScope = scope;
+            self.waiting.push_back(target);
+            return;
+        }
+        self.counts.refused += 1;
+        self.progress.clear();
+        output::error(&format!("{:#}", anyhow::Error::new(error)));
+    }
 }

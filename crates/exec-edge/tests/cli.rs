@@ -236,7 +236,7 @@ fn netns_addresses_outside_global_unicast_are_not_probed() {
     ];
     let mut command = Command::new("unshare");
     command
-        .args(["--net", BINARY, "trace", "--json"])
+        .args(["--net", BINARY, "trace", "--json", "--quiet"])
         .args(targets);
     let answer = run(&mut command, PATIENCE);
     assert_eq!(

@@ -74,7 +74,7 @@ fn truth(file: &Path) -> Truth {
         path.as_array()
             .unwrap()
             .iter()
-            .map(|hop| address(&hop["address"]))
+            .map(|hop| address(&hop["addr"]))
             .collect()
     };
     Truth {
@@ -113,7 +113,7 @@ fn ours(text: &str) -> BTreeMap<IpAddr, Seen> {
             .as_array()
             .unwrap()
             .iter()
-            .map(|hop| address(&hop["address"]));
+            .map(|hop| address(&hop["addr"]));
         (
             address(&trace["target"]).unwrap(),
             Seen::new(hops.collect(), trace["end"] == "reached"),
@@ -154,7 +154,7 @@ fn trace_in_lab(file: &Path, options: &str, with_scamper: bool) -> (String, Stri
     fs::write(directory.join("targets"), targets.out).unwrap();
     let mut script = format!(
         "set -e; cd \"$1\"\n\"$2\" trace {options} --rate 2000 --dport {DESTINATION_PORT} --allow 240.0.0.0/4 \
-         --allow 3fff::/20 --json --file targets > ours\n"
+         --allow 3fff::/20 --json --quiet --file targets > ours\n"
     );
     if with_scamper {
         let _infallible = writeln!(

@@ -23,7 +23,7 @@ use super::cast::{CHAIN, Cast};
 use super::figures::{Compared, Served, Summary, latency, unseen_to_edge};
 use super::watch::Seen;
 use super::{Args, latency_svg, say};
-use crate::drawing;
+use crate::drawing::tree::{Weight, draw};
 use crate::exit::{Exit, Failure};
 
 /// Above this lateness of its forwarder a run says nothing about ExEC.
@@ -52,7 +52,7 @@ pub(super) fn write(
         serde_json::to_string(&seen.tree).context("writing the tree as JSON")?,
     )?;
     let title = format!("{}, seed {}", scenario.name, args.seed);
-    save("tree.svg", drawing::tree::draw(&seen.tree, &title))?;
+    save("tree.svg", draw(&seen.tree, &title, Weight::Requests))?;
     let marks = latency_svg::Marks {
         first_plan_ms: report.steady.map(|(from, _)| from),
         first_lease_end_ms: report.steady.map(|(_, until)| until),

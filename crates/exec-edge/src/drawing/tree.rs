@@ -37,36 +37,65 @@ text{font-size:13px;fill:#1f2933}\
 .x{fill:#b8400d;stroke:#fff;stroke-width:1}\
 .o{fill:#1f2933}";
 
+/// What a node's demand stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// Requests per second of the clients at or behind it, who may be served by edge sites.
+    Requests,
+    /// Paths that pass it; there are no edge sites.
+    Paths,
+}
+
+impl Weight {
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Requests => "requests/s",
+            Self::Paths => "paths",
+        }
+    }
+}
+
 /// Draws a tree.
-pub(crate) fn draw(tree: &TreeReport, title: &str) -> String {
+pub(crate) fn draw(tree: &TreeReport, title: &str, weight: Weight) -> String {
     let drawn = Layout::of(tree);
     let title = shortened(title, 90);
     let mut svg = Svg::new(WIDTH, HEIGHT, &title, STYLE);
     svg.text("h", point(24.0, 40.0), &title);
-    svg.text("q", point(24.0, 64.0), &drawn.counts());
-    svg.text(
-        "q",
-        point(24.0, 84.0),
-        "Every line is a stretch of network seen by tracing from the cloud. The farther out, the longer the round trip; the larger a dot, the larger its demand.",
-    );
+    svg.text("q", point(24.0, 64.0), &drawn.counts(weight));
+    let what = match weight {
+        Weight::Requests => {
+            "Every line is a stretch of network seen by tracing from the cloud. The farther out, the longer the round trip; the larger a dot, the larger its demand."
+        }
+        Weight::Paths => {
+            "Every line is a stretch of network seen by tracing from the centre. The farther out, the longer the round trip; the thicker, the more paths."
+        }
+    };
+    svg.text("q", point(24.0, 84.0), what);
     drawn.rings(&mut svg);
     drawn.links(&mut svg);
     drawn.ring_labels(&mut svg);
-    drawn.points(&mut svg);
+    drawn.points(&mut svg, weight);
     drawn.diamonds(&mut svg);
     svg.circle("o", CENTRE, INNER_RADIUS + BESIDE_CLOUD).close();
-    svg.text("n", point(CENTRE.x, CENTRE.y + 4.0), "cloud");
-    let bottom = legend(&mut svg, drawn.largest_demand);
+    let centre = match weight {
+        Weight::Requests => "cloud",
+        Weight::Paths => "here",
+    };
+    svg.text("n", point(CENTRE.x, CENTRE.y + 4.0), centre);
+    let bottom = legend(&mut svg, drawn.largest_demand, weight);
     drawn.list(&mut svg, bottom + 34.0);
     drawn.notes(&mut svg);
     svg.finish()
 }
 
 impl Layout<'_> {
-    fn counts(&self) -> String {
+    fn counts(&self, weight: Weight) -> String {
         let clients = self.nodes.iter().filter(|node| node.client).count();
         let routers = self.nodes.len().saturating_sub(clients + 1);
         let silent = self.nodes.iter().filter(|node| node.silent).count();
+        if weight == Weight::Paths {
+            return format!("{routers} routers ({silent} silent), {clients} targets.");
+        }
         let covered = self
             .nodes
             .iter()
@@ -142,7 +171,7 @@ impl Layout<'_> {
         path
     }
 
-    fn points(&self, svg: &mut Svg) {
+    fn points(&self, svg: &mut Svg, weight: Weight) {
         let clients = self.nodes.iter().filter(|node| node.client);
         let most_rps = clients
             .map(|node| node.demand_rps)
@@ -152,10 +181,11 @@ impl Layout<'_> {
         for (index, node) in self.nodes.iter().enumerate().skip(1) {
             let at = self.node_at(index);
             let tooltip = format!(
-                "{}: {} ms, {} requests/s",
+                "{}: {} ms, {} {}",
                 shortened(node.label, 80),
                 plain(node.rtt_ms),
-                plain(node.demand_rps)
+                plain(node.demand_rps),
+                weight.unit()
             );
             let (class, radius) = match (node.client, node.silent, node.covered) {
                 (true, _, covered) => (
@@ -266,7 +296,7 @@ fn thickness(demand_rps: f64, largest: f64) -> f64 {
 }
 
 /// Draws the legend; its lower edge.
-fn legend(svg: &mut Svg, largest_demand: f64) -> f64 {
+fn legend(svg: &mut Svg, largest_demand: f64, weight: Weight) -> f64 {
     let mut y = 132.0;
     svg.text("b", point(COLUMN, y), "Legend");
     let mut row = |svg: &mut Svg, text: &str, draw: &dyn Fn(&mut Svg, Point)| {
@@ -274,19 +304,23 @@ fn legend(svg: &mut Svg, largest_demand: f64) -> f64 {
         draw(svg, point(COLUMN + 14.0, y - 4.0));
         svg.text("", point(COLUMN + 36.0, y), text);
     };
-    row(svg, "rented edge site, see the list", &|svg, at| {
-        svg.path("x", &diamond(at, 10.0)).close();
-        svg.text("n", point(at.x, at.y + 4.0), "1");
-    });
-    row(svg, "edge site found, not rented", &|svg, at| {
-        svg.path("f", &diamond(at, 4.5)).close();
-    });
-    row(svg, "client network behind a rented site", &|svg, at| {
-        svg.circle("cc", at, 4.2).close();
-    });
-    row(svg, "client network behind none", &|svg, at| {
-        svg.circle("c", at, 4.2).close();
-    });
+    if weight == Weight::Requests {
+        row(svg, "rented edge site, see the list", &|svg, at| {
+            svg.path("x", &diamond(at, 10.0)).close();
+            svg.text("n", point(at.x, at.y + 4.0), "1");
+        });
+        row(svg, "edge site found, not rented", &|svg, at| {
+            svg.path("f", &diamond(at, 4.5)).close();
+        });
+        row(svg, "client network behind a rented site", &|svg, at| {
+            svg.circle("cc", at, 4.2).close();
+        });
+        row(svg, "client network behind none", &|svg, at| {
+            svg.circle("c", at, 4.2).close();
+        });
+    } else {
+        row(svg, "target", &|svg, at| svg.circle("c", at, 4.2).close());
+    }
     row(svg, "router", &|svg, at| svg.circle("k", at, 1.8).close());
     row(svg, "router that never answered", &|svg, at| {
         svg.circle("s", at, 3.2).close();
@@ -296,22 +330,31 @@ fn legend(svg: &mut Svg, largest_demand: f64) -> f64 {
         path.line_to(point(at.x + 12.0, at.y));
         svg.path(class, &path).number("stroke-width", width).close();
     };
-    row(svg, "path behind a rented site", &|svg, at| {
-        stroke(svg, "lc", at, 3.0);
-    });
-    row(svg, "path from the cloud", &|svg, at| {
-        stroke(svg, "l", at, 3.0);
-    });
+    if weight == Weight::Requests {
+        row(svg, "path behind a rented site", &|svg, at| {
+            stroke(svg, "lc", at, 3.0);
+        });
+        row(svg, "path from the cloud", &|svg, at| {
+            stroke(svg, "l", at, 3.0);
+        });
+    }
     if largest_demand > 0.0 {
-        row(svg, "thickness: demand behind it (log scale)", &|_, _| ());
-        for share in [1.0, 1.0 / 16.0, 1.0 / 128.0] {
+        let what = match weight {
+            Weight::Requests => "thickness: demand behind it (log scale)",
+            Weight::Paths => "thickness: paths (log scale)",
+        };
+        row(svg, what, &|_, _| ());
+        // There is no part of a path.
+        let least = if weight == Weight::Paths { 1.0 } else { 0.0 };
+        let shares = [1.0, 1.0 / 16.0, 1.0 / 128.0].into_iter();
+        for share in shares.filter(|share| largest_demand * share >= least) {
             let demand = largest_demand * share;
-            let digits = if demand < 1.0 {
-                2
-            } else {
-                usize::from(demand < 10.0)
+            let digits = match weight {
+                Weight::Paths => 0,
+                Weight::Requests if demand < 1.0 => 2,
+                Weight::Requests => usize::from(demand < 10.0),
             };
-            let text = format!("{demand:.digits$} requests/s");
+            let text = format!("{demand:.digits$} {}", weight.unit());
             row(svg, &text, &|svg, at| {
                 stroke(svg, "l", at, thickness(demand, largest_demand));
             });
@@ -362,7 +405,7 @@ mod tests {
 
     #[test]
     fn every_node_and_site_is_drawn_and_counted() {
-        let drawing = draw(&small(), "A tree");
+        let drawing = draw(&small(), "A tree", Weight::Requests);
         let counts = "2 routers (0 silent), 2 client networks (1 behind a rented site), 2 edge sites found (1 rented).";
         assert!(drawing.contains(counts), "{drawing}");
         assert_eq!(drawing.matches("240.1.2.0/24: ").count(), 4);
@@ -381,7 +424,10 @@ mod tests {
 
     #[test]
     fn equal_trees_give_equal_pictures() {
-        assert_eq!(draw(&small(), "A tree"), draw(&small(), "A tree"));
+        assert_eq!(
+            draw(&small(), "A tree", Weight::Requests),
+            draw(&small(), "A tree", Weight::Requests)
+        );
     }
 
     #[test]
@@ -393,6 +439,7 @@ mod tests {
                     sites: vec![site(7, true)],
                 },
                 "",
+                Weight::Requests,
             );
             assert!(
                 drawing.contains("No path to a client is known yet."),
@@ -428,7 +475,7 @@ mod tests {
         tree.nodes.push(node(Some(99), 1.0, 1.0, true));
         tree.nodes.push(node(Some(6), 1.0, 1.0, true));
         tree.nodes.push(node(None, 1.0, 1.0, true));
-        let drawing = draw(&tree, &hostile);
+        let drawing = draw(&tree, &hostile, Weight::Requests);
         assert!(!drawing.contains("<script"), "{drawing}");
         assert!(drawing.len() < 20_000, "{} octets", drawing.len());
         check(&drawing);
@@ -453,7 +500,7 @@ mod tests {
         tree.sites = (0..5_000)
             .map(|index| site(index, index % 2 == 0))
             .collect();
-        let drawing = draw(&tree, "Large");
+        let drawing = draw(&tree, "Large", Weight::Requests);
         assert!(drawing.contains(
             "15000 nodes with the least demand are not drawn. 4000 sites are not drawn."
         ));

@@ -47,7 +47,7 @@ const fn tool(name: &'static str, kind: Kind, options: &'static str) -> Tool {
 }
 
 pub(super) const OURS: Tool = tool("ours", Kind::Ours, "--json-lines");
-pub(super) const OURS_LINKS: Tool = tool("ours", Kind::Ours, "--links");
+pub(super) const OURS_LINKS: Tool = tool("ours", Kind::Ours, "--output links");
 pub(super) const OURS_PRIVILEGED: Tool = tool("ours privileged", Kind::Ours, "--json-lines");
 pub(super) const OURS_UNPRIVILEGED: Tool = tool(
     "ours",
@@ -210,7 +210,7 @@ fn ours(json: &Value, at: Duration) -> Option<Seen> {
     Some(Seen {
         target: address(&json["target"])?,
         at,
-        hops: hops.iter().map(|hop| address(&hop["address"])).collect(),
+        hops: hops.iter().map(|hop| address(&hop["addr"])).collect(),
         rtt_ms: hops.iter().map(|hop| hop["rtt_ms"].as_f64()).collect(),
         reached: end == Some("reached"),
         is_accounted: in_order && end.is_some(),
