@@ -123,6 +123,8 @@ pub struct ProberConfig {
     /// Budget of everything together. Default 262,144 per minute:
     /// the packet rate binds first, this binds the traces started at once.
     pub global_budget: Budget,
+    /// Keep what happened during each trace for [`crate::Prober::take_trail`]? Default: no.
+    pub explain: bool,
     /// Targets traced at the same time; more are refused as over the global budget. Default 4096.
     pub max_targets: usize,
 }
@@ -156,6 +158,7 @@ impl Default for ProberConfig {
             prefix_budget: per_minute(640),
             covering_budget: per_minute(16_384),
             global_budget: per_minute(262_144),
+            explain: false,
             max_targets: 4096,
         }
     }

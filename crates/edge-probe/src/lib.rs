@@ -26,7 +26,7 @@ mod stream;
 mod tag;
 
 pub use config::{Backend, Budget, ProbeMethod, ProberConfig, Sharing};
-pub use engine::ProbeCounters;
+pub use engine::{DistanceFrom, ProbeCounters, ProbeReason, Trail, TrailEvent};
 pub use imported::{ImportedConfig, ImportedPaths, ImportedUse};
 pub use prober::Prober;
 pub use start::{BackendInUse, BackendReason, StartError};

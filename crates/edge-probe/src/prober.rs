@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use nix::sys::time::TimeSpec;
 use tokio::sync::oneshot;
 
 use crate::config::ProberConfig;
-use crate::engine::{Action, Engine, ProbeCounters};
+use crate::engine::{Action, Engine, ProbeCounters, Trail};
 use crate::probe::Probe;
 use crate::socket::{Link, Received, source_for};
 use crate::start::{BackendInUse, StartError};
@@ -28,6 +28,8 @@ const BATCH: usize = 64;
 const DRAWN_AT_ONCE: usize = 256;
 /// Requests that may wait for the thread.
 const QUEUE: usize = 4096;
+/// Trails kept for somebody to take.
+const MOST_TRAILS: usize = 8192;
 
 pub(crate) type Answer = Result<PathObservation, TraceError>;
 
@@ -74,8 +76,12 @@ pub struct Prober {
     requests: Option<mpsc::SyncSender<Request>>,
     wake: Arc<EventFd>,
     counters: Arc<SharedCounters>,
+    trails: Arc<Trails>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// How paths were found, until somebody takes it.
+type Trails = Mutex<BTreeMap<IpAddr, Trail>>;
 
 #[derive(Debug, Default)]
 struct SharedCounters {
@@ -106,6 +112,7 @@ impl Prober {
         getrandom::fill(&mut key)
             .map_err(|error| system("a random key")(io::Error::other(error)))?;
         let counters = Arc::new(SharedCounters::default());
+        let trails = Arc::new(Trails::default());
         let (requests, inbox) = mpsc::sync_channel(QUEUE);
         let worker = Worker {
             engine: Engine::new(config, key),
@@ -116,6 +123,7 @@ impl Prober {
             traces: BTreeMap::new(),
             wake: Arc::clone(&wake),
             counters: Arc::clone(&counters),
+            trails: Arc::clone(&trails),
         };
         let thread = std::thread::Builder::new()
             .name("prober".to_owned())
@@ -126,6 +134,7 @@ impl Prober {
             requests: Some(requests),
             wake,
             counters,
+            trails,
             thread: Some(thread),
         })
     }
@@ -143,6 +152,13 @@ impl Prober {
             replies: counters.replies.load(Ordering::Relaxed),
             rejected: counters.rejected.load(Ordering::Relaxed),
         }
+    }
+
+    /// How the path to `target` was found, if [`ProberConfig::explain`] is set and it was given out lately; the second
+    /// time `None`.
+    pub fn take_trail(&self, target: IpAddr) -> Option<Trail> {
+        let mut trails = self.trails.lock().unwrap_or_else(PoisonError::into_inner);
+        trails.remove(&target)
     }
 
     /// Traces all `targets` at once and waits for the last. Not for asynchronous code: it blocks the thread.
@@ -254,6 +270,7 @@ struct Worker {
     traces: BTreeMap<IpAddr, Trace>,
     wake: Arc<EventFd>,
     counters: Arc<SharedCounters>,
+    trails: Arc<Trails>,
 }
 
 impl Worker {
@@ -264,6 +281,7 @@ impl Worker {
                 match action {
                     Action::Send(probe) => self.send(&probe),
                     Action::Done(observation) => {
+                        self.publish_trail(observation.target);
                         if let Some(trace) = self.traces.remove(&observation.target) {
                             for asker in trace.waiting {
                                 asker.answer(Ok(observation.clone()));
@@ -403,6 +421,16 @@ impl Worker {
                 tracing::warn!(%errno, "waiting for replies failed");
                 std::thread::sleep(Duration::from_millis(10));
             }
+        }
+    }
+
+    fn publish_trail(&mut self, target: IpAddr) {
+        if let Some(trail) = self.engine.take_trail(target) {
+            let mut trails = self.trails.lock().unwrap_or_else(PoisonError::into_inner);
+            if trails.len() >= MOST_TRAILS {
+                trails.pop_first(); // nobody seems to take them
+            }
+            trails.insert(target, trail);
         }
     }
 

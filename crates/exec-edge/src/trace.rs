@@ -1,6 +1,7 @@
 //! `exec-edge trace`: the prober as a tool of its own.
 
 mod args;
+mod explain;
 mod interrupt;
 mod lines;
 mod progress;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use edge_ports::{BudgetScope, Clock, SystemClock, TraceError};
+use edge_ports::{Clock, SystemClock, TraceError};
 use edge_probe::{Prober, ProberConfig, TraceStream};
 use edge_trace_files::{Method, PathRecord, TraceDetails};
 use edge_types::{PathEnd, PathObservation};
@@ -223,13 +224,22 @@ impl Run<'_> {
         if self.sink.is_terminal {
             self.progress.clear();
         }
-        self.sink.path(&record, "")
+        let trail = self.prober.take_trail(record.path.target);
+        let words = trail.map(|trail| explain::words(&record.path, &trail));
+        match words {
+            Some(words) if !self.sink.is_prose() => {
+                self.progress.clear();
+                let about = format!("{}\n{words}", record.path.target);
+                output::error(about.trim_end());
+                self.sink.path(&record, "")
+            }
+            words => self.sink.path(&record, &words.unwrap_or_default()),
+        }
     }
 
     fn refused(&mut self, error: TraceError) {
-        if let TraceError::OverBudget { target, scope } = error {
+        if let TraceError::OverBudget { target, .. } = error {
             // Its turn comes: what the budget lacks now it has a little later.
-            let _whichever: BudgetScope = scope;
             self.waiting.push_back(target);
             return;
         }

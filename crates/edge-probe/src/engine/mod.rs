@@ -14,6 +14,7 @@ mod knowledge;
 mod sampling;
 mod starting;
 mod target;
+mod trail;
 mod untagged;
 mod walk;
 
@@ -29,6 +30,7 @@ use knowledge::Knowledge;
 use sampling::Sampled;
 use starting::Waiting;
 use target::{Answer, Sent, Speaker, Target};
+pub use trail::{DistanceFrom, ProbeReason, Trail, TrailEvent};
 
 /// Distance assumed while no target has told its own.
 const TYPICAL_DISTANCE: u8 = 8;
@@ -71,6 +73,8 @@ pub(crate) struct Engine {
     timers: BTreeSet<(MonotonicTime, IpAddr)>,
     ready: BTreeSet<IpAddr>,
     finished: VecDeque<PathObservation>,
+    /// Of finished traces, until somebody takes them.
+    trails: BTreeMap<IpAddr, Trail>,
     traces: u64,
     /// Traces that came to an end.
     completed: usize,
@@ -101,6 +105,7 @@ impl Engine {
             timers: BTreeSet::new(),
             ready: BTreeSet::new(),
             finished: VecDeque::new(),
+            trails: BTreeMap::new(),
             traces: 0,
             completed: 0,
             distances: [0; 64],
@@ -119,6 +124,11 @@ impl Engine {
 
     pub(crate) const fn counters(&self) -> ProbeCounters {
         self.counters
+    }
+
+    /// How the path of a finished trace was found, once, if it is to be told.
+    pub(crate) fn take_trail(&mut self, target: IpAddr) -> Option<Trail> {
+        self.trails.remove(&target)
     }
 
     /// Takes in a reply that arrived at `received`.
@@ -171,6 +181,11 @@ impl Engine {
             speaker,
             arrived_with: reply.arrived_with,
         };
+        target.note(now, || TrailEvent::Answered {
+            ttl,
+            address: answer.address,
+            rtt: answer.rtt,
+        });
         target.slowest = target.slowest.max(Some(round_trip));
         let patience = target.timeout(None, self.config.initial_timeout);
         let ends = target.wait_for(patience, now);
@@ -312,6 +327,7 @@ impl Engine {
     }
 
     fn transmit(&mut self, address: IpAddr, ttl: u8, now: MonotonicTime) -> Option<Probe> {
+        let is_crowded = self.is_crowded(ttl, now);
         let target = self.targets.get_mut(&address)?;
         if target.sent.len() >= target.most_probes {
             target.exhausted = true;
@@ -319,6 +335,7 @@ impl Engine {
             return None;
         }
         let expires = now.after(target.timeout(self.slowest, self.config.initial_timeout));
+        let why = target.probe_reason(ttl, is_crowded);
         let hop = target.hop_mut(ttl);
         hop.queued = false;
         hop.attempts = hop.attempts.saturating_add(1);
@@ -328,6 +345,7 @@ impl Engine {
         let tag = (0..=u8::MAX)
             .map(|salt| self.key.tag(address, target.trace, ttl, attempt, salt))
             .find(|tag| target.sent.iter().all(|sent| sent.tag.short != tag.short))?;
+        target.note(now, || TrailEvent::Sent { ttl, attempt, why });
         target.sent.push(Sent {
             ttl,
             tag,
@@ -376,6 +394,8 @@ impl Engine {
         };
         self.close(&target, now);
         self.completed += 1;
+        self.trails
+            .extend(target.finished_trail().map(|trail| (address, trail)));
         self.finished.push_back(PathObservation {
             target: address,
             observed_at: now,

@@ -12,6 +12,7 @@ use edge_types::MonotonicTime;
 
 use super::Engine;
 use super::target::Target;
+use super::trail::Trail;
 use crate::config::Sharing;
 
 /// Targets traced together while nothing is known, and more for each that is done: if all walked back in step, they would
@@ -137,6 +138,7 @@ impl Engine {
             self.typical_distance(),
         );
         state.most_probes = self.config.probes_per_target as usize;
+        state.trail = self.config.explain.then(|| Box::new(Trail::new(now)));
         if is_solo {
             (state.is_solo, state.located, state.guess) = (true, true, 1);
         }

@@ -8,6 +8,7 @@ use edge_types::{HopReply, MonotonicTime, PathEnd, Rtt};
 
 use super::knowledge::Question;
 use super::sampling::Sampling;
+use super::trail::Trail;
 use super::untagged::Caution;
 use crate::tag::Tag;
 
@@ -111,6 +112,8 @@ pub(super) struct Target {
     /// The path is known, and its round trips are being sampled.
     pub(super) sampling: Option<Sampling>,
     pub(super) caution: Caution,
+    /// What happened, if that is to be told.
+    pub(super) trail: Option<Box<Trail>>,
 }
 
 impl Target {
@@ -141,6 +144,7 @@ impl Target {
             exhausted: false,
             sampling: None,
             caution: Caution::default(),
+            trail: None,
         }
     }
 

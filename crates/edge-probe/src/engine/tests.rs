@@ -14,6 +14,7 @@ use super::*;
 mod sampling;
 mod scale;
 mod sharing;
+mod trails;
 mod untagged;
 
 /// How a router answers.

@@ -4,6 +4,7 @@ use edge_types::{Hop, MonotonicTime, PathEnd};
 
 use super::knowledge::{Answers, Known, Question};
 use super::target::{Answer, Target};
+use super::trail;
 use super::{Engine, IpAddr, Rtt, Sharing};
 
 mod backward;
@@ -118,6 +119,7 @@ impl Engine {
         for (ttl, question) in todo.takes {
             if !std::mem::replace(&mut target.hop_mut(ttl).took, true) {
                 self.knowledge.took(question);
+                self.note_taken(target, ttl, question, near.get(usize::from(ttl) - 1), now);
             }
         }
         if !todo.is_pending {
@@ -149,6 +151,26 @@ impl Engine {
                 .map(|at| (at, target.address)),
         );
         None
+    }
+
+    /// Notes from whom the answer at a hop was taken over, if that is to be told.
+    fn note_taken(
+        &self,
+        target: &mut Target,
+        ttl: u8,
+        question: Question,
+        hop: Option<&Hop>,
+        now: MonotonicTime,
+    ) {
+        let Some(Hop::Reply(reply)) = hop else { return };
+        if target.trail.is_none() {
+            return;
+        }
+        let flows = match self.knowledge.known(question, target.address, now) {
+            Known::Agreed { flows, .. } => flows,
+            _ => &[],
+        };
+        target.note(now, || trail::taken_over(ttl, reply.address, flows));
     }
 
     /// Until when a probe of `target` can be answered in its time.

@@ -67,7 +67,7 @@ pub(crate) fn draw(tree: &TreeReport, title: &str, weight: Weight) -> String {
             "Every line is a stretch of network seen by tracing from the cloud. The farther out, the longer the round trip; the larger a dot, the larger its demand."
         }
         Weight::Paths => {
-            "Every line is a stretch of network seen by tracing from the centre. The farther out, the longer the round trip; the thicker, the more paths."
+            "Every line is a stretch of network seen by tracing from the center. The farther out, the longer the round trip; the thicker, the more paths."
         }
     };
     svg.text("q", point(24.0, 84.0), what);

@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Skip the targets that have a line in this file of JSON lines, and append the others' to it; makes it if need be.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "to", "json", "json_lines"])]
     pub(super) resume: Option<PathBuf>,
-    /// Tell in words how each path was found.
+    /// Tell in words how each path was found: below it in a table, else on standard error.
     #[arg(long)]
     pub(super) explain: bool,
     /// Tell the progress in a line each second, on standard error, even if that is no terminal.
@@ -211,6 +211,7 @@ impl Args {
                 defaults.sharing
             },
             samples: self.samples,
+            explain: self.explain,
             time_limit: self.time_limit,
             max_ttl: self.max_ttl,
             policy: AddressPolicy::new(self.allow.clone()),
