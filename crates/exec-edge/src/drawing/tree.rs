@@ -354,7 +354,11 @@ fn legend(svg: &mut Svg, largest_demand: f64, weight: Weight) -> f64 {
                 Weight::Requests if demand < 1.0 => 2,
                 Weight::Requests => usize::from(demand < 10.0),
             };
-            let text = format!("{demand:.digits$} {}", weight.unit());
+            let unit = match (weight, demand.round() <= 1.0) {
+                (Weight::Paths, true) => "path",
+                _ => weight.unit(),
+            };
+            let text = format!("{demand:.digits$} {unit}");
             row(svg, &text, &|svg, at| {
                 stroke(svg, "l", at, thickness(demand, largest_demand));
             });

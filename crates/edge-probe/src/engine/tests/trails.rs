@@ -23,7 +23,7 @@ fn sent(trail: &Trail) -> Vec<(u8, ProbeReason)> {
 fn every_probe_and_answer_is_in_the_trail_in_order() {
     let mut world = World::new(explained(), Manner::Always);
     world.way(host(0), chain(5), 2_000);
-    world.manner(router(3), Manner::Silent);
+    world.manner(router(3), Manner::Never);
     let path = world.trace(host(0));
     let trail = world.engine.take_trail(host(0)).unwrap();
     assert_eq!(sent(&trail).len(), path.probes_sent as usize);
