@@ -86,6 +86,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         },
         waiting: VecDeque::new(),
         retry_at: Instant::now(),
+        outside: 0,
     };
     let interrupted = Interrupted::listen()?;
     let (counts, summary) = run.all(targets.addresses, &interrupted)?;
@@ -144,6 +145,8 @@ struct Run<'a> {
     /// Targets that were over the budget of their prefix.
     waiting: VecDeque<IpAddr>,
     retry_at: Instant,
+    /// Targets refused because they are outside global unicast.
+    outside: usize,
 }
 
 impl Run<'_> {
@@ -178,9 +181,12 @@ impl Run<'_> {
         }
         self.progress.clear();
         self.counts.probes = self.prober.counters().sent;
-        let summary = self
+        let mut summary = self
             .progress
             .summary(self.counts, &self.prober.backend().to_string());
+        if self.outside > 0 {
+            summary += "\naddresses outside global unicast are probed only with --allow PREFIX";
+        }
         match written.and_then(|()| self.sink.finish()) {
             Ok(()) | Err(SinkError::Closed) => Ok((self.counts, summary)),
             Err(SinkError::Write(error)) => {
@@ -244,6 +250,7 @@ impl Run<'_> {
             return;
         }
         self.counts.refused += 1;
+        self.outside += usize::from(matches!(error, TraceError::NotAllowed(_)));
         self.progress.clear();
         output::error(&format!("{:#}", anyhow::Error::new(error)));
     }
