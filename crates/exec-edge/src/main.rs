@@ -82,7 +82,7 @@ fn main() -> ExitCode {
         Command::DemoPart(args) => demo::run_part(args),
         Command::Orchestrator(args) => orchestrator::run(&args),
         Command::Provider(args) => provider::run(args),
-        Command::Trace(args) => trace::run(args),
+        Command::Trace(args) => trace::run(&args),
         Command::Paths(args) => paths::run(&args),
         Command::Lab(args) => lab::run(args, &arguments, inside),
         Command::Chain(args) => chain::run(args),

@@ -39,9 +39,9 @@ const RETRY: Duration = Duration::from_secs(1);
 const MOST_WAITING: usize = 8192;
 
 /// Runs it; exit code 1 if no target was reached.
-pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = args.config()?;
-    let mut targets = Targets::gather(&args)?;
+    let mut targets = Targets::gather(args)?;
     let tell = |text: &str| {
         if !args.quiet {
             output::error(text);
@@ -77,7 +77,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         prober: &prober,
         stream: prober.stream(),
         most_under_way: config.max_targets,
-        details: details(&args, &config),
+        details: details(args, &config),
         sink,
         progress: Progress::start(Style::choose(args.progress, args.quiet)),
         counts: Counts {
@@ -164,7 +164,7 @@ impl Run<'_> {
             match self.stream.next_within(PATIENCE) {
                 Some(Ok(path)) => written = self.take(path),
                 Some(Err(TraceError::Stopped)) => {
-                    written = Err(SinkError::Other(TraceError::Stopped.into()))
+                    written = Err(SinkError::Other(TraceError::Stopped.into()));
                 }
                 Some(Err(error)) => self.refused(error),
                 None if self.stream.under_way() == 0

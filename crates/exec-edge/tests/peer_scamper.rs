@@ -74,7 +74,7 @@ fn truth(file: &Path) -> Truth {
         path.as_array()
             .unwrap()
             .iter()
-            .map(|hop| address(&hop["addr"]))
+            .map(|hop| address(&hop["address"]))
             .collect()
     };
     Truth {

@@ -16,7 +16,7 @@ use edge_types::PathEnd;
 use program::{Answer, BINARY, program, run, scenario};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs a script with `$trace` for the command and `$targets` for a file with all targets of a scenario, in its lab's cloud and
 /// in `directory`.

@@ -136,12 +136,11 @@ fn dot_node(node: &GraphNode, placed: &TreeNode) -> (String, &'static str) {
         (_, Some(_)) => ", shape=box",
         _ => "",
     };
-    let who = match node.client {
-        Some(client) => client.target.to_string(),
-        None => {
-            let members: Vec<String> = node.members.iter().map(ToString::to_string).collect();
-            members.join("\\n")
-        }
+    let who = if let Some(client) = node.client {
+        client.target.to_string()
+    } else {
+        let members: Vec<String> = node.members.iter().map(ToString::to_string).collect();
+        members.join("\\n")
     };
     match placed.rtt.basis {
         RttBasis::Inherited => (who, style),

@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn reads_our_lines() {
-        let text = r#"{"target":"240.2.0.1","end":"silent","probes_sent":4,"hops":[{"ttl":1,"address":"240.1.0.1","rtt_ms":0.5,"shared":true},{"ttl":2,"address":null,"rtt_ms":null,"shared":false}]}"#;
+        let text = r#"{"target":"240.2.0.1","reached":false,"end":"silent","probes":4,"hops":[{"ttl":1,"addr":"240.1.0.1","rtt_ms":0.5,"shared":true},{"ttl":2,"addr":null,"rtt_ms":null,"shared":false}]}"#;
         let seen = OURS.read(&stamped(text));
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].hops, [at("240.1.0.1"), None]);
