@@ -222,6 +222,12 @@ impl Observations {
         self.paths.len()
     }
 
+    /// Every target known, in order, and whether it answered itself.
+    pub fn traced(&self) -> impl Iterator<Item = (IpAddr, bool)> {
+        let paths = self.paths.iter();
+        paths.map(|(target, path)| (*target, path.arrival.is_some()))
+    }
+
     /// When the latest path was seen; `None` if there is none. A clock that goes on from a saved store starts no earlier.
     pub fn newest(&self) -> Option<MonotonicTime> {
         self.paths.values().map(|path| path.observed_at).max()

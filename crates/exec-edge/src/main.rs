@@ -16,6 +16,7 @@ mod path_files;
 mod paths;
 mod provider;
 mod runtime_helper;
+mod topology;
 mod trace;
 
 use std::ffi::OsString;
@@ -48,6 +49,8 @@ enum Command {
     Trace(trace::Args),
     /// Show what files of paths hold, or turn them into another format.
     Paths(paths::Args),
+    /// Tell how large the tree of files of paths is, or how much two of them differ.
+    Topology(topology::Args),
     /// An Internet in a box.
     #[command(subcommand)]
     Lab(lab::Args),
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Provider(args) => provider::run(args),
         Command::Trace(args) => trace::run(&args),
         Command::Paths(args) => paths::run(&args),
+        Command::Topology(args) => topology::run(&args),
         Command::Lab(args) => lab::run(args, &arguments, inside),
         Command::Chain(args) => chain::run(args),
         Command::App(args) => app::run(args),
