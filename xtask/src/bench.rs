@@ -2,6 +2,7 @@
 
 mod demo;
 mod lab;
+mod paths;
 mod tomography;
 
 use std::fmt::Write as _;
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// percentile. More than 2 is for noisy machines only, and is told in the result.
     #[arg(long, default_value_t = 2.0, value_name = "MS")]
     late: f64,
+    /// Of the paths bench, the folder with the files of real paths.
+    #[arg(long, value_name = "DIR", required_if_eq("name", "paths"))]
+    data: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -37,6 +41,8 @@ enum Name {
     Lab,
     /// The whole loop over several seeds.
     Demo,
+    /// Files of real paths: is all of them read, are trees of the right size, do outages stand out from ordinary days.
+    Paths,
     /// The prober and the tree, beside other probers.
     Tomography,
 }
@@ -50,6 +56,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (name, rows, more) = match args.name {
         Name::Lab => ("lab", lab::run(args.runs)?, json!({})),
         Name::Demo => ("demo", demo::run(args.runs)?, json!({})),
+        Name::Paths => {
+            let data = args.data.as_deref().context("--data is missing")?;
+            let report = paths::run(data, args.runs)?;
+            ("paths", report.rows, report.more)
+        }
         Name::Tomography => {
             let report = tomography::run(args.runs, args.case.as_deref(), args.late)?;
             ("tomography", report.rows, report.more)
