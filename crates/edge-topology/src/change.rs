@@ -11,11 +11,13 @@
 //! it was another flow.
 //!
 //! ## Why this rule
-//! Most changes of paths are balancers that hash anew. Sets of links, or whole paths, count every one of them.
+//! Most changes of paths are balancers that hash anew. Sets of links, or whole paths, count every one of them. One target in a hundred
+//! is silent today and was not yesterday, so that one alone tells nothing; that many together, and the router before them, do.
 //!
 //! ## Limits
 //! An arm that no flow was on before is taken for a change once. Where paths to different clients part and meet again without any
-//! balancing, a client that moves from one to the other is not seen to.
+//! balancing, a client that moves from one to the other is not seen to. A network that starts to filter probes, its own first router's
+//! replies included, looks as if it were cut off; an outage with fewer clients behind it is not seen.
 //!
 //! ## Cost
 //! O(nodes + hops of all paths · hops of one).
@@ -32,9 +34,12 @@ use edge_types::IpNet;
 
 use crate::tree::{AggregateTree, NodeId, NodeIndex};
 
+/// So many clients have to fall silent together to be evidence: at one in a hundred, by chance they do once in 10^16.
+pub(crate) const BEHIND: u32 = 8;
+
 /// Share of the demand that is concerned by the change from `old` to `new`: 0 (nothing changed) to 1 (everything did).
 ///
-/// A client prefix that came, went, or is reached another way counts with its whole demand; one that stayed counts
+/// A client prefix that came, went, is reached another way, or was cut off with others counts with its whole demand; one that stayed counts
 /// with what its demand moved by, as in a flash crowd. Each prefix also counts as one thousandth of a request per second, so that
 /// silent ones are seen.
 pub fn change(old: &AggregateTree, new: &AggregateTree) -> f64 {
@@ -47,6 +52,8 @@ pub fn change(old: &AggregateTree, new: &AggregateTree) -> f64 {
         .flat_map(|tree| tree.clients().map(|(_, _, leaf)| leaf.prefix))
         .collect();
     let twins = twins(old, new);
+    let mut cut_off = cut_off(old, new, &twins);
+    cut_off.append(&mut self::cut_off(new, old, &self::twins(new, old)));
     let (mut moved, mut total) = (0u128, 0u128);
     for prefix in prefixes {
         let before = demand(old, prefix);
@@ -54,7 +61,9 @@ pub fn change(old: &AggregateTree, new: &AggregateTree) -> f64 {
         let larger = before.max(after).unwrap_or(0);
         total += larger;
         moved += match (before, after) {
-            (Some(before), Some(after)) if is_same_way(old, new, &twins, prefix) => {
+            (Some(before), Some(after))
+                if !cut_off.contains(&prefix) && is_same_way(old, new, &twins, prefix) =>
+            {
                 before.abs_diff(after)
             }
             _ => larger,
@@ -78,6 +87,50 @@ fn twins(old: &AggregateTree, new: &AggregateTree) -> Vec<Option<NodeIndex>> {
             .map(|(_, twin)| *twin);
     }
     twins
+}
+
+/// Clients of `old` that are cut off in `new`.
+fn cut_off(
+    old: &AggregateTree,
+    new: &AggregateTree,
+    twins: &[Option<NodeIndex>],
+) -> BTreeSet<IpNet> {
+    let is_anybody_there = new.clients().any(|(_, _, leaf)| leaf.answered);
+    if !is_anybody_there {
+        return BTreeSet::new();
+    }
+    // Clients that answered and are traced by the same address, and whether they still answer.
+    let answered: Vec<_> = old
+        .clients()
+        .filter(|(_, _, leaf)| leaf.answered)
+        .filter_map(|(client, _, before)| {
+            let twin = twins[client.0]?;
+            let after = new.node(twin)?.client?;
+            let is_same_flow = after.target == before.target;
+            is_same_flow.then_some((client, twin, before.prefix, after.answered))
+        })
+        .collect();
+    let passed = |client| {
+        let dominators = old.dominators(client);
+        dominators.filter(|(_, node)| matches!(node.id, NodeId::Group(_)))
+    };
+    // Clients behind each node, and if any of them still shows that it is there.
+    let mut behind = vec![(0u32, false); old.nodes().len()];
+    for (client, twin, _, still_answers) in &answered {
+        for (at, _) in passed(*client) {
+            let (clients, is_there) = &mut behind[at.0];
+            *clients += 1;
+            *is_there = *is_there
+                || *still_answers
+                || twins[at.0].is_some_and(|at| new.path(*twin).any(|node| node == at));
+        }
+    }
+    let is_gone = |at: NodeIndex| matches!(behind[at.0], (BEHIND.., false));
+    answered
+        .iter()
+        .filter(|(client, ..)| passed(*client).any(|(at, _)| is_gone(at)))
+        .map(|(_, _, prefix, _)| *prefix)
+        .collect()
 }
 
 fn is_same_way(

@@ -131,3 +131,36 @@ fn silence_is_no_evidence() {
     let cut_elsewhere = [path(A, "R1@1 R9@4 * *"), path(B, "R1@1 R3@7 !@8")];
     both_ways(&old, &tree(&cut_elsewhere, &demand), 0.75);
 }
+
+/// `count` clients behind router 2 of which the last is answered for by `end`, and one behind router 3.
+fn together(count: u8, ends: impl Fn(u8) -> &'static str) -> AggregateTree {
+    let targets: Vec<String> = (0..count)
+        .map(|number| format!("241.7.{number}.9"))
+        .collect();
+    let mut paths = vec![path(B, "R1@1 R3@7 !@8")];
+    let mut demand = vec![(B, 1000 * u64::from(count))];
+    for (number, target) in (0..count).zip(&targets) {
+        paths.push(path(target, ends(number)));
+        demand.push((target.as_str(), 1000));
+    }
+    tree(&paths, &demand)
+}
+
+#[test]
+fn silence_of_a_router_and_of_all_behind_it_is_an_outage() {
+    let there = "R1@1 R2@5 R4@7 !@9";
+    let gone = "R1@1 * * *";
+    let old = together(8, |_| there);
+    both_ways(&old, &together(8, |_| gone), 0.5);
+    // One that still answers, or a router still on the way to one, shows that what is before it works.
+    let one_answers = together(8, |number| if number == 3 { "R1@1 * * !@9" } else { gone });
+    check(&old, &one_answers, 0.0);
+    let router_is_there = together(8, |_| "R1@1 R2@5 R4@7 *");
+    check(&old, &router_is_there, 0.0);
+    // Too few for evidence, and nobody at all left to tell a failing network from a failing measurement.
+    both_ways(&together(7, |_| there), &together(7, |_| gone), 0.0);
+    let all_there = [path(A, there), path(B, there), path(C, there)];
+    let all_gone = [path(A, "*"), path(B, "*"), path(C, "*")];
+    let demand = [(A, 1000), (B, 1000), (C, 1000)];
+    both_ways(&tree(&all_there, &demand), &tree(&all_gone, &demand), 0.0);
+}
