@@ -1,6 +1,6 @@
 //! `exec-edge topology`: the tree that files of paths make, and how much two of them differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Compare the trees of two files instead: the share of targets that came, went or are reached another way, from 0 to 1.
     #[arg(long)]
     compare: bool,
+    /// Compare the ways to targets of both files only: not who is traced.
+    #[arg(long, requires = "compare")]
+    common: bool,
     /// What the files are, if their first bytes do not show it; as for `exec-edge paths`.
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
@@ -132,8 +135,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             let error = anyhow!("--compare takes two files, not {}", args.files.len());
             return Err(Failure::usage(error));
         };
-        let [before, after] = [old, new].map(|file| tree_of(file, args));
-        return Ok(compare(args, (old, &before?), (new, &after?)));
+        let [before, after] = [old, new].map(|file| read(std::slice::from_ref(file), args.format));
+        let [mut before, mut after] = [before?.observations, after?.observations];
+        if args.common {
+            keep_common(&mut before, &mut after);
+        }
+        let [before, after] = [before, after]
+            .map(|observations| graph(&observations, args).tree(Generation(1), Parents::Heaviest));
+        return Ok(compare(args, (old, &before), (new, &after)));
     }
     let loaded = read(&args.files, args.format)?;
     let graph = graph(&loaded.observations, args);
@@ -146,9 +155,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(answer(loaded.observations.targets() > 0))
 }
 
-fn tree_of(file: &Path, args: &Args) -> Result<AggregateTree, Failure> {
-    let loaded = read(std::slice::from_ref(&file), args.format)?;
-    Ok(graph(&loaded.observations, args).tree(Generation(1), Parents::Heaviest))
+/// Forgets the targets that only one has.
+fn keep_common(one: &mut Observations, other: &mut Observations) {
+    let [in_one, in_other] = [&*one, &*other].map(|observations| {
+        let traced = observations.traced();
+        traced.map(|(target, _)| target).collect::<BTreeSet<_>>()
+    });
+    for target in in_one.difference(&in_other) {
+        one.remove(*target);
+    }
+    for target in in_other.difference(&in_one) {
+        other.remove(*target);
+    }
 }
 
 fn compare(
