@@ -2,8 +2,8 @@
 //!
 //! Every file of DIR that ends in `.jsonl.gz` (lines of JSON in the likeness of RIPE Atlas) or `.traces.gz` (routes of rtrack) is
 //! read; what it holds and how large the trees of it are is compared with a script that shares nothing with our programs. Files
-//! `NAME-YEAR-DAY-MONTH.traces.gz` are days of one NAME: neighbours among them are ordinary change, against which outages have
-//! to stand out that are put into the later of two neighbours.
+//! `NAME-YEAR-DAY-MONTH.traces.gz` are days of one NAME. What changes from a day to the next is ordinary, and outages that are put
+//! into the later of the two have to stand out from it; what changes over longer gaps is told beside it.
 
 mod outages;
 
@@ -38,8 +38,22 @@ const TOTALS: [&str; 3] = ["records", "round_trips", "addresses"];
 
 const SCRIPT: &str = "xtask/src/bench/paths/tree_sizes.py";
 
-/// How routers are put together where days are compared.
-const COMPARED_BY: [&str; 2] = ["24", "address"];
+/// How days are compared: how routers are put together, and if only the ways to targets of both days count, not who they are.
+const COMPARISONS: [(&str, &[&str]); 4] = [
+    ("address", &["--group", "address"]),
+    (
+        "address, common targets",
+        &["--group", "address", "--common"],
+    ),
+    ("24", &["--group", "24"]),
+    ("24, common targets", &["--group", "24", "--common"]),
+];
+
+/// Pairs of a day and the next.
+const NEXT_DAY: &str = "next day";
+
+/// Pairs of days with more between them.
+const LATER: &str = "days later";
 
 /// Seeds of the outages: 0 up to this.
 const OUTAGES: u64 = 20;
@@ -79,14 +93,18 @@ pub(super) fn run(data: &Path, runs: u32) -> Result<Report> {
         })
         .collect();
     days.sort();
-    let neighbours: Vec<(&Path, &Path)> = days
-        .windows(2)
-        .filter(|pair| pair[0].0 == pair[1].0)
-        .map(|pair| (pair[0].2, pair[1].2))
-        .collect();
+    let neighbours = days.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+    let (next_days, later): (Vec<_>, Vec<_>) =
+        neighbours.partition(|pair| ordinal(pair[1].1) - ordinal(pair[0].1) == 1);
+    let files_of = |pairs: Vec<&[(_, _, &Path)]>| -> Vec<(PathBuf, PathBuf)> {
+        let files = pairs.iter();
+        files
+            .map(|pair| (pair[0].2.to_owned(), pair[1].2.to_owned()))
+            .collect()
+    };
     let mut told = Vec::new();
-    if !neighbours.is_empty() {
-        let (more_rows, outages) = changes(&neighbours)?;
+    if !next_days.is_empty() {
+        let (more_rows, outages) = changes(&files_of(next_days), files_of(later))?;
         rows.extend(more_rows);
         told = outages;
     }
@@ -108,6 +126,18 @@ fn day(name: &str) -> Option<(&str, [u32; 3])> {
     let day = parts.next()?.parse().ok()?;
     let year = parts.next()?.parse().ok()?;
     Some((parts.next()?, [year, month, day]))
+}
+
+/// Number of a day, by the Gregorian calendar.
+fn ordinal([year, month, day]: [u32; 3]) -> i64 {
+    let [year, month, day] = [year, month, day].map(i64::from);
+    // Years begin with March here, so that the odd day is the last of its year.
+    let (year, month) = if month < 3 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
+    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day
 }
 
 /// Is everything in the file read?
@@ -170,24 +200,20 @@ fn parsed(command: Command) -> Result<Value> {
     serde_json::from_str(&output).with_context(|| format!("reading {output}"))
 }
 
-/// Do outages stand out from ordinary days? Also what the outages were.
-fn changes(neighbours: &[(&Path, &Path)]) -> Result<(Vec<Value>, Vec<Value>)> {
+/// Do outages stand out from what changes from day to day? Also what the outages were.
+fn changes(
+    next_days: &[(PathBuf, PathBuf)],
+    later: Vec<(PathBuf, PathBuf)>,
+) -> Result<(Vec<Value>, Vec<Value>)> {
     let folder = shell::target().join("bench/paths");
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let mut kinds: Vec<(&str, Vec<(PathBuf, PathBuf)>)> = Vec::new();
-    let ordinary = neighbours.iter();
-    kinds.push((
-        "ordinary",
-        ordinary
-            .map(|(old, new)| (old.to_path_buf(), new.to_path_buf()))
-            .collect(),
-    ));
+    let mut kinds = vec![(NEXT_DAY, next_days.to_vec()), (LATER, later)];
     let mut told = Vec::new();
     for outage in [Outage::Rerouted, Outage::Cut] {
         let mut pairs = Vec::new();
         for seed in 0..OUTAGES {
-            let at = usize::try_from(seed)? % neighbours.len();
-            let (old, new) = neighbours[at];
+            let at = usize::try_from(seed)? % next_days.len();
+            let (old, new) = &next_days[at];
             let shown = new.to_string_lossy();
             let lines = shell::capture(exec_edge(&["paths", "--to", "json-lines", &shown]))?;
             let mut routes = lines
@@ -209,62 +235,53 @@ fn changes(neighbours: &[(&Path, &Path)]) -> Result<(Vec<Value>, Vec<Value>)> {
                 text.push('\n');
             }
             std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-            pairs.push((old.to_owned(), file));
+            pairs.push((old.clone(), file));
         }
         kinds.push((outage.name(), pairs));
     }
     let mut rows = Vec::new();
-    for group in COMPARED_BY {
+    for (group, options) in COMPARISONS {
         let mut found: Vec<Vec<f64>> = Vec::new();
         for (kind, pairs) in &kinds {
             let changes = pairs
                 .iter()
-                .map(|(old, new)| compared(old, new, group))
+                .map(|(old, new)| compared(old, new, options))
                 .collect::<Result<Vec<f64>>>()?;
-            let better = if *kind == "ordinary" {
-                "lower"
-            } else {
-                "higher"
-            };
+            let is_outage = ![NEXT_DAY, LATER].contains(kind);
+            let better = if is_outage { "higher" } else { "lower" };
             let case = format!("change by {group}/{kind}");
             rows.push(row(&case, "share", better, &changes, None));
             found.push(changes);
         }
-        let (ordinary, injected) = (&found[0], &found[1..]);
-        for ((kind, _), injected) in kinds[1..].iter().zip(injected) {
-            // What a cut does to paths is silence, which is no evidence of another way.
-            let is_goal = *kind == Outage::Rerouted.name();
-            let case = format!("change by {group}/{kind}: AUC");
-            let goal = is_goal.then_some(1.0);
-            rows.push(row(
-                &case,
-                "share",
-                "higher",
-                &[auc(ordinary, injected)],
-                goal,
-            ));
-            let case = format!("change by {group}/{kind}: smallest - largest ordinary");
-            let goal = is_goal.then_some(0.0);
-            let gap =
-                smallest(injected) + smallest(&ordinary.iter().map(|x| -x).collect::<Vec<_>>());
-            rows.push(row(&case, "share", "higher", &[gap], goal));
+        let all: Vec<f64> = found[..2].concat();
+        for ((kind, _), outages) in kinds.iter().zip(&found).skip(2) {
+            for (ordinary, than) in [(&found[0], NEXT_DAY), (&all, "any")] {
+                // An outage within a group of routers is no change of the groups.
+                let is_goal = than == NEXT_DAY && group.starts_with("address");
+                let case = format!("change by {group}/{kind} over {than}: AUC");
+                let goal = is_goal.then_some(1.0);
+                rows.push(row(
+                    &case,
+                    "share",
+                    "higher",
+                    &[auc(ordinary, outages)],
+                    goal,
+                ));
+                let case = format!("change by {group}/{kind} over {than}: smallest - largest");
+                let goal = is_goal.then_some(0.0);
+                let largest = ordinary.iter().copied().fold(0.0, f64::max);
+                let gap = smallest(outages) - largest;
+                rows.push(row(&case, "share", "higher", &[gap], goal));
+            }
         }
     }
     Ok((rows, told))
 }
 
-fn compared(old: &Path, new: &Path, group: &str) -> Result<f64> {
+fn compared(old: &Path, new: &Path, options: &[&str]) -> Result<f64> {
     let (old, new) = (old.to_string_lossy(), new.to_string_lossy());
-    let options = [
-        "topology",
-        "--compare",
-        "--group",
-        group,
-        "--json",
-        &*old,
-        &*new,
-    ];
-    parsed(exec_edge(&options))?["change"]
+    let always = ["topology", "--compare", "--json", &*old, &*new];
+    parsed(exec_edge(&[&always[..], options].concat()))?["change"]
         .as_f64()
         .context("no change told")
 }
@@ -318,6 +335,16 @@ mod tests {
         assert!(of("a-2017-31-05.traces.gz") < of("a-2017-01-06.traces.gz"));
         assert_eq!(day("a-2017-01-06.jsonl.gz"), None);
         assert_eq!(day("a.traces.gz"), None);
+    }
+
+    #[test]
+    fn days_are_counted_over_months_and_leap_years() {
+        let gap = |from, to| ordinal(to) - ordinal(from);
+        assert_eq!(gap([2017, 5, 31], [2017, 6, 1]), 1);
+        assert_eq!(gap([2017, 6, 1], [2017, 6, 10]), 9);
+        assert_eq!(gap([2023, 12, 31], [2024, 1, 1]), 1);
+        assert_eq!(gap([2024, 2, 28], [2024, 3, 1]), 2);
+        assert_eq!(gap([2023, 2, 28], [2023, 3, 1]), 1);
     }
 
     #[test]

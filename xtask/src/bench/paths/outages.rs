@@ -35,13 +35,13 @@ pub(super) enum Outage {
     Cut,
 }
 
-/// The router that fails has this share of the targets behind it, in percent.
+/// The router that fails has this share of the targets that answer behind it, in percent. What never answers cannot fall silent.
 const BEHIND: std::ops::RangeInclusive<usize> = 2..=20;
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Injected {
-    /// Share of the targets that were behind the router.
+    /// Share of the targets that answer that were behind the router.
     pub(super) share: f64,
 }
 
@@ -66,14 +66,16 @@ impl Outage {
         *routes = last.into_iter().map(|at| routes[at].clone()).collect();
 
         let mut behind: BTreeMap<&str, usize> = BTreeMap::new();
-        for route in routes.iter() {
+        let answering = routes.iter().filter(|route| route.reached);
+        for route in answering.clone() {
             for router in route.routers() {
                 *behind.entry(router).or_default() += 1;
             }
         }
+        let total = answering.count();
         let is_share = |count: &usize| {
             let (least, most) = (BEHIND.start(), BEHIND.end());
-            (least * routes.len()..=most * routes.len()).contains(&(count * 100))
+            (least * total..=most * total).contains(&(count * 100))
         };
         let mut random = SplitMix(seed);
         let candidates = behind.iter().filter(|(_, count)| is_share(count));
@@ -91,13 +93,12 @@ impl Outage {
             .collect();
         let instead = random.pick(&others)?.to_owned();
 
-        let total = routes.len();
         let mut count = 0usize;
         for route in routes {
             if !route.routers().contains(failed.as_str()) {
                 continue;
             }
-            count += 1;
+            count += usize::from(route.reached);
             match self {
                 Self::Rerouted => route.replace(&failed, &instead),
                 Self::Cut => route.cut(&failed),
