@@ -24,6 +24,8 @@ const COMMANDS: &[(&[&str], bool)] = &[
     (&["provider"], true),
     (&["provider", "template"], false),
     (&["trace"], true),
+    (&["paths"], true),
+    (&["topology"], true),
     (&["lab"], false),
     (&["lab", "up"], true),
     (&["lab", "run"], true),
