@@ -256,8 +256,11 @@ fn changes(
         let all: Vec<f64> = found[..2].concat();
         for ((kind, _), outages) in kinds.iter().zip(&found).skip(2) {
             for (ordinary, than) in [(&found[0], NEXT_DAY), (&all, "any")] {
-                // An outage within a group of routers is no change of the groups.
-                let is_goal = than == NEXT_DAY && group.starts_with("address");
+                // An outage within a group of routers is no change of the groups; longer gaps have other targets.
+                let is_goal = match group {
+                    "address" => than == NEXT_DAY,
+                    _ => group == "address, common targets",
+                };
                 let case = format!("change by {group}/{kind} over {than}: AUC");
                 let goal = is_goal.then_some(1.0);
                 rows.push(row(
