@@ -10,9 +10,14 @@
 //! no evidence. If another address was traced than before, another arm of equal length is no evidence either, known or not, since
 //! it was another flow.
 //!
+//! A client is cut off if it passed for sure a node at and behind which all have fallen silent: of at least eight clients that
+//! answered, none does, and on none of their paths is the node. Somebody has to answer elsewhere, or it may be the measurement that
+//! fails. The same the other way round is a node that came back.
+//!
 //! ## Why this rule
-//! Most changes of paths are balancers that hash anew. Sets of links, or whole paths, count every one of them. One target in a hundred
-//! is silent today and was not yesterday, so that one alone tells nothing; that many together, and the router before them, do.
+//! Most changes of paths are balancers that hash anew. Sets of links, or whole paths, count every one of them. In real traces,
+//! up to four of a thousand targets that answered one day are silent the next, so that one alone tells nothing; eight together, and
+//! the router before them, do.
 //!
 //! ## Limits
 //! An arm that no flow was on before is taken for a change once. Where paths to different clients part and meet again without any
@@ -34,8 +39,8 @@ use edge_types::IpNet;
 
 use crate::tree::{AggregateTree, NodeId, NodeIndex};
 
-/// So many clients have to fall silent together to be evidence: at one in a hundred, by chance they do once in 10^16.
-pub(crate) const BEHIND: u32 = 8;
+/// So many clients have to fall silent together to be evidence.
+const BEHIND: u32 = 8;
 
 /// Share of the demand that is concerned by the change from `old` to `new`: 0 (nothing changed) to 1 (everything did).
 ///

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 #[path = "support/program.rs"]
+#[expect(dead_code, reason = "other tests run scenarios")]
 mod program;
 
 use std::fs;
