@@ -10,12 +10,13 @@ pub enum Sharing {
     /// Every hop of every target is probed with the target's own flow.
     Off,
     /// What lies before a router is asked through few targets, and the others that pass the same router at the same
-    /// distance take over the answer (a stop set with single flight). Up to `confirmations` flows have to agree before
-    /// the rest believe it, as far as the router's reply budget allows; as soon as two disagree (flow-hashed
-    /// parallel links), everybody asks with their own flow. If such routers limit their replies, targets take turns, and
-    /// those that get none in their time leave the hop open.
+    /// distance take over the answer (a stop set with single flight). Each time that the number of those who took it
+    /// over has doubled one more flow asks, up to `confirmations`, as far as the router's reply budget allows. Where two
+    /// disagree (flow-hashed parallel routers), flows ask for themselves until the stopping rule of multipath detection
+    /// says that all of the routers are known; the rest are taken to pass one of them. So a shared hop always exists, but
+    /// in such a place it may be another than the target's own flow passes.
     Verified {
-        /// Flows that ask the same question; at least 1.
+        /// Most flows that ask the same question while they agree; at least 1.
         confirmations: u8,
     },
 }
