@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("edge-trace-files", 1),
     ("edge-discovery", 1),
     ("edge-placement", 1),
+    ("edge-forecast", 1),
     ("edge-negotiation", 1),
     ("edge-dispatch", 1),
     ("edge-wire", 1),
@@ -29,6 +30,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("edge-orchestrator", 3),
     ("edge-provider", 3),
     ("edge-lab", 3),
+    ("edge-sim", 3),
     ("exec-edge", 4),
     ("xtask", 4),
 ];
