@@ -7,7 +7,7 @@ use edge_types::{DnsName, MonotonicTime};
 
 use crate::config::Limits;
 use crate::key_record;
-use crate::question::{Answer, NoAnswer, Question, RecordData, RecordKind};
+use crate::question::{Answer, NoAnswer, Question, RecordData, RecordKind, Security};
 use crate::trail::{Lookup, NotAsked};
 
 /// Who has to look again when a question is answered.
@@ -26,7 +26,7 @@ pub(crate) enum Dependent {
 pub(crate) struct Records<'a> {
     pub(crate) data: &'a [RecordData],
     pub(crate) over_limit: usize,
-    pub(crate) authenticated: bool,
+    pub(crate) security: Security,
 }
 
 #[derive(Debug)]
@@ -202,14 +202,12 @@ impl Cache {
             (
                 _,
                 Some(Answer::Records {
-                    records,
-                    authenticated,
-                    ..
+                    records, security, ..
                 }),
             ) => Lookup::Records(Records {
                 data: records,
                 over_limit: entry.over_limit,
-                authenticated: *authenticated,
+                security: *security,
             }),
             (_, Some(Answer::Absent { absence, soa, .. })) => Lookup::Absent {
                 absence: *absence,

@@ -9,7 +9,7 @@ use edge_types::{ChainAddress, ChainId, DnsName, IepId};
 use crate::cache::{Cache, Records};
 use crate::config::DiscoveryConfig;
 use crate::key_record::{KeyBinding, KeyRefusal, read_keys};
-use crate::question::{AnswerName, Question, RecordData, RecordKind, SrvRecord};
+use crate::question::{AnswerName, Question, RecordData, RecordKind, Security, SrvRecord};
 use crate::trail::{
     ControlOutcome, IepCandidate, Lookup, NotAsked, ServiceTrail, SiteOutcome, SiteRejection,
     SiteTrail, ZoneDecision, ZoneStep,
@@ -93,7 +93,7 @@ pub(crate) fn zone(
             cache,
             zone,
             service_name: &service.name,
-            is_authenticated: answer.authenticated,
+            security: answer.security,
         };
         let is_usable = records.iter().any(|record| target_of(record).is_ok());
         let control = if is_usable {
@@ -171,7 +171,7 @@ struct ZoneView<'a> {
     cache: &'a Cache,
     zone: &'a DnsName,
     service_name: &'a DnsName,
-    is_authenticated: bool,
+    security: Security,
 }
 
 impl ZoneView<'_> {
@@ -294,7 +294,7 @@ impl ZoneView<'_> {
                     return Poll::Ready(Some(KeyBinding {
                         address,
                         chain,
-                        authenticated: self.is_authenticated && answer.authenticated,
+                        authenticated: self.security.min(answer.security) == Security::Secure,
                         published_at: name.clone(),
                     }));
                 }

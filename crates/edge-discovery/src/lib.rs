@@ -9,7 +9,7 @@
 //! an identity (security rule 6): a candidate still has to be measured and, before money moves, to prove its key.
 //!
 //! ```
-//! use edge_discovery::{Absence, Answer, Discovery, DiscoveryConfig, Limits, Question, RecordKind};
+//! use edge_discovery::{Absence, Answer, Discovery, DiscoveryConfig, Limits, Question, RecordKind, Security};
 //! use edge_types::{AddressPolicy, MonotonicTime};
 //!
 //! let config = DiscoveryConfig::new("_edge._tcp", "x7f3", AddressPolicy::default(), Limits::default())?;
@@ -19,7 +19,7 @@
 //! discovery.observe_zone("isp.example".parse()?, now);
 //! let question = discovery.poll_question(now).expect("a new zone is asked");
 //! assert_eq!(question, Question::new("_edge._tcp.isp.example".parse()?, RecordKind::Srv));
-//! let answer = Answer::Absent { absence: Absence::NxDomain, soa: None, authenticated: false };
+//! let answer = Answer::Absent { absence: Absence::NxDomain, soa: None, security: Security::Insecure };
 //! discovery.handle_answer(&question, answer, now);
 //! assert!(discovery.is_settled() && discovery.candidates().is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -39,7 +39,7 @@ pub use config::{DiscoveryConfig, Limits};
 pub use key_record::{KeyBinding, KeyRefusal};
 pub use machine::{Discovery, HopSighting, PathSegment};
 pub use question::{
-    Absence, Answer, AnswerName, NegativeSoa, NoAnswer, Question, RecordData, RecordKind,
+    Absence, Answer, AnswerName, NegativeSoa, NoAnswer, Question, RecordData, RecordKind, Security,
     SrvRecord, reverse_name,
 };
 pub use selection::weighted_order;

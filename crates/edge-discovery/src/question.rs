@@ -81,8 +81,8 @@ pub enum Answer {
         records: Vec<RecordData>,
         /// Seconds for which they hold: the least time to live of all records and aliases used.
         ttl_seconds: u32,
-        /// A validating resolver that we trust vouched for every part (RFC 4035 section 3.2.3).
-        authenticated: bool,
+        /// What DNSSEC says about the records and every alias on the way to them.
+        security: Security,
     },
     /// There are none.
     Absent {
@@ -91,10 +91,24 @@ pub enum Answer {
         /// The SOA record of the negative answer, if it had one (RFC 2308).
         soa: Option<NegativeSoa>,
         /// As in [`Answer::Records`].
-        authenticated: bool,
+        security: Security,
     },
     /// Nothing is known.
     Unanswered(NoAnswer),
+}
+
+/// What DNSSEC says about an answer (RFC 4035 section 4.3). An answer that is bogus, the fourth case, is none: see
+/// [`NoAnswer::Bogus`].
+///
+/// In order of what it is worth: an answer made of several parts is worth no more than the least of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Security {
+    /// Nobody that we trust has looked: the answer is as good as the path it came by.
+    Indeterminate,
+    /// Proven to come from a zone that is not signed.
+    Insecure,
+    /// Signed, up to a trust anchor.
+    Secure,
 }
 
 /// How records can be absent.
@@ -135,6 +149,12 @@ pub enum NoAnswer {
     Malformed {
         /// What is wrong with it.
         detail: &'static str,
+    },
+    /// An answer came whose signatures are wrong, expired or missing where they have to be: somebody, if only a clock,
+    /// is not to be trusted, and nothing of it is used.
+    Bogus {
+        /// What is wrong with it.
+        reason: String,
     },
     /// The run's time was over before an answer came.
     RunOver,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use edge_discovery::{
     Absence, AddressOutcome, Answer, AnswerName, ControlOutcome, Discovery, DiscoveryConfig,
     HopSighting, IepCandidate, KeyBinding, Limits, Lookup, NegativeSoa, NoAnswer, NotAsked,
-    PathSegment, Question, RecordData, RecordKind, SiteOutcome, SiteRejection, SrvRecord,
+    PathSegment, Question, RecordData, RecordKind, Security, SiteOutcome, SiteRejection, SrvRecord,
     ZoneDecision, ZoneTrail,
 };
 use edge_types::{
@@ -65,7 +65,7 @@ fn absent(apex: &str) -> Answer {
             apex: name(apex),
             negative_ttl_seconds: 300,
         }),
-        authenticated: false,
+        security: Security::Indeterminate,
     }
 }
 
@@ -89,7 +89,7 @@ impl World {
             Answer::Records {
                 records,
                 ttl_seconds: 600,
-                authenticated: true,
+                security: Security::Secure,
             },
         )
     }
@@ -110,7 +110,7 @@ impl World {
             .unwrap_or(Answer::Absent {
                 absence: Absence::NxDomain,
                 soa: None,
-                authenticated: false,
+                security: Security::Indeterminate,
             })
     }
 
@@ -408,7 +408,7 @@ fn the_key_nearest_to_the_site_counts_and_needs_authenticated_answers() {
             Answer::Records {
                 records: key(7),
                 ttl_seconds: 60,
-                authenticated: false,
+                security: Security::Indeterminate,
             },
         );
     let keys: Vec<_> = discover(&world, &["240.0.1.1"])
@@ -621,10 +621,18 @@ fn any_record() -> impl Strategy<Value = RecordData> {
     ]
 }
 
+fn any_security() -> impl Strategy<Value = Security> {
+    prop_oneof![
+        Just(Security::Indeterminate),
+        Just(Security::Insecure),
+        Just(Security::Secure)
+    ]
+}
+
 fn any_answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
-        4 => (prop::collection::vec(any_record(), 0..12), any::<u32>(), any::<bool>()).prop_map(
-            |(records, ttl_seconds, authenticated)| Answer::Records { records, ttl_seconds, authenticated }
+        4 => (prop::collection::vec(any_record(), 0..12), any::<u32>(), any_security()).prop_map(
+            |(records, ttl_seconds, security)| Answer::Records { records, ttl_seconds, security }
         ),
         1 => (any::<bool>(), any_name(), any::<u32>()).prop_map(|(exists, apex, negative_ttl_seconds)| {
             Answer::Absent {
@@ -633,10 +641,11 @@ fn any_answer() -> impl Strategy<Value = Answer> {
                     AnswerName::Name(apex) => Some(NegativeSoa { apex, negative_ttl_seconds }),
                     _ => None,
                 },
-                authenticated: false,
+                security: Security::Indeterminate,
             }
         }),
         1 => Just(Answer::Unanswered(NoAnswer::Unreachable)),
+        1 => Just(Answer::Unanswered(NoAnswer::Bogus { reason: String::new() })),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! What fuzzers and tests throw bytes at: judging and reading replies.
 
-use edge_discovery::Answer;
+use edge_discovery::{Answer, Security};
 use hickory_proto::rr::{Name, RecordType};
 
 use crate::wire::{CASE_OCTETS, Chain, MAX_ALIASES, Reading, Reply, SentQuery, read};
@@ -27,7 +27,7 @@ pub fn wire(octets: &[u8]) {
         );
         let mut chain = Chain {
             ttl_seconds: u32::MAX,
-            is_authenticated: true,
+            security: Security::Secure,
             aliases: 0,
         };
         let reading = read(&message, &name, RecordType::SRV, &mut chain);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use edge_discovery::{Answer, NoAnswer, Question};
+use edge_discovery::{Answer, NoAnswer, Question, Security};
 use edge_ports::{BoxFuture, NameLookup};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
@@ -115,7 +115,7 @@ impl Resolver {
         let kind = record_type(question.kind);
         let mut chain = Chain {
             ttl_seconds: u32::MAX,
-            is_authenticated: self.config.trusts_authentic_data,
+            security: Security::Secure,
             aliases: 0,
         };
         // Each round passes at least one alias, whose number is bounded.
@@ -124,11 +124,23 @@ impl Resolver {
                 Ok(message) => message,
                 Err(reason) => return Answer::Unanswered(reason),
             };
-            chain.is_authenticated &= message.metadata.authentic_data;
+            chain.security = chain.security.min(self.security(&message));
             match read(&message, &name, kind, &mut chain) {
                 Reading::Done(answer) => return answer,
                 Reading::Alias { next } => name = next,
             }
+        }
+    }
+
+    /// A validating server sets AD on what it proved, and answers nothing where that failed.
+    const fn security(&self, message: &Message) -> Security {
+        match (
+            self.config.trusts_authentic_data,
+            message.metadata.authentic_data,
+        ) {
+            (false, _) => Security::Indeterminate,
+            (true, false) => Security::Insecure,
+            (true, true) => Security::Secure,
         }
     }
 

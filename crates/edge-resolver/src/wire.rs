@@ -1,7 +1,8 @@
 //! Messages: making queries, judging replies, reading answers.
 
 use edge_discovery::{
-    Absence, Answer, AnswerName, NegativeSoa, NoAnswer, Question, RecordData, RecordKind, SrvRecord,
+    Absence, Answer, AnswerName, NegativeSoa, NoAnswer, Question, RecordData, RecordKind, Security,
+    SrvRecord,
 };
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
@@ -154,7 +155,7 @@ pub(crate) enum Reading {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chain {
     pub(crate) ttl_seconds: u32,
-    pub(crate) is_authenticated: bool,
+    pub(crate) security: Security,
     pub(crate) aliases: usize,
 }
 
@@ -179,7 +180,7 @@ pub(crate) fn read(message: &Message, name: &Name, kind: RecordType, chain: &mut
             return Reading::Done(Answer::Records {
                 records: found.into_iter().filter_map(record_data).collect(),
                 ttl_seconds: chain.ttl_seconds.min(ttl),
-                authenticated: chain.is_authenticated,
+                security: chain.security,
             });
         }
         let alias = at(&message.answers, &current).find_map(|record| match &record.data {
@@ -229,7 +230,7 @@ pub(crate) fn read(message: &Message, name: &Name, kind: RecordType, chain: &mut
             negative_ttl_seconds: soa.negative_ttl_seconds.min(chain.ttl_seconds),
             ..soa
         }),
-        authenticated: chain.is_authenticated,
+        security: chain.security,
     })
 }
 
@@ -295,7 +296,7 @@ mod tests {
     fn fresh() -> Chain {
         Chain {
             ttl_seconds: u32::MAX,
-            is_authenticated: true,
+            security: Security::Secure,
             aliases: 0,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use edge_discovery::{
     Absence, Answer, AnswerName, Discovery, DiscoveryConfig, HopSighting, Limits, NegativeSoa,
-    Question, RecordData, RecordKind, SrvRecord, Trail,
+    Question, RecordData, RecordKind, Security, SrvRecord, Trail,
 };
 use edge_ports::{BoxFuture, Clock, NameLookup};
 use edge_resolver::{drive, drive_stream};
@@ -90,14 +90,14 @@ fn answer(question: &Question) -> Answer {
                     apex: zone.parse().unwrap(),
                     negative_ttl_seconds: 300,
                 }),
-                authenticated: false,
+                security: Security::Indeterminate,
             };
         }
     };
     Answer::Records {
         records,
         ttl_seconds: 300,
-        authenticated: false,
+        security: Security::Indeterminate,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use edge_discovery::{Absence, Answer, NoAnswer, Question, RecordData, RecordKind};
+use edge_discovery::{Absence, Answer, NoAnswer, Question, RecordData, RecordKind, Security};
 use edge_ports::NameLookup;
 use edge_resolver::{Resolver, ResolverConfig};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
@@ -47,7 +47,7 @@ fn the_address() -> Answer {
     Answer::Records {
         records: vec![RecordData::Address("240.0.0.1".parse().unwrap())],
         ttl_seconds: 60,
-        authenticated: false,
+        security: Security::Indeterminate,
     }
 }
 
@@ -248,16 +248,18 @@ async fn the_ad_bit_counts_only_if_believed() {
         vec![answer]
     })
     .await;
-    for trusts_authentic_data in [false, true] {
+    for (trusts_authentic_data, want) in
+        [(false, Security::Indeterminate), (true, Security::Secure)]
+    {
         let answer = ask(ResolverConfig {
             trusts_authentic_data,
             ..config(vec![server], AMPLE)
         })
         .await;
-        let Answer::Records { authenticated, .. } = answer else {
+        let Answer::Records { security, .. } = answer else {
             panic!("{answer:?}");
         };
-        assert_eq!(authenticated, trusts_authentic_data);
+        assert_eq!(security, want);
     }
 }
 
@@ -309,7 +311,7 @@ async fn a_referral_is_no_answer_and_emptiness_without_soa_is() {
         Answer::Absent {
             absence: Absence::NoData,
             soa: None,
-            authenticated: false
+            security: Security::Indeterminate
         }
     );
 }

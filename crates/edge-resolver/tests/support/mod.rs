@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use edge_discovery::{
     Absence, Answer, AnswerName, Discovery, DiscoveryConfig, HopSighting, KeyBinding, Limits,
-    NegativeSoa, NoAnswer, Question, RecordData, RecordKind, SrvRecord,
+    NegativeSoa, NoAnswer, Question, RecordData, RecordKind, Security, SrvRecord,
 };
 use edge_ports::{Clock, NameLookup, SystemClock};
 use edge_resolver::{Resolver, ResolverConfig, drive};
@@ -83,7 +83,7 @@ fn absent(absence: Absence, apex: &str) -> Answer {
             apex: apex.parse().unwrap(),
             negative_ttl_seconds: 120,
         }),
-        authenticated: false,
+        security: Security::Indeterminate,
     }
 }
 
@@ -121,7 +121,7 @@ pub(crate) async fn check_server(server: SocketAddr) {
     let records = |records: Vec<RecordData>| Answer::Records {
         records,
         ttl_seconds: 600,
-        authenticated: false,
+        security: Security::Indeterminate,
     };
     let address = |text: &str| records(vec![RecordData::Address(text.parse().unwrap())]);
     let name = |text: &str| records(vec![RecordData::Ptr(AnswerName::parse(text))]);
