@@ -1,6 +1,7 @@
 //! An Internet in a box: packet network, DNS, clients and the ground truth.
 
 pub mod bench;
+pub mod capture;
 pub mod clients;
 pub mod dns_server;
 pub mod forwarder;

@@ -14,6 +14,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use edge_lab::capture::{Capture, Peer};
 use edge_lab::forwarder::DropReason;
 use edge_lab::lab::{Lab, RunningLab};
 use edge_lab::network::PartyId;
@@ -51,6 +52,10 @@ const IN_SANDBOX: &[(&str, InSandbox)] = &[
     (support::LOSSY, loss),
     ("netns_no_namespace_has_a_route_out", no_route_out),
     ("netns_forged_sources_are_dropped", spoofed_sources),
+    (
+        "netns_a_capture_sees_what_a_party_sends_to_anybody_and_itself",
+        captured,
+    ),
     ("peer_traceroute_sees_the_routers", traceroute),
     ("peer_scamper_sees_the_routers", scamper),
     ("hold", hold),
@@ -288,6 +293,42 @@ fn no_route_out(lab: &Lab) {
     outside.send(b"x").unwrap();
     assert!(outside.recv(&mut [0; 1]).is_err());
     assert_eq!(lab.statistics().dropped(DropReason::NoRoute), 1);
+}
+
+fn captured(lab: &Lab) {
+    let cloud = lab.party(PartyId::Cloud).unwrap();
+    let capture = Capture::start(cloud).unwrap();
+    let there = bind(lab, PartyId::Clients, at(CHICAGO, 9));
+    // A host, the loopback, the mapped loopback and an address that the lab does not carry packets to.
+    let sent = [CHICAGO, "127.0.0.1", "::ffff:127.0.0.2", "169.254.169.254"];
+    let sockets = cloud
+        .run(|| {
+            sent.map(address).map(|to| {
+                let any = if to.is_ipv4() { "0.0.0.0" } else { "::" };
+                let socket = UdpSocket::bind((any, 0)).unwrap();
+                socket.send_to(b"x", (to, 9)).unwrap();
+                socket
+            })
+        })
+        .unwrap();
+    let mut octets = [0; 16];
+    let (_, from) = there.recv_from(&mut octets).unwrap();
+    there.send_to(b"answer", from).unwrap();
+    sockets[0].recv(&mut octets).unwrap();
+    let captured = capture.stop().unwrap();
+    let peer = |text: &str| Peer {
+        address: address(text),
+        protocol: 17,
+        port: Some(9),
+    };
+    let want: Vec<IpAddr> = ["127.0.0.1", "127.0.0.2", "169.254.169.254", CHICAGO]
+        .map(address)
+        .to_vec();
+    let udp = captured.sent.keys().filter(|peer| peer.protocol == 17);
+    assert_eq!(udp.map(|peer| peer.address).collect::<Vec<_>>(), want);
+    assert_eq!(captured.sent[&peer(CHICAGO)].octets, 20 + 8 + 1);
+    assert_eq!(captured.received[&peer(CHICAGO)].octets, 20 + 8 + 6);
+    assert_eq!(captured.unreadable, 0);
 }
 
 fn spoofed_sources(lab: &Lab) {
