@@ -1,4 +1,7 @@
-//! `exec-edge provider`: the agent of an edge provider.
+//! `exec-edge provider`: the agent of an edge provider, and what its owner needs beside it.
+
+mod certificate;
+mod dns_records;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,13 +35,19 @@ pub(crate) struct Args {
 enum Command {
     /// Print a configuration file with every setting, its default and its meaning.
     Template,
+    /// Print the DNS records that make the sites of a configuration known.
+    DnsRecords(dns_records::Args),
 }
 
 /// Runs it.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
-    if let Some(Command::Template) = args.command {
-        output::line(TEMPLATE.trim_end());
-        return Ok(ExitCode::SUCCESS);
+    match args.command {
+        Some(Command::Template) => {
+            output::line(TEMPLATE.trim_end());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Command::DnsRecords(args)) => return dns_records::run(&args),
+        None => {}
     }
     let path = args
         .config
