@@ -6,7 +6,9 @@
 //! There is no IO here, no clock and no random number. What has to be equal everywhere is counted in integers.
 
 mod forecaster;
+mod rent;
 mod simple;
 
 pub use forecaster::{Forecaster, MAX_COUNT};
+pub use rent::{Account, Hysteresis, MAX_GAIN, Policy, Reactive, Terms, TimeToLive, least_cost};
 pub use simple::{Ewma, LastValue, SeasonalNaive};
