@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::forecaster::{Forecaster, bounded, number};
+use crate::forecaster::{Forecaster, bounded, number, setting};
 
 /// What was last is what will be.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +19,8 @@ impl Forecaster for LastValue {
         self.last = number(count);
     }
 
-    fn forecast(&self, _ahead: usize) -> f64 {
-        bounded(self.last)
+    fn path(&self, steps: &mut [f64]) {
+        steps.fill(bounded(self.last));
     }
 }
 
@@ -54,14 +54,13 @@ impl Forecaster for SeasonalNaive {
         self.counts.push_back(number(count));
     }
 
-    fn forecast(&self, ahead: usize) -> f64 {
-        let phase = (ahead.max(1) - 1) % self.season;
-        let known = if self.counts.len() == self.season {
-            self.counts.get(phase)
-        } else {
-            self.counts.back()
-        };
-        bounded(known.copied().unwrap_or(0.0))
+    fn path(&self, steps: &mut [f64]) {
+        let last = self.counts.back().copied().unwrap_or(0.0);
+        let is_known = self.counts.len() == self.season;
+        for (step, phase) in steps.iter_mut().zip((0..self.season).cycle()) {
+            let known = self.counts.get(phase).filter(|_| is_known);
+            *step = bounded(known.copied().unwrap_or(last));
+        }
     }
 }
 
@@ -75,9 +74,8 @@ pub struct Ewma {
 impl Ewma {
     /// With the weight of the newest count, 0 to 1 (beyond that as the nearer of both; not a number as 1).
     pub const fn new(weight: f64) -> Self {
-        let weight = if weight.is_nan() { 1.0 } else { weight };
         Self {
-            weight: weight.clamp(0.0, 1.0),
+            weight: setting(weight, 0.0, 1.0, 1.0),
             level: None,
         }
     }
@@ -94,8 +92,8 @@ impl Forecaster for Ewma {
         self.level = Some(level + self.weight * (count - level));
     }
 
-    fn forecast(&self, _ahead: usize) -> f64 {
-        bounded(self.level.unwrap_or(0.0))
+    fn path(&self, steps: &mut [f64]) {
+        steps.fill(bounded(self.level.unwrap_or(0.0)));
     }
 }
 
