@@ -1,43 +1,41 @@
 //! The order in which a client tries the targets of an SRV answer (RFC 2782).
 //!
-//! The RFC's recipe, read to the letter with weight-0 targets first, favours whoever stands first: weights {1, 1} give
-//! 2/3 and 1/3. "In any order" is allowed, so equal-priority targets are shuffled before every running sum, which makes
-//! equal weights fair. The orchestrator wants all sites of a zone, not one, and does not use this.
+//! The RFC's recipe, read to the letter with weight-0 targets first and a number from 0 to the sum inclusive, favours
+//! whoever stands first: weights {1, 1} give 2/3 and 1/3, and even shuffled {1, 3} give 0.3 and 0.7. Drawing below the sum
+//! makes every share exactly the target's part of it. Weight 0 counts as a thousandth of weight 1, the "very small chance"
+//! that the RFC asks for. The orchestrator wants all sites of a zone, not one, and does not use this.
 
 use crate::question::SrvRecord;
 
-/// Indices into `records` in the order to try them.
+/// Parts of a share that weight 1 has; weight 0 has one.
+const PARTS: u64 = 1000;
+
+/// Indices into `records` in the order to try them: by priority, then at random by weight.
 ///
-/// `random(bound)` must give a uniform number from 0 to `bound`, both included; larger results are taken modulo.
-pub fn weighted_order(records: &[SrvRecord], mut random: impl FnMut(u32) -> u32) -> Vec<usize> {
-    let mut uniform = |bound: u32| u64::from(random(bound)) % (u64::from(bound) + 1);
+/// `random_below(bound)` must give a uniform number below `bound`, which is never 0; larger results are taken modulo.
+pub fn weighted_order(
+    records: &[SrvRecord],
+    mut random_below: impl FnMut(u64) -> u64,
+) -> Vec<usize> {
     let mut rest: Vec<usize> = (0..records.len()).collect();
     rest.sort_by_key(|&index| records[index].priority);
+    let share = |index: usize| (u64::from(records[index].weight) * PARTS).max(1);
     let mut order = Vec::with_capacity(rest.len());
-    for mut group in rest
-        .chunk_by(|&a, &b| records[a].priority == records[b].priority)
-        .map(<[usize]>::to_vec)
-    {
-        while !group.is_empty() {
-            for last in (1..group.len()).rev() {
-                let bound = u32::try_from(last).unwrap_or(u32::MAX);
-                let other = usize::try_from(uniform(bound)).unwrap_or(last);
-                group.swap(last, other);
-            }
-            let sum: u32 = group.iter().fold(0, |sum: u32, &index| {
-                sum.saturating_add(records[index].weight.into())
-            });
-            let pick = uniform(sum);
-            let mut running = 0;
-            let chosen = group
-                .iter()
-                .position(|&index| {
-                    running += u64::from(records[index].weight);
-                    running >= pick
-                })
-                .unwrap_or(0);
-            order.push(group.remove(chosen));
-        }
+    while let Some(&first) = rest.first() {
+        let group = rest.partition_point(|&i| records[i].priority == records[first].priority);
+        let sum = rest[..group].iter().map(|&index| share(index)).sum();
+        let mut left = random_below(sum) % sum;
+        let chosen = rest[..group]
+            .iter()
+            .position(|&index| match left.checked_sub(share(index)) {
+                Some(remaining) => {
+                    left = remaining;
+                    false
+                }
+                None => true,
+            })
+            .unwrap_or(0);
+        order.push(rest.remove(chosen));
     }
     order
 }
@@ -57,45 +55,56 @@ mod tests {
         }
     }
 
-    fn generator(mut state: u64) -> impl FnMut(u32) -> u32 {
-        move |bound| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let value = (state >> 33) % (u64::from(bound) + 1);
-            u32::try_from(value).unwrap()
-        }
-    }
-
-    fn share_of_first(weights: &[u16]) -> f64 {
+    /// How often each target comes first, over every number that can be drawn.
+    fn shares(weights: &[u16]) -> Vec<u64> {
         let records: Vec<_> = weights.iter().map(|&weight| record(1, weight)).collect();
-        let mut random = generator(7);
-        let draws = 40_000;
-        let hits = (0..draws)
-            .filter(|_| weighted_order(&records, &mut random)[0] == 0)
-            .count();
-        hits as f64 / f64::from(draws)
+        let mut bound = 1;
+        weighted_order(&records[..], |sum| {
+            bound = bound.max(sum);
+            0
+        });
+        let mut hits = vec![0; weights.len()];
+        for number in 0..bound {
+            let mut numbers = std::iter::once(number).chain(std::iter::repeat(0));
+            hits[weighted_order(&records, |_| numbers.next().unwrap())[0]] += 1;
+        }
+        hits
     }
 
     #[test]
-    fn equal_weights_get_equal_shares() {
-        assert!((share_of_first(&[1, 1]) - 0.5).abs() < 0.02);
-        assert!((share_of_first(&[0, 0, 0]) - 1.0 / 3.0).abs() < 0.02);
-        assert!((share_of_first(&[10, 30]) - 0.25).abs() < 0.02);
+    fn each_share_is_exactly_its_part_of_the_sum() {
+        assert_eq!(shares(&[1, 1]), [1000, 1000]);
+        assert_eq!(shares(&[1, 3]), [1000, 3000]);
+        assert_eq!(shares(&[3, 1]), [3000, 1000]);
+        assert_eq!(shares(&[10, 30]), [10_000, 30_000]);
+        assert_eq!(shares(&[0, 0, 0]), [1, 1, 1]);
+        assert_eq!(shares(&[0, 1, 1]), [1, 1000, 1000]);
+    }
+
+    #[test]
+    fn later_places_are_shared_by_weight_too() {
+        let records = [record(1, 5), record(1, 1), record(1, 3)];
+        let mut second = [0; 3];
+        for number in 0..4000 {
+            // The first number is below 5000 and takes target 0.
+            let mut numbers = [0, number, 0].into_iter();
+            second[weighted_order(&records, |_| numbers.next().unwrap())[1]] += 1;
+        }
+        assert_eq!(second, [0, 1000, 3000]);
     }
 
     #[test]
     fn lower_priorities_come_first() {
         let records = [record(20, 9), record(10, 0), record(10, 0), record(5, 0)];
-        let order = weighted_order(&records, generator(1));
-        assert_eq!((order[0], order[3]), (3, 0));
+        let order = weighted_order(&records, |bound| bound - 1);
+        assert_eq!(order, [3, 2, 1, 0]);
     }
 
     proptest! {
         #[test]
         fn every_target_comes_once(
             fields in prop::collection::vec((any::<u16>(), any::<u16>()), 0..20),
-            numbers in prop::collection::vec(any::<u32>(), 1..8),
+            numbers in prop::collection::vec(any::<u64>(), 1..8),
         ) {
             let records: Vec<_> = fields.into_iter().map(|(p, w)| record(p % 3, w)).collect();
             let mut numbers = numbers.into_iter().cycle();
