@@ -8,7 +8,7 @@ use edge_types::{AddressPolicy, DnsName, DnsNameError};
 #[derive(Clone, Debug)]
 pub struct DiscoveryConfig {
     pub(crate) service: DnsName,
-    pub(crate) control: DnsName,
+    pub(crate) controls: [DnsName; 3],
     pub(crate) policy: AddressPolicy,
     pub(crate) limits: Limits,
 }
@@ -20,8 +20,9 @@ impl DiscoveryConfig {
     /// Looks for `service` (usually [`DiscoveryConfig::SERVICE`]); contacts and reports only addresses that `policy`
     /// allows.
     ///
-    /// `token` is a label that nobody has records for, 1 to 62 letters and digits drawn at random by the caller. It takes
-    /// the place of the first label of `service` in the question that tells wildcards from real records.
+    /// `token` is a label that nobody has records for, 1 to 61 letters and digits drawn at random by the caller. It takes
+    /// the place of the first label of `service`, alone and with a digit, in the questions that tell wildcards from real
+    /// records.
     ///
     /// # Errors
     /// `service` or `token` is no part of a DNS name.
@@ -32,13 +33,18 @@ impl DiscoveryConfig {
         limits: Limits,
     ) -> Result<Self, DnsNameError> {
         let service: DnsName = service.parse()?;
-        let control = match service.parent() {
-            Some(protocol) => protocol.with_prefix(&format!("_{token}"))?,
-            None => format!("_{token}").parse()?,
+        let protocol = service.parent();
+        let control = |digit: &str| {
+            let label = format!("_{token}{digit}");
+            match &protocol {
+                Some(protocol) => protocol.with_prefix(&label),
+                None => label.parse(),
+            }
         };
+        let controls = [control("")?, control("2")?, control("3")?];
         Ok(Self {
             service,
-            control,
+            controls,
             policy,
             limits,
         })

@@ -14,6 +14,7 @@ use crate::trail::{
     ControlOutcome, IepCandidate, Lookup, NotAsked, ServiceTrail, SiteOutcome, SiteRejection,
     SiteTrail, ZoneDecision, ZoneStep,
 };
+use crate::zones::CandidateZone;
 
 /// The SRV question of a zone; `None` if the name would be too long.
 pub(crate) fn service_question(config: &DiscoveryConfig, zone: &DnsName) -> Option<Question> {
@@ -30,11 +31,16 @@ fn prefixed(prefix: &DnsName, zone: &DnsName, kind: RecordKind) -> Option<Questi
 ///
 /// The first and the last are asked at once. Those between are asked one after the other, since the SOA record of each
 /// negative answer names the enclosing zone and with it those in between where no zone starts.
-pub(crate) fn ladder(config: &DiscoveryConfig, cache: &Cache, zones: &[DnsName]) -> Vec<ZoneStep> {
+pub(crate) fn ladder(
+    config: &DiscoveryConfig,
+    cache: &Cache,
+    zones: &[CandidateZone],
+) -> Vec<ZoneStep> {
     let mut steps: Vec<ZoneStep> = zones
         .iter()
-        .map(|zone| ZoneStep {
-            zone: zone.clone(),
+        .map(|found| ZoneStep {
+            zone: found.zone.clone(),
+            standing: found.standing,
             decision: ZoneDecision::Waiting,
         })
         .collect();
@@ -45,7 +51,7 @@ pub(crate) fn ladder(config: &DiscoveryConfig, cache: &Cache, zones: &[DnsName])
     let mut index = 0;
     while index < last {
         steps[index].decision = ZoneDecision::Asked;
-        let found = service_question(config, &zones[index])
+        let found = service_question(config, &zones[index].zone)
             .map_or(Lookup::NotAsked(NotAsked::NameTooLong), |question| {
                 cache.lookup(&question)
             });
@@ -55,10 +61,10 @@ pub(crate) fn ladder(config: &DiscoveryConfig, cache: &Cache, zones: &[DnsName])
         let next = match found {
             Lookup::Absent {
                 apex: Some(apex), ..
-            } if zones[index].is_within(&apex) && apex != zones[index] => {
+            } if zones[index].zone.is_within(&apex) && apex != zones[index].zone => {
                 let cut = zones
                     .iter()
-                    .position(|zone| *zone == apex)
+                    .position(|found| found.zone == apex)
                     .unwrap_or(last)
                     .max(index + 1);
                 for step in &mut steps[index + 1..cut] {
@@ -79,10 +85,12 @@ pub(crate) fn zone(
     cache: &Cache,
     zone: &DnsName,
 ) -> (Lookup<ServiceTrail>, Vec<Question>) {
-    let (Some(service), Some(control)) = (
-        service_question(config, zone),
-        prefixed(&config.control, zone, RecordKind::Srv),
-    ) else {
+    let controls: Option<Vec<Question>> = config
+        .controls
+        .iter()
+        .map(|control| prefixed(control, zone, RecordKind::Srv))
+        .collect();
+    let (Some(service), Some(controls)) = (service_question(config, zone), controls) else {
         return (Lookup::NotAsked(NotAsked::NameTooLong), Vec::new());
     };
     let mut wanted = vec![service.clone()];
@@ -97,9 +105,13 @@ pub(crate) fn zone(
         };
         let is_usable = records.iter().any(|record| target_of(record).is_ok());
         let control = if is_usable {
-            wanted.push(control.clone());
+            wanted.extend(controls.iter().cloned());
             wanted.push(Question::new(service.name.clone(), RecordKind::Txt));
-            control_outcome(&records, &cache.lookup(&control))
+            let answers: Vec<_> = controls
+                .iter()
+                .map(|control| cache.lookup(control))
+                .collect();
+            control_outcome(&records, &answers)
         } else {
             ControlOutcome::Explicit
         };
@@ -142,27 +154,37 @@ fn target_of(record: &SrvRecord) -> Result<&DnsName, SiteRejection> {
     }
 }
 
-fn control_outcome(records: &[SrvRecord], control: &Lookup<Records<'_>>) -> ControlOutcome {
-    match control {
-        Lookup::Pending => ControlOutcome::Pending,
-        Lookup::Absent { .. } => ControlOutcome::Explicit,
-        Lookup::Unanswered(reason) => ControlOutcome::Unanswered(reason.clone()),
-        Lookup::NotAsked(reason) => ControlOutcome::NotAsked(*reason),
-        Lookup::Records(answer) => {
-            let made_up: BTreeSet<(AnswerName, u16)> = srv_records(answer)
-                .into_iter()
-                .map(|record| (record.target, record.port))
-                .collect();
-            let shared = records
-                .iter()
-                .filter(|record| made_up.contains(&(record.target.clone(), record.port)))
-                .count();
-            if shared == 0 {
-                ControlOutcome::Explicit
-            } else {
-                ControlOutcome::Wildcard { shared }
-            }
+/// Compares with what made-up names answered. Wildcards may hand out their targets in turn, so several are asked: one
+/// target in common tells a wildcard, and so do answers that differ among themselves.
+fn control_outcome(records: &[SrvRecord], controls: &[Lookup<Records<'_>>]) -> ControlOutcome {
+    if !controls.iter().all(Lookup::is_settled) {
+        return ControlOutcome::Pending;
+    }
+    let targets = |records: &[SrvRecord]| -> BTreeSet<(AnswerName, u16)> {
+        records
+            .iter()
+            .filter(|record| target_of(record).is_ok())
+            .map(|record| (record.target.clone(), record.port))
+            .collect()
+    };
+    let mut made_up = Vec::new();
+    let mut silent = None;
+    for control in controls {
+        match control {
+            Lookup::Records(answer) => made_up.push(targets(&srv_records(answer))),
+            Lookup::Unanswered(reason) => silent = Some(ControlOutcome::Unanswered(reason.clone())),
+            Lookup::NotAsked(reason) => silent = Some(ControlOutcome::NotAsked(*reason)),
+            Lookup::Pending | Lookup::Absent { .. } => made_up.push(BTreeSet::new()),
         }
+    }
+    let asked = targets(records);
+    let shared = made_up
+        .iter()
+        .map(|found| found.intersection(&asked).count());
+    match shared.max() {
+        Some(shared) if shared > 0 => ControlOutcome::Wildcard { shared },
+        _ if made_up.windows(2).any(|pair| pair[0] != pair[1]) => ControlOutcome::Rotating,
+        _ => silent.unwrap_or(ControlOutcome::Explicit),
     }
 }
 
@@ -196,7 +218,9 @@ impl ZoneView<'_> {
             }
         };
         let rejection = match control {
-            ControlOutcome::Wildcard { .. } => Some(SiteRejection::Wildcard),
+            ControlOutcome::Wildcard { .. } | ControlOutcome::Rotating => {
+                Some(SiteRejection::Wildcard)
+            }
             ControlOutcome::Unanswered(_) | ControlOutcome::NotAsked(_) => {
                 Some(SiteRejection::ControlUnanswered)
             }

@@ -28,6 +28,7 @@
 mod cache;
 mod config;
 mod evaluate;
+mod international;
 mod key_record;
 mod machine;
 mod question;
@@ -36,6 +37,7 @@ mod trail;
 mod zones;
 
 pub use config::{DiscoveryConfig, Limits};
+pub use international::{from_people, shown};
 pub use key_record::{KeyBinding, KeyRefusal};
 pub use machine::{Discovery, HopSighting, PathSegment};
 pub use question::{
@@ -48,4 +50,4 @@ pub use trail::{
     PtrTrail, ServiceTrail, SiteOutcome, SiteRejection, SiteTrail, Trail, ZoneDecision, ZoneStep,
     ZoneTrail,
 };
-pub use zones::{NameRefusal, SuffixSection, candidate_zones};
+pub use zones::{CandidateZone, NameRefusal, Standing, SuffixSection, candidate_zones};

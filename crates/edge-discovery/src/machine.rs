@@ -14,7 +14,7 @@ use crate::trail::{
     AddressOutcome, AddressTrail, IepCandidate, Lookup, NameTrail, PtrTrail, SiteOutcome, Trail,
     ZoneDecision, ZoneTrail,
 };
-use crate::zones::{NameRefusal, candidate_zones};
+use crate::zones::{CandidateZone, NameRefusal, candidate_zones};
 
 /// A router seen on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +50,7 @@ struct Address {
 
 #[derive(Debug, Default)]
 struct Ladder {
-    zones: Vec<DnsName>,
+    zones: Vec<CandidateZone>,
     addresses: BTreeSet<IpAddr>,
 }
 
@@ -310,7 +310,7 @@ impl Discovery {
     fn zones_named(
         &self,
         record: &RecordData,
-    ) -> (Option<DnsName>, Result<Vec<DnsName>, NameRefusal>) {
+    ) -> (Option<DnsName>, Result<Vec<CandidateZone>, NameRefusal>) {
         match record {
             RecordData::Ptr(AnswerName::Name(name)) => (
                 Some(name.clone()),
@@ -335,12 +335,12 @@ impl Discovery {
             Lookup::Records(answer) => answer.data,
             _ => return,
         };
-        let ladders: Vec<Vec<DnsName>> = names
+        let ladders: Vec<Vec<CandidateZone>> = names
             .iter()
             .filter_map(|record| self.zones_named(record).1.ok())
             .collect();
         for zones in ladders {
-            let Some(base) = zones.first().cloned() else {
+            let Some(base) = zones.first().map(|found| found.zone.clone()) else {
                 continue;
             };
             let ladder = self.ladders.entry(base.clone()).or_default();

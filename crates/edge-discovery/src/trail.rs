@@ -7,7 +7,7 @@ use edge_types::{AddressRefusal, DnsName, IepId};
 
 use crate::key_record::{KeyBinding, KeyRefusal};
 use crate::question::{Absence, NoAnswer, SrvRecord};
-use crate::zones::NameRefusal;
+use crate::zones::{NameRefusal, Standing};
 
 /// An entry point of a provider, as DNS tells it. Nothing of it is proven but what `key` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +137,8 @@ pub struct NameTrail {
 pub struct ZoneStep {
     /// The zone.
     pub zone: DnsName,
+    /// Whose it is.
+    pub standing: Standing,
     /// Whether it was asked.
     pub decision: ZoneDecision,
 }
@@ -169,7 +171,7 @@ pub struct ZoneTrail {
 /// The SRV records of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceTrail {
-    /// Whether a name nobody registered answers the same.
+    /// Whether names that nobody registered answer the same.
     pub control: ControlOutcome,
     /// Every record that was looked at, in order of priority.
     pub sites: Vec<SiteTrail>,
@@ -177,21 +179,24 @@ pub struct ServiceTrail {
     pub over_limit: usize,
 }
 
-/// Outcome of the wildcard control question (RFC 4592).
+/// Outcome of the wildcard control questions (RFC 4592).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlOutcome {
     /// Not answered yet.
     Pending,
-    /// A made-up name has no such record: these are meant.
+    /// No made-up name has such a record: these are meant.
     Explicit,
     /// A made-up name has the same targets: they come from a wildcard and mean nothing.
     Wildcard {
         /// How many targets the two answers share.
         shared: usize,
     },
-    /// No answer, so the records are not used in this run.
+    /// Made-up names have targets that differ from name to name: a wildcard hands them out in turn, and the zone's own may
+    /// be of them.
+    Rotating,
+    /// No answer to one of them, so the records are not used in this run.
     Unanswered(NoAnswer),
-    /// Not asked, so the records are not used in this run.
+    /// One was not asked, so the records are not used in this run.
     NotAsked(NotAsked),
 }
 

@@ -2,16 +2,37 @@
 
 use edge_types::DnsName;
 
-/// Top-level names that never name a public host (RFC 6761, 6762, 7686, 9476; `internal` is reserved by ICANN), and
-/// `arpa`, under which no host lives.
-const SPECIAL_TOPS: [&str; 7] = [
+use crate::international::in_unicode;
+
+/// Top-level names that never name a public host (RFC 6761, 6762, 7686, 9476; `internal` is reserved by ICANN, and `corp`,
+/// `home` and `mail` are not delegated; `lan` and `localdomain` are what home routers make up), and `arpa`, under which no
+/// host lives.
+const SPECIAL_TOPS: [&str; 12] = [
     "alt",
     "arpa",
+    "corp",
+    "home",
     "internal",
     "invalid",
+    "lan",
     "local",
+    "localdomain",
     "localhost",
+    "mail",
     "onion",
+];
+
+/// Words by which registries and providers name addresses that nobody uses, or that nobody named.
+const TEMPLATE_WORDS: [&str; 9] = [
+    "available",
+    "noreverse",
+    "unallocated",
+    "unassigned",
+    "undefined",
+    "unknown",
+    "unnamed",
+    "unresolved",
+    "unused",
 ];
 
 /// Why a name that a PTR record gave leads to no zone.
@@ -32,7 +53,10 @@ pub enum NameRefusal {
     /// The top-level name is reserved and never names a public host.
     #[error("the top-level name {0:?} is reserved")]
     SpecialTop(String),
-    /// The name is itself a public suffix: below it everyone registers, nobody in particular is meant.
+    /// The name says that the address has no user or no name: a filled-in form, which outlives whoever it was made for.
+    #[error("the word {0:?} says that nobody named the address")]
+    Template(String),
+    /// The name is itself a registry's suffix: below it everyone registers, nobody in particular is meant.
     #[error("the name is a public suffix ({section})")]
     PublicSuffix {
         /// Section of the public suffix list.
@@ -62,15 +86,49 @@ impl std::fmt::Display for SuffixSection {
     }
 }
 
-/// The candidate zones of a host, most specific first: from the host's parent up to the registrable domain.
+/// Whose a candidate zone is, seen from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// Within what somebody registered below a registry's suffix.
+    Registrant,
+    /// Below a private suffix: a customer of the suffix's owner speaks here, never the owner.
+    Customer,
+    /// The owner of the private suffix that the host is under. Routers under such a suffix are often the owner's own.
+    SuffixOwner,
+}
+
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Registrant => "registrant",
+            Self::Customer => "customer under a private suffix",
+            Self::SuffixOwner => "owner of the private suffix",
+        })
+    }
+}
+
+/// A zone that may speak for a host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CandidateZone {
+    /// The zone.
+    pub zone: DnsName,
+    /// Whose it is.
+    pub standing: Standing,
+}
+
+/// The candidate zones of a host, most specific first: from the host's parent up to the registrable domain, and under a
+/// private suffix the domain of the suffix's owner after that.
 ///
-/// The registrable domain is the public suffix and one label; private suffixes count as suffixes. A host that is
-/// itself a registrable domain is its own only candidate. Of deep names, the `max_zones` zones nearest to the
-/// registrable domain are taken; at least one is.
+/// The registrable domain is the public suffix and one label; private suffixes count as suffixes. A host that is itself
+/// a registrable domain is its own candidate; one that is itself a private suffix belongs to the suffix's owner. Of deep names, the `max_zones` zones nearest to the top are taken; at least
+/// one is.
 ///
 /// # Errors
-/// The name is none that a router on the public Internet can have.
-pub fn candidate_zones(host: &DnsName, max_zones: usize) -> Result<Vec<DnsName>, NameRefusal> {
+/// The name is none that a named router on the public Internet can have.
+pub fn candidate_zones(
+    host: &DnsName,
+    max_zones: usize,
+) -> Result<Vec<CandidateZone>, NameRefusal> {
     let mut labels = host.labels();
     let top = labels.next_back().unwrap_or_default();
     if let Some(service) = host.labels().find(|label| label.starts_with('_')) {
@@ -85,27 +143,98 @@ pub fn candidate_zones(host: &DnsName, max_zones: usize) -> Result<Vec<DnsName>,
     if labels.next_back().is_none() {
         return Err(NameRefusal::SingleLabel);
     }
-    let registrable = psl::domain_str(host.as_str()).ok_or_else(|| NameRefusal::PublicSuffix {
-        section: section_of(host),
-    })?;
-
-    let mut zones: Vec<DnsName> = std::iter::successors(Some(host.clone()), DnsName::parent)
-        .take_while(|name| name.as_str().len() >= registrable.len())
-        .collect();
-    if zones.len() > 1 {
-        zones.remove(0);
+    let suffix = Suffix::of(host);
+    let owner = suffix_owner(host, &suffix).map(|zone| CandidateZone {
+        zone,
+        standing: Standing::SuffixOwner,
+    });
+    let Some(registrable) = top_labels(host, suffix.labels + 1) else {
+        return owner
+            .map(|owner| vec![owner])
+            .ok_or(NameRefusal::PublicSuffix {
+                section: suffix.section,
+            });
+    };
+    if let Some(word) = template_word(host, &registrable) {
+        return Err(NameRefusal::Template(word.to_owned()));
     }
+
+    let standing = match suffix.section {
+        SuffixSection::Private => Standing::Customer,
+        SuffixSection::Icann | SuffixSection::Unlisted => Standing::Registrant,
+    };
+    let mut names: Vec<DnsName> = std::iter::successors(Some(host.clone()), DnsName::parent)
+        .take_while(|name| name.as_str().len() >= registrable.as_str().len())
+        .collect();
+    if names.len() > 1 {
+        names.remove(0);
+    }
+    let mut zones: Vec<CandidateZone> = names
+        .into_iter()
+        .map(|zone| CandidateZone { zone, standing })
+        .collect();
+    zones.extend(owner);
     let surplus = zones.len().saturating_sub(max_zones.max(1));
     zones.drain(..surplus);
     Ok(zones)
 }
 
-fn section_of(host: &DnsName) -> SuffixSection {
-    match psl::suffix(host.as_str().as_bytes()).and_then(|suffix| suffix.typ()) {
-        Some(psl::Type::Icann) => SuffixSection::Icann,
-        Some(psl::Type::Private) => SuffixSection::Private,
-        None => SuffixSection::Unlisted,
+/// A public suffix, counted in labels.
+struct Suffix {
+    labels: usize,
+    section: SuffixSection,
+}
+
+impl Suffix {
+    /// The list has internationalised names in Unicode.
+    fn of(name: &DnsName) -> Self {
+        let shown = in_unicode(name);
+        let found = psl::suffix(shown.as_bytes());
+        let labels = found.as_ref().map_or(1, |suffix| {
+            let octets = suffix.as_bytes();
+            1 + octets.iter().filter(|octet| **octet == b'.').count()
+        });
+        let section = match found.and_then(|suffix| suffix.typ()) {
+            Some(psl::Type::Icann) => SuffixSection::Icann,
+            Some(psl::Type::Private) => SuffixSection::Private,
+            None => SuffixSection::Unlisted,
+        };
+        Self { labels, section }
     }
+}
+
+/// The last `count` labels of a name, if it has as many.
+fn top_labels(name: &DnsName, count: usize) -> Option<DnsName> {
+    let surplus = name.labels().count().checked_sub(count)?;
+    std::iter::successors(Some(name.clone()), DnsName::parent).nth(surplus)
+}
+
+/// The registrable domain by the registries' section alone, of a host under a private suffix.
+fn suffix_owner(host: &DnsName, suffix: &Suffix) -> Option<DnsName> {
+    let mut labels = suffix.labels;
+    let mut section = suffix.section;
+    if section != SuffixSection::Private {
+        return None;
+    }
+    // Private suffixes nest; the registry's is above the last.
+    while section == SuffixSection::Private {
+        let above = top_labels(host, labels.checked_sub(1)?)?;
+        let next = Suffix::of(&above);
+        (labels, section) = (next.labels, next.section);
+    }
+    top_labels(host, labels + 1)
+}
+
+/// The word in the first label that is more than numbers, if a form put it there. Words in the registrable domain are its
+/// name.
+fn template_word<'a>(host: &'a DnsName, registrable: &DnsName) -> Option<&'a str> {
+    let own = host.labels().count() - registrable.labels().count();
+    let is_letter = |letter: char| letter.is_ascii_alphabetic();
+    host.labels()
+        .take(own)
+        .find(|label| label.contains(is_letter))?
+        .split(|letter| !is_letter(letter))
+        .find(|word| TEMPLATE_WORDS.contains(word))
 }
 
 #[cfg(test)]
@@ -115,7 +244,7 @@ mod tests {
 
     fn zones(host: &str) -> Result<Vec<String>, NameRefusal> {
         candidate_zones(&host.parse().unwrap(), 8)
-            .map(|zones| zones.iter().map(ToString::to_string).collect())
+            .map(|zones| zones.iter().map(|found| found.zone.to_string()).collect())
     }
 
     #[test]
@@ -128,9 +257,19 @@ mod tests {
                 vec!["cr2.fra.isp.example", "fra.isp.example", "isp.example"],
             ),
             ("core.fra.isp.co.uk", vec!["fra.isp.co.uk", "isp.co.uk"]),
-            // private suffixes: the customer, never the cloud
-            ("vm.someone.github.io", vec!["someone.github.io"]),
-            ("someone.github.io", vec!["someone.github.io"]),
+            ("r1.unknown.example", vec!["unknown.example"]),
+            ("unknown.example", vec!["unknown.example"]),
+            (
+                "if-5-2.thar1.undefined.isp.example",
+                vec![
+                    "thar1.undefined.isp.example",
+                    "undefined.isp.example",
+                    "isp.example",
+                ],
+            ),
+            // two suffixes in Cyrillic and Chinese, on the wire
+            ("r1.xn--80aswg.xn--p1ai", vec!["xn--80aswg.xn--p1ai"]),
+            ("r1.isp.xn--55qx5d.cn", vec!["isp.xn--55qx5d.cn"]),
         ] {
             assert_eq!(
                 zones(host),
@@ -141,8 +280,40 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_nowhere() {
+    fn customers_of_a_private_suffix_are_kept_apart_from_its_owner() {
+        use Standing::{Customer, SuffixOwner};
         for (host, want) in [
+            (
+                "vm.someone.github.io",
+                vec![("someone.github.io", Customer), ("github.io", SuffixOwner)],
+            ),
+            (
+                "ec2-192-0-2-1.compute-1.amazonaws.com",
+                vec![("amazonaws.com", SuffixOwner)],
+            ),
+            // hosts that are themselves private suffixes
+            ("github.io", vec![("github.io", SuffixOwner)]),
+        ] {
+            let found = candidate_zones(&host.parse().unwrap(), 8).unwrap();
+            let found: Vec<(&str, Standing)> = found
+                .iter()
+                .map(|found| (found.zone.as_str(), found.standing))
+                .collect();
+            assert_eq!(found, want, "{host}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_nowhere() {
+        let template = |word: &str| NameRefusal::Template(word.to_owned());
+        for (host, want) in [
+            ("unknown.isp.example", template("unknown")),
+            ("unassigned-162.isp.example", template("unassigned")),
+            ("192.0.2.7.available.isp.example", template("available")),
+            (
+                "undefined.hostname.localhost",
+                NameRefusal::SpecialTop("localhost".to_owned()),
+            ),
             ("router", NameRefusal::SingleLabel),
             ("localhost", NameRefusal::SpecialTop("localhost".to_owned())),
             ("gw.home.local", NameRefusal::SpecialTop("local".to_owned())),
@@ -161,12 +332,6 @@ mod tests {
                     section: SuffixSection::Icann,
                 },
             ),
-            (
-                "github.io",
-                NameRefusal::PublicSuffix {
-                    section: SuffixSection::Private,
-                },
-            ),
         ] {
             assert_eq!(zones(host), Err(want), "{host}");
         }
@@ -177,7 +342,10 @@ mod tests {
         let host: DnsName = "a.b.c.d.e.isp.example".parse().unwrap();
         let zones = candidate_zones(&host, 2).unwrap();
         assert_eq!(
-            zones.iter().map(DnsName::as_str).collect::<Vec<_>>(),
+            zones
+                .iter()
+                .map(|found| found.zone.as_str())
+                .collect::<Vec<_>>(),
             ["e.isp.example", "isp.example"]
         );
     }
@@ -189,12 +357,12 @@ mod tests {
                 && let Ok(zones) = candidate_zones(&host, max_zones)
             {
                 prop_assert!((1..=max_zones.max(1)).contains(&zones.len()));
-                for zone in &zones {
-                    prop_assert!(host.is_within(zone));
-                    prop_assert!(zone.labels().count() >= 2);
+                for found in &zones {
+                    prop_assert!(host.is_within(&found.zone));
+                    prop_assert!(found.zone.labels().count() >= 2);
                 }
                 for pair in zones.windows(2) {
-                    prop_assert_eq!(pair[0].parent(), Some(pair[1].clone()));
+                    prop_assert!(pair[0].zone.is_within(&pair[1].zone) && pair[0].zone != pair[1].zone);
                 }
             }
         }
