@@ -53,7 +53,7 @@ pub(super) fn measure(
                 .fold(0.0, f64::max);
             let complaints =
                 std::fs::read_to_string(&ran.complaints).context("reading complaints")?;
-            let count = complaints.lines().count();
+            let count = refused_of(&complaints).context("the prober told no summary")?;
             std::fs::remove_file(&ran.complaints).context("removing complaints")?;
             let megabytes = peak * 1024.0 / 1e6;
             shell::say(&format!(
@@ -82,6 +82,17 @@ pub(super) fn measure(
     ])
 }
 
+/// The count in the summary of `exec-edge trace`, which does not mention it where it is zero. `None` without a summary.
+fn refused_of(complaints: &str) -> Option<u32> {
+    let (before, rest) = complaints.split_once(" traced, ")?;
+    let summary = rest.split(';').next()?;
+    before.lines().next_back()?.split_once(" of ")?;
+    let refused = summary
+        .split(", ")
+        .find_map(|part| part.strip_suffix(" refused"));
+    refused.map_or(Some(0), |count| count.parse().ok())
+}
+
 /// Runs `command` in the background, tells its memory each second, and ends it.
 fn watched(command: &str) -> String {
     format!(
@@ -102,4 +113,23 @@ fn write_targets() -> Result<PathBuf> {
     }
     std::fs::write(&file, text).context("writing a million targets")?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_summary_tells_how_many_were_refused() {
+        let summary =
+            "3 of 9 targets traced, 0 reached; 96 probes (96.0 per target) in 3.6 s; raw sockets";
+        let interrupted = format!("{summary}\ninterrupted; the same command goes on from there\n");
+        assert_eq!(refused_of(&interrupted), Some(0));
+        let some = interrupted.replace(" reached;", " reached, 12 refused;");
+        assert_eq!(
+            refused_of(&format!("240.0.0.1 has opted out of probes\n{some}")),
+            Some(12)
+        );
+        assert_eq!(refused_of("240.0.0.1 has opted out of probes\n"), None);
+    }
 }
