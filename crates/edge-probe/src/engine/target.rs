@@ -206,9 +206,11 @@ impl Target {
         .collect()
     }
 
-    /// How long to wait for a reply.
+    /// How long to wait for a reply: less if all hops were asked at once, since what is late then is asked again beside
+    /// the answers of its neighbours, and a reply to either probe counts.
     pub(super) fn timeout(&self, elsewhere: Option<Duration>, initial: Duration) -> Duration {
         match self.slowest.or(elsewhere) {
+            Some(slowest) if self.is_solo => (slowest * 3 / 2).clamp(TIMEOUT.0, TIMEOUT.1),
             Some(slowest) => (slowest * 2).clamp(TIMEOUT.0, TIMEOUT.1),
             None => initial,
         }

@@ -153,7 +153,10 @@ impl Engine {
         let known = question.map(|question| self.knowledge.known(question, target.address, now));
         let (tries, last_sent) = match known {
             Some(Known::Silent) => return false,
-            Some(Known::Nothing { tries, last_sent }) => (tries, last_sent),
+            // Its own flow may have asked before it was clear what for.
+            Some(Known::Nothing { tries, last_sent }) => {
+                (tries.max(hop.attempts), last_sent.max(hop.last_sent))
+            }
             _ => (hop.attempts, hop.last_sent),
         };
         let before = match ttl.checked_sub(2).map(|index| hops[usize::from(index)]) {
@@ -277,7 +280,7 @@ impl Engine {
                 Verdict::Wait(question, now.after(SCOUT_PATIENCE))
             }
             _ if !standing.is_own => Verdict::StandFirst,
-            Known::Nothing { tries: 0, .. } => Verdict::Ask {
+            Known::Nothing { tries: 0, .. } if hop.attempts == 0 => Verdict::Ask {
                 question: Some(question),
                 confirming: false,
             },
