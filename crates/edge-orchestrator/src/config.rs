@@ -188,7 +188,7 @@ pub struct Budget {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Placement algorithm, `betweenness` or `saving`.
+    /// Placement algorithm, `auto`, `betweenness`, `celf` and others.
     pub algorithm: String,
     /// Most sites rented at once.
     pub max_sites: usize,

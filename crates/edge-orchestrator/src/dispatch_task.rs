@@ -131,7 +131,7 @@ impl DispatchTask {
                 budget: Amount::wei(0),
                 min_saving: Rtt(self.min_saving),
             },
-            algorithm: Algorithm::Saving,
+            algorithm: Algorithm::Celf,
         });
         let clients = planned.clients.into_iter();
         clients

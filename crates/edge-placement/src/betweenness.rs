@@ -23,7 +23,7 @@
 //!
 //! ## Limits
 //! It looks at prices only as a limit. All leaves have value 0, so beyond the inner nodes the order is but that of the ties;
-//! `saving` is better there. A balanced pair of routers is credited as one.
+//! `celf` is better there. A balanced pair of routers is credited as one.
 //!
 //! ## Cost
 //! O(nodes) for the values, O(candidates · nodes) for the distances.

@@ -1,11 +1,11 @@
 //! What a plan is made from.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 
 use edge_topology::{AggregateTree, Attachment};
 use edge_types::{Amount, Generation, IepId, OfferId, Rtt, Slot};
+
+use crate::algorithm::Algorithm;
 
 /// Everything that decides a plan.
 #[derive(Clone, Debug)]
@@ -55,48 +55,4 @@ pub struct Policy {
     /// A site serves a client prefix only if it is nearer than the cloud by at least this, and by a microsecond in any case.
     /// It should exceed the error of the estimates, and what a redirect costs spread over a visit.
     pub min_saving: Rtt,
-}
-
-/// How sites are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Algorithm {
-    /// Sites at nodes through which most client paths pass (paper section 2.4).
-    Betweenness,
-    /// Sites that save most client time, alone or per price.
-    Saving,
-}
-
-impl Algorithm {
-    /// All algorithms.
-    pub const ALL: [Self; 2] = [Self::Betweenness, Self::Saving];
-
-    /// Its name in options and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Betweenness => "betweenness",
-            Self::Saving => "saving",
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// No algorithm has this name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no placement algorithm is called {0:?}; there are betweenness and saving")]
-pub struct UnknownAlgorithm(pub String);
-
-impl FromStr for Algorithm {
-    type Err = UnknownAlgorithm;
-
-    fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name)
-            .ok_or_else(|| UnknownAlgorithm(name.to_owned()))
-    }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use edge_types::{Amount, Generation, IepId, IpNet, OfferId, Rtt, Slot};
 
+use crate::algorithm::Algorithm;
 use crate::field::{Field, Selection};
-use crate::input::{Algorithm, Candidate, PlanInput};
+use crate::input::{Candidate, PlanInput};
 use crate::{betweenness, saving};
 
 /// One offer of one site, by name.
@@ -193,7 +194,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             let ranking = betweenness::ranking(&field, &centrality, input.tree);
             (betweenness::choose(&field, &ranking), ranking)
         }
-        Algorithm::Saving => (saving::choose(&field), saving::ranking(&field)),
+        _ => (saving::choose(&field), saving::ranking(&field)),
     };
 
     let mut clients = BTreeMap::new();

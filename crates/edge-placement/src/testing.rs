@@ -11,7 +11,8 @@ use edge_types::{
 };
 use proptest::prelude::*;
 
-use crate::input::{Algorithm, Candidate, PlanInput, Policy};
+use crate::Algorithm;
+use crate::input::{Candidate, PlanInput, Policy};
 
 /// A small made-up network: routers `1..`, each with a parent (0 is the cloud) and the length of its link.
 #[derive(Clone, Debug)]

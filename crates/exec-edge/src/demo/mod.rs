@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Another network than the paper-sized one.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Placement algorithm: the paper's `betweenness`, or `saving`.
+    /// Placement algorithm: the paper's `betweenness`, `celf` or others.
     #[arg(long, default_value = "betweenness")]
     algorithm: Algorithm,
     /// How long clients send requests, in seconds.
