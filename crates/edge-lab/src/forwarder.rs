@@ -1,5 +1,6 @@
 //! Carries packets between the parties' TUN devices, as the network's routers and links would.
 
+mod burst;
 mod engine;
 mod priority;
 mod queue;
@@ -7,7 +8,7 @@ mod ration;
 mod statistics;
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -20,6 +21,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::network::Network;
+use burst::{OFFLOAD_OCTETS, Offload};
 use engine::{AHEAD, Engine};
 pub use priority::Priority;
 pub use statistics::{DropReason, Lateness, Statistics, StatisticsSnapshot, TrafficClass, Volume};
@@ -30,8 +32,8 @@ const READ_BATCH: usize = 64;
 /// Packets read before what is due meanwhile is delivered.
 const READ_STRIDE: usize = 16;
 
-/// Octets read at once; longer than any packet.
-const READ_OCTETS: usize = 2048;
+/// Octets read at once: the longest packet that IP allows, and what is in front of it.
+const READ_OCTETS: usize = OFFLOAD_OCTETS + 65_535;
 
 const STOP: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
@@ -129,13 +131,14 @@ struct Wires {
 impl Wires {
     fn carry(&self, engine: &mut Engine) -> io::Result<()> {
         let clock = || self.start.elapsed();
-        let mut deliver = |device: usize, packet: &[u8]| {
+        let mut deliver = |device: usize, offload: &Offload, packet: &[u8]| {
+            let parts = [IoSlice::new(offload.octets()), IoSlice::new(packet)];
             self.devices
                 .get(device)
-                .is_some_and(|mut device| device.write(packet).is_ok())
+                .is_some_and(|mut device| device.write_vectored(&parts).is_ok())
         };
         let mut events = [EpollEvent::empty(); 64];
-        let mut octets = [0; READ_OCTETS];
+        let mut octets = vec![0; READ_OCTETS];
         let mut armed = None;
         loop {
             engine.run_due(&clock, &mut deliver);
@@ -159,7 +162,11 @@ impl Wires {
                 };
                 for read in 1..=READ_BATCH {
                     match device.read(&mut octets) {
-                        Ok(length) => engine.receive(clock(), index, &mut octets[..length]),
+                        Ok(length) => {
+                            if let Some((offload, packet)) = Offload::split(&mut octets[..length]) {
+                                engine.receive(clock(), index, offload, packet);
+                            }
+                        }
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(_) => break,
                     }

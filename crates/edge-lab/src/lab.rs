@@ -72,7 +72,7 @@ impl Lab {
                 network
                     .parties()
                     .iter()
-                    .map(|party| PartyNamespace::make(party.clone()))
+                    .map(|party| PartyNamespace::make(party.clone(), network.carries_bursts()))
                     .collect()
             });
             maker

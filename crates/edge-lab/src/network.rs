@@ -368,6 +368,13 @@ impl Network {
         &self.links
     }
 
+    /// May segments of a TCP stream that are sent at once travel as one? Not where links lose or queue single packets.
+    pub fn carries_bursts(&self) -> bool {
+        self.links
+            .iter()
+            .all(|link| link.loss <= 0.0 && link.octets_per_second.is_none())
+    }
+
     /// One directed link.
     pub fn link(&self, id: LinkId) -> &DirectedLink {
         &self.links[id.0 as usize]

@@ -31,7 +31,7 @@ const DEVICE_QUEUE: u32 = 8192;
 const LOOPBACK_INDEX: u32 = 1;
 
 /// Settings below `/proc/sys/net`; where a kernel lacks one, its behaviour is not there either.
-const SETTINGS: [(&str, &str); 19] = [
+const SETTINGS: [(&str, &str); 20] = [
     // All addresses of a namespace share one ration of ICMP errors. The forwarder applies each host's own instead.
     ("ipv4/icmp_ratelimit", "0"),
     ("ipv4/icmp_ratemask", "0"),
@@ -48,6 +48,8 @@ const SETTINGS: [(&str, &str); 19] = [
     ("ipv4/ip_local_port_range", "2048 65000"),
     ("core/somaxconn", "8192"),
     ("ipv4/tcp_max_syn_backlog", "8192"),
+    // What TCP may send at once goes to the forwarder at once, where it carries bursts.
+    ("ipv4/tcp_min_tso_segs", "44"),
     // The interfaces say nothing unasked.
     ("ipv6/conf/all/accept_dad", "0"),
     ("ipv6/conf/default/accept_dad", "0"),
@@ -120,10 +122,11 @@ pub struct PartyNamespace {
 }
 
 impl PartyNamespace {
-    /// Makes the namespace and its TUN device; returns the device for the forwarder.
+    /// Makes the namespace and its TUN device; returns the device for the forwarder. With `carries_bursts` the wire
+    /// takes TCP streams that are not yet cut into segments.
     ///
     /// The calling thread is in another namespace afterwards: call it on a thread made for it.
-    pub(crate) fn make(party: Party) -> Result<(Self, File), PartyError> {
+    pub(crate) fn make(party: Party, carries_bursts: bool) -> Result<(Self, File), PartyError> {
         let namespace = unshare(CloneFlags::CLONE_NEWNET)
             .map_err(io::Error::from)
             .and_then(|()| File::open("/proc/thread-self/ns/net"))
@@ -148,9 +151,11 @@ impl PartyNamespace {
                 _ => {}
             }
         }
-        tun::make_interface(&device, INTERFACE).map_err(|source| PartyError::TunInterface {
-            party: party.name.clone(),
-            source,
+        tun::make_interface(&device, INTERFACE, carries_bursts).map_err(|source| {
+            PartyError::TunInterface {
+                party: party.name.clone(),
+                source,
+            }
         })?;
         configure_interfaces(&party)?;
         Ok((Self { party, namespace }, device))

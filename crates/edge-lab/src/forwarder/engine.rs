@@ -10,9 +10,10 @@ use edge_packet::{
     set_hop_limit, write_icmp_error,
 };
 
+use super::burst::Offload;
 use super::queue::{Buffer, Pool, Schedule};
 use super::ration::Rations;
-use super::statistics::{DropReason, Statistics, TrafficClass};
+use super::statistics::{DropReason, Statistics, TrafficClass, Volume};
 use crate::network::{LinkId, Location, Network, PartyId, Ration, Route, RouterIndex};
 use crate::scenario::Quote;
 
@@ -51,6 +52,9 @@ enum Then {
 #[derive(Debug)]
 struct Journey {
     buffer: Buffer,
+    offload: Offload,
+    /// Packets and octets on the wire.
+    volume: Volume,
     class: TrafficClass,
     flow: u64,
     route: Arc<Route>,
@@ -113,9 +117,16 @@ impl Engine {
     }
 
     /// Takes a packet that a party sent.
-    pub(super) fn receive(&mut self, now: Duration, device: Device, packet: &mut [u8]) {
-        self.statistics.receive(packet.len());
-        if let Err(reason) = self.admit(now, device, packet) {
+    pub(super) fn receive(
+        &mut self,
+        now: Duration,
+        device: Device,
+        mut offload: Offload,
+        packet: &mut [u8],
+    ) {
+        offload.complete_checksum(packet);
+        self.statistics.receive(offload.volume(packet));
+        if let Err(reason) = self.admit(now, device, offload, packet) {
             self.statistics.drop_for(reason);
         }
         self.statistics.set_in_flight(self.schedule.len());
@@ -125,6 +136,7 @@ impl Engine {
         &mut self,
         now: Duration,
         device: Device,
+        offload: Offload,
         packet: &mut [u8],
     ) -> Result<(), DropReason> {
         let mut header = IpHeader::parse(packet).map_err(|_| DropReason::Malformed)?;
@@ -166,6 +178,8 @@ impl Engine {
         };
         let mut journey = Journey {
             buffer: self.pool.copy(packet).ok_or(DropReason::LabQueue)?,
+            offload,
+            volume: offload.volume(packet),
             class: class_of((header.source, Some(source)), (header.destination, target)),
             flow,
             legs: match then {
@@ -215,7 +229,6 @@ impl Engine {
     fn travel(&mut self, now: Duration, mut journey: Journey) {
         let mut time = now;
         while let Some(id) = journey.next_link() {
-            let octets = journey.buffer.packet().len();
             let link = self.network.link(id);
             let (delay, jitter, loss, rate) =
                 (link.delay, link.jitter, link.loss, link.octets_per_second);
@@ -228,10 +241,10 @@ impl Engine {
                 if start.saturating_sub(time) > LINK_BUFFER {
                     return self.discard(journey, DropReason::LinkQueue);
                 }
-                time = start + Duration::from_secs_f64(octets as f64 / rate);
+                time = start + Duration::from_secs_f64(journey.volume.octets as f64 / rate);
                 self.link_free.insert(id, time);
             }
-            self.statistics.cross(id, journey.class, octets);
+            self.statistics.cross(id, journey.class, journey.volume);
             if loss > 0.0 && self.chance() < loss {
                 return self.discard(journey, DropReason::LinkLoss);
             }
@@ -267,7 +280,7 @@ impl Engine {
     pub(super) fn run_due(
         &mut self,
         clock: &impl Fn() -> Duration,
-        deliver: &mut impl FnMut(Device, &[u8]) -> bool,
+        deliver: &mut impl FnMut(Device, &Offload, &[u8]) -> bool,
     ) {
         let mut now = clock();
         for _ in 0..DUE_BATCH {
@@ -282,9 +295,9 @@ impl Engine {
                 Then::Deliver(device) => {
                     let packet = journey.buffer.packet();
                     now = clock();
-                    if deliver(device, packet) {
+                    if deliver(device, &journey.offload, packet) {
                         self.statistics
-                            .deliver(packet.len(), now.saturating_sub(due));
+                            .deliver(journey.volume, now.saturating_sub(due));
                     } else {
                         self.statistics.drop_for(DropReason::Receiver);
                     }
@@ -413,7 +426,10 @@ impl Engine {
             return;
         }
         self.statistics.router_message();
+        let offload = Offload::default();
         let journey = Journey {
+            offload,
+            volume: offload.volume(buffer.packet()),
             buffer,
             class: class_of((header.source, None), (header.destination, Some(target))),
             flow,

@@ -4,11 +4,9 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// Octets of the smaller of the two sizes of buffers; acknowledgements, probes and ICMP errors fit.
-const SMALL: usize = 256;
-
-/// Octets of the larger.
-const LARGE: usize = 1536;
+/// Octets of the sizes of buffers: acknowledgements, probes and ICMP errors; single packets; the first window of a TCP
+/// connection; the longest burst.
+const SIZES: [usize; 4] = [256, 1536, 16 << 10, 64 << 10];
 
 /// Packets under way at most: about as many as a 10 Gbit/s path of 100 ms holds.
 const MAX_PACKETS: usize = 1 << 17;
@@ -19,8 +17,8 @@ const MAX_OCTETS: usize = 96 << 20;
 /// Buffers for packets, used again and again.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    small: Vec<Box<[u8]>>,
-    large: Vec<Box<[u8]>>,
+    /// By position in [`SIZES`].
+    free: [Vec<Box<[u8]>>; SIZES.len()],
     allocated: usize,
 }
 
@@ -44,15 +42,9 @@ impl Buffer {
 impl Pool {
     /// A copy of `packet`; `None` if it is too long or memory is used up.
     pub(super) fn copy(&mut self, packet: &[u8]) -> Option<Buffer> {
-        let (free, size) = if packet.len() <= SMALL {
-            (&mut self.small, SMALL)
-        } else {
-            (&mut self.large, LARGE)
-        };
-        if packet.len() > size {
-            return None;
-        }
-        let mut octets = match free.pop() {
+        let fits = SIZES.iter().position(|size| packet.len() <= *size)?;
+        let size = SIZES[fits];
+        let mut octets = match self.free[fits].pop() {
             Some(octets) => octets,
             None if self.allocated + size <= MAX_OCTETS => {
                 self.allocated += size;
@@ -68,9 +60,9 @@ impl Pool {
     }
 
     pub(super) fn give_back(&mut self, buffer: Buffer) {
-        match buffer.octets.len() {
-            SMALL => self.small.push(buffer.octets),
-            _ => self.large.push(buffer.octets),
+        let size = buffer.octets.len();
+        if let Some(fits) = SIZES.iter().position(|known| *known == size) {
+            self.free[fits].push(buffer.octets);
         }
     }
 }
@@ -188,6 +180,6 @@ mod tests {
         let allocated = pool.allocated;
         assert_eq!(pool.copy(&[8; 1500]).unwrap().packet(), [8; 1500]);
         assert_eq!(pool.allocated, allocated);
-        assert!(pool.copy(&[0; LARGE + 1]).is_none());
+        assert!(pool.copy(&vec![0; SIZES[3] + 1]).is_none());
     }
 }

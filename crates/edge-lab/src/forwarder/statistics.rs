@@ -127,9 +127,9 @@ struct VolumeCounter {
 }
 
 impl VolumeCounter {
-    fn add(&self, octets: usize) {
-        self.packets.add(1);
-        self.octets.add(octets as u64);
+    fn add(&self, more: Volume) {
+        self.packets.add(more.packets);
+        self.octets.add(more.octets);
     }
 
     fn get(&self) -> Volume {
@@ -205,18 +205,18 @@ impl Statistics {
         }
     }
 
-    pub(super) fn receive(&self, octets: usize) {
-        self.received.add(octets);
+    pub(super) fn receive(&self, volume: Volume) {
+        self.received.add(volume);
     }
 
-    pub(super) fn deliver(&self, octets: usize, late_by: Duration) {
-        self.delivered.add(octets);
+    pub(super) fn deliver(&self, volume: Volume, late_by: Duration) {
+        self.delivered.add(volume);
         self.lateness.record(late_by);
     }
 
-    pub(super) fn cross(&self, link: LinkId, class: TrafficClass, octets: usize) {
+    pub(super) fn cross(&self, link: LinkId, class: TrafficClass, volume: Volume) {
         if let Some(counters) = self.links.get(link.0 as usize) {
-            counters[class.index()].add(octets);
+            counters[class.index()].add(volume);
         }
     }
 

@@ -30,7 +30,7 @@ impl World {
     fn run(&mut self) -> Vec<(Duration, Device, Vec<u8>)> {
         let mut delivered = Vec::new();
         while let Some(due) = self.engine.next_due() {
-            self.engine.run_due(&|| due, &mut |device, packet| {
+            self.engine.run_due(&|| due, &mut |device, _, packet| {
                 delivered.push((due, device, packet.to_vec()));
                 true
             });
@@ -75,9 +75,12 @@ fn answers_come_back_over_the_way_that_the_router_prefers() {
     for port in 0..40 {
         // The fourth router, lon, behind one of two cables.
         let mut packet = probe([240, 16, 2, 10], 4, 33434 + port, b"x");
-        world
-            .engine
-            .receive(Duration::from_secs(u64::from(port) * 10), 0, &mut packet);
+        world.engine.receive(
+            Duration::from_secs(u64::from(port) * 10),
+            0,
+            Offload::default(),
+            &mut packet,
+        );
         for (_, device, packet) in world.run() {
             let (header, error) = IcmpError::parse_packet(&packet).unwrap();
             assert_eq!(
@@ -109,7 +112,9 @@ fn a_full_link_delays_and_then_drops() {
     });
     for _ in 0..20 {
         let mut packet = probe([240, 16, 2, 10], 64, 9, &[0; 1250 - 28]);
-        world.engine.receive(Duration::ZERO, 0, &mut packet);
+        world
+            .engine
+            .receive(Duration::ZERO, 0, Offload::default(), &mut packet);
     }
     let times: Vec<Duration> = world.run().into_iter().map(|(due, ..)| due).collect();
     let gaps: Vec<Duration> = times
@@ -132,7 +137,9 @@ fn jitter_never_reorders_a_flow() {
     for number in 0u32..200 {
         let mut packet = probe([240, 16, 2, 10], 64, 9, &number.to_be_bytes());
         let now = Duration::from_micros(u64::from(number) * 500);
-        world.engine.receive(now, 0, &mut packet);
+        world
+            .engine
+            .receive(now, 0, Offload::default(), &mut packet);
     }
     let numbers: Vec<u32> = world
         .run()
@@ -146,12 +153,16 @@ fn jitter_never_reorders_a_flow() {
 fn no_error_is_sent_about_an_error() {
     let mut world = World::new(|_| {});
     let mut packet = probe([240, 16, 2, 10], 1, 9, b"x");
-    world.engine.receive(Duration::ZERO, 0, &mut packet);
+    world
+        .engine
+        .receive(Duration::ZERO, 0, Offload::default(), &mut packet);
     let (_, _, mut error) = world.run().pop().unwrap();
     // The same error, on its way from the cloud to nobody.
     error[12..16].copy_from_slice(&CLOUD);
     error[16..20].copy_from_slice(&[198, 51, 100, 1]);
-    world.engine.receive(Duration::ZERO, 0, &mut error);
+    world
+        .engine
+        .receive(Duration::ZERO, 0, Offload::default(), &mut error);
     assert_eq!(world.run(), []);
     assert_eq!(world.statistics.dropped(DropReason::NoRoute), 1);
 }
@@ -162,14 +173,18 @@ fn any_octets_are_survived() {
     let good = probe([240, 16, 2, 10], 64, 9, b"payload");
     for length in 0..good.len() {
         let mut cut = good[..length].to_vec();
-        world.engine.receive(Duration::ZERO, 0, &mut cut);
+        world
+            .engine
+            .receive(Duration::ZERO, 0, Offload::default(), &mut cut);
     }
     assert_eq!(world.run(), []);
     for at in 0..good.len() {
         for value in [0, 1, 0x7f, 0xff] {
             let mut changed = good.clone();
             changed[at] = value;
-            world.engine.receive(Duration::ZERO, 0, &mut changed);
+            world
+                .engine
+                .receive(Duration::ZERO, 0, Offload::default(), &mut changed);
         }
     }
     world.run();
