@@ -145,7 +145,9 @@ impl Cast {
         };
         for provider in &scenario.providers {
             let file = directory.join(format!("{}.toml", provider.domain));
-            let state = directory.join("sites").join(provider.domain.as_str());
+            let state = directory
+                .join(super::stage::SITES)
+                .join(provider.domain.as_str());
             let text = cast.provider_config(provider, &provider_keys[&provider.domain], &state);
             std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
             let apis = provider

@@ -38,6 +38,11 @@ pub(super) fn perform(
         args.seed,
     ));
     let directory = inside.directory.clone();
+    if let Err(error) = inside.memory_directory(SITES, SITES_OCTETS) {
+        say(&format!(
+            "the providers' files stay on the disk, which may disturb the figures: {error}"
+        ));
+    }
     let network = Arc::new(Network::compile(scenario));
     let lab = Lab::start(inside, network).map_err(Failure::runtime)?;
     std::thread::spawn(move || end_on(&interrupts));
@@ -79,6 +84,12 @@ fn end_on(interrupts: &Interrupts) {
 pub(super) fn clock(started: Instant) -> String {
     format!("{:5.1} s", started.elapsed().as_secs_f64())
 }
+
+/// The folder of the providers' files, in the lab's directory.
+pub(super) const SITES: &str = "sites";
+
+/// Octets that all providers together may write: some 40 copies of the edge service's image.
+const SITES_OCTETS: u64 = 2 << 30;
 
 struct Stage<'a> {
     lab: &'a Lab,
