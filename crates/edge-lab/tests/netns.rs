@@ -224,6 +224,10 @@ fn megabyte(lab: &Lab) {
             assert!(received == content);
         });
     }
+    // Segments count, however they travel: at most 1460 octets each behind at least 40.
+    let delivered = lab.statistics().snapshot().delivered;
+    assert!(delivered.packets >= 2 * 1_000_000 / 1460, "{delivered:?}");
+    assert!(delivered.octets >= 2_000_000 + 40 * 1370, "{delivered:?}");
 }
 
 fn loss(lab: &Lab) {
