@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use edge_http::client::{BuyerClient, ClientError, ClientTimeouts, IepClient};
 use edge_negotiation::{Action, Negotiation, NegotiationState, Now};
-use edge_placement::Candidate;
+use edge_placement::{Candidate, Trust, Whereabouts};
 use edge_ports::{Clock, Ledger, LedgerError, Signer};
 use edge_topology::{AggregateTree, Attachment};
 use edge_types::{
@@ -170,6 +170,9 @@ impl Agreements {
             price_per_second: open.offer.price_per_second,
             slot: open.offer.slot,
             already_running: true,
+            capacity: None,
+            trust: Trust::Proven,
+            whereabouts: Whereabouts::default(),
         };
         open.map(candidate).collect()
     }

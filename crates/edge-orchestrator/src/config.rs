@@ -9,6 +9,10 @@ use edge_placement::Algorithm;
 use edge_types::{ChainAddress, ChainId, HardwareProfile, ImageDigest, IpNet, PrefixGrouping};
 use serde::Deserialize;
 
+mod placement;
+
+pub use placement::{Mode, Placement};
+
 /// The configuration file, TOML. Times are in the unit that the name ends in; money is a decimal string of wei.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +28,9 @@ pub struct Config {
     /// What is acceptable.
     #[serde(default)]
     pub policy: Policy,
+    /// What is done with plans.
+    #[serde(default)]
+    pub placement: Placement,
     /// How often and how fast.
     #[serde(default)]
     pub pace: Pace,
@@ -188,7 +195,7 @@ pub struct Budget {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Placement algorithm, `auto`, `betweenness`, `celf` and others.
+    /// Placement algorithm: `auto`, the best that can be done in about a second; the paper's `betweenness`; or others.
     pub algorithm: String,
     /// Most sites rented at once.
     pub max_sites: usize,
@@ -223,7 +230,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            algorithm: "betweenness".to_owned(),
+            algorithm: "auto".to_owned(),
             max_sites: 16,
             lease_s: 3600,
             min_saving_ms: 5,
@@ -346,6 +353,8 @@ pub struct Settings {
     pub price_ceiling: u128,
     /// Placement algorithm.
     pub algorithm: Algorithm,
+    /// What a second less of waiting is worth, in wei.
+    pub value_per_second: Option<u128>,
     /// The weakest binding of a provider's key to its zone with which money may move.
     pub min_key_binding: KeyBinding,
     /// The service in the cloud that answers what is not redirected.
@@ -377,6 +386,8 @@ pub struct EdgeService {
     pub needs: HardwareProfile,
     /// Cloud services that it calls: port inside and address outside.
     pub egress: Vec<(u16, SocketAddr)>,
+    /// Round trips to them in a thousand requests.
+    pub calls_per_thousand: u32,
 }
 
 impl Settings {
@@ -467,6 +478,12 @@ impl Settings {
                 &config.policy.price_ceiling_wei_per_s,
             )?,
             algorithm,
+            value_per_second: config
+                .placement
+                .value_wei_per_client_s
+                .as_deref()
+                .map(|text| wei("placement.value_wei_per_client_s", text))
+                .transpose()?,
             min_key_binding,
             upstream,
             edge_service,
@@ -540,6 +557,7 @@ fn services(
                     health: health.clone(),
                     needs: (*needs).into(),
                     egress: egress(application, name)?,
+                    calls_per_thousand: calls_per_thousand(application, name)?,
                 };
                 if edge_service.replace(service).is_some() {
                     return Err(value(
@@ -597,6 +615,23 @@ fn egress(application: &Application, caller: &str) -> Result<Vec<(u16, SocketAdd
     Ok(egress)
 }
 
+/// Round trips in a thousand requests that `caller` makes to other services.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "shares were checked to be 0 to 1, and conversions saturate"
+)]
+fn calls_per_thousand(application: &Application, caller: &str) -> Result<u32, ConfigError> {
+    let mut all = 0u32;
+    for call in application.calls.iter().filter(|call| call.from == caller) {
+        if !(0.0..=1.0).contains(&call.share) {
+            return Err(value("application.calls.share", "from 0 to 1"));
+        }
+        all = all.saturating_add((call.share * 1000.0).round() as u32);
+    }
+    Ok(all)
+}
+
 fn wei(field: &'static str, text: &str) -> Result<u128, ConfigError> {
     text.parse()
         .map_err(|_| value(field, &format!("{text:?} is not a whole number of wei")))
@@ -610,88 +645,4 @@ fn value(field: &'static str, problem: &str) -> ConfigError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SAMPLE: &str = r#"
-        registry = "240.0.0.10:5000"
-        [application]
-        name = "gallery"
-        listen = ["240.0.0.10:80"]
-        hosts = ["app.example"]
-        services = [
-            { placement = "cloud", name = "origin", address = "127.0.0.1:8080", public_address = "240.0.0.10:8081" },
-            { placement = "edge", name = "objects", image = "/var/image", digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000", port = 8080, health = "/healthz", needs = { milli_cpu = 500, memory_mib = 64, pids = 32 } },
-        ]
-        calls = [{ from = "objects", to = "origin", local_port = 9000, share = 0.1 }]
-        [resolver]
-        addresses = ["240.0.0.53:53"]
-        [wallet]
-        key_file = "/run/key"
-        chain_id = 1337
-        rpc = "240.0.0.54:8545"
-        escrow = "0x00000000000000000000000000000000000000aa"
-        [budget]
-        wei_per_hour = "1000"
-        wei_per_day = "2000"
-        wei_per_site = "100"
-    "#;
-
-    #[test]
-    fn a_complete_file_is_understood() {
-        let settings = Settings::parse(SAMPLE).unwrap();
-        assert_eq!(
-            settings.edge_service.egress,
-            [(9000, "240.0.0.10:8081".parse().unwrap())]
-        );
-        assert_eq!(settings.upstream, "127.0.0.1:8080".parse().unwrap());
-        assert_eq!(settings.edge_service.needs.memory_bytes, 64 << 20);
-        assert_eq!(settings.config.policy.key_binding, "dnssec");
-    }
-
-    #[test]
-    fn paths_may_be_imported() {
-        let text = format!(
-            "{SAMPLE}\n[topology]\nimported = [\"paths.jsonl\"]\nimported_use = \"replace\"\nimported_max_age_s = 3600\n"
-        );
-        let topology = Settings::parse(&text).unwrap().config.topology;
-        assert_eq!(topology.imported, [PathBuf::from("paths.jsonl")]);
-        assert_eq!(topology.imported_use, ImportedUse::Replace);
-        assert_eq!(topology.imported_max_age_s, Some(3600));
-        let without = Settings::parse(SAMPLE).unwrap().config.topology;
-        assert_eq!(
-            (without.imported.len(), without.imported_use),
-            (0, ImportedUse::Augment)
-        );
-        assert!(Settings::parse(&text.replace("replace", "prefer")).is_err());
-    }
-
-    #[test]
-    fn mistakes_name_their_field() {
-        for (from, to, field) in [
-            (
-                "wei_per_site = \"100\"",
-                "wei_per_site = \"1e3\"",
-                "budget.wei_per_site",
-            ),
-            ("to = \"origin\"", "to = \"nobody\"", "application.calls.to"),
-            (
-                ", public_address = \"240.0.0.10:8081\"",
-                "",
-                "public_address",
-            ),
-            (
-                "hosts = [\"app.example\"]",
-                "hosts = []",
-                "application.hosts",
-            ),
-            ("health = \"/healthz\"", "health = \"healthz\"", "health"),
-            ("port = 8080, health", "port = 8080, colour = 1, health", ""),
-        ] {
-            let text = SAMPLE.replace(from, to);
-            assert_ne!(text, SAMPLE, "{from}");
-            let error = Settings::parse(&text).unwrap_err().to_string();
-            assert!(error.contains(field), "{error} does not name {field}");
-        }
-    }
-}
+mod tests;

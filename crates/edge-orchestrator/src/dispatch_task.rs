@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use edge_dispatch::{DispatchTable, SiteTarget};
-use edge_placement::{Algorithm, Candidate, PlanInput, Policy, ServedBy, plan};
+use edge_placement::{
+    Algorithm, Application, Candidate, Effort, PlanInput, Policy, ServedBy, plan,
+};
 use edge_ports::Clock;
 use edge_topology::AggregateTree;
 use edge_types::{Amount, Generation, IepId, IpNet, Rtt};
@@ -125,13 +127,14 @@ impl DispatchTask {
             sites_found: candidates.len(),
             candidates,
             excluded: &BTreeSet::new(),
+            measured: &BTreeMap::new(),
+            application: Application::default(),
             policy: Policy {
-                max_sites: candidates.len(),
-                max_share_percent: 100,
-                budget: Amount::wei(0),
                 min_saving: Rtt(self.min_saving),
+                ..Policy::within(Amount::wei(0))
             },
             algorithm: Algorithm::Celf,
+            effort: Effort(0),
         });
         let clients = planned.clients.into_iter();
         clients

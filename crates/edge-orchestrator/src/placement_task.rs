@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use edge_discovery::Discovery;
 use edge_placement::{
-    Algorithm, Assignment, Candidate, Plan, PlanInput, Severity, check_plan, plan,
+    Algorithm, Application, Assignment, Candidate, Effort, Plan, PlanInput, Service, Severity,
+    Trust, Whereabouts, check_plan, plan,
 };
 use edge_ports::{Clock, NameLookup, PathSource, TracePriority};
 use edge_resolver::drive;
@@ -23,7 +24,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::agreements::Agreements;
-use crate::config::Settings;
+use crate::config::{Mode, Settings};
 use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
 use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status};
 use crate::topology_task::TopologySnapshot;
@@ -97,6 +98,8 @@ pub struct Memory {
     /// Something changed since the last plan.
     is_plan_due: bool,
     planned_at: Option<MonotonicTime>,
+    /// Sites that the last plan added.
+    told: Vec<IepId>,
 }
 
 /// What comes back from greeting and tracing an entry point.
@@ -296,15 +299,22 @@ impl PlacementTask {
             sites_found: self.memory.known.len(),
             candidates: &candidates,
             excluded: &excluded,
+            measured: &BTreeMap::new(),
+            application: Application {
+                service: Service::AnyNearest,
+                calls_per_thousand: self.settings.edge_service.calls_per_thousand,
+            },
             policy: edge_placement::Policy {
                 max_sites: most,
                 max_share_percent: 50,
-                budget: Amount::wei(self.agreements.budget_left(now)),
+                value_per_second: self.settings.value_per_second,
                 min_saving: Rtt(Duration::from_millis(
                     self.settings.config.policy.min_saving_ms,
                 )),
+                ..edge_placement::Policy::within(Amount::wei(self.agreements.budget_left(now)))
             },
             algorithm: self.algorithm,
+            effort: Effort::default(),
         };
         let planned = plan(&input);
         let notes = check_plan(&input, &planned);
@@ -330,7 +340,11 @@ impl PlacementTask {
             planned_ms = planned.prediction.planned_mean().as_ms(),
             "planned"
         );
-        self.publish(&planned, added.len());
+        let mode = self.settings.config.placement.mode;
+        self.publish(&planned, &added, mode);
+        if mode != Mode::Act {
+            return;
+        }
         for assignment in added {
             let Some(site) = self.memory.known.get(&assignment.site) else {
                 continue;
@@ -358,6 +372,8 @@ impl PlacementTask {
                 continue;
             }
             let attachment = tree.attach(&path.path);
+            let key = site.candidate.key.as_ref();
+            let is_bound = key.is_some_and(|key| key.authenticated);
             candidates.extend(site.offers().map(|offer| Candidate {
                 site: id.clone(),
                 offer: Some(offer.id),
@@ -365,23 +381,52 @@ impl PlacementTask {
                 price_per_second: offer.price_per_second,
                 slot: offer.slot,
                 already_running: false,
+                capacity: None,
+                trust: if is_bound { Trust::Bound } else { Trust::Named },
+                whereabouts: Whereabouts::default(),
             }));
         }
         candidates
     }
 
-    fn publish(&self, planned: &Plan, added: usize) {
-        if added > 0 {
+    fn publish(&mut self, planned: &Plan, added: &[&Assignment], mode: Mode) {
+        let names: Vec<IepId> = added.iter().map(|site| site.site.clone()).collect();
+        let error = Rtt(planned.prediction.planned_error());
+        let gap = planned.certificate.gap_ppm();
+        let gap_percent = gap.map(|ppm| ppm as f64 / 1e4);
+        // What is not acted on would be told with every plan again.
+        if !added.is_empty() && (mode == Mode::Act || self.memory.told != names) {
+            let proven = gap_percent.map_or_else(String::new, |percent| {
+                format!(", at most {percent:.1} % above the best possible")
+            });
             let text = format!(
-                "plan {}: {} sites, {added} of them new, mean round trip {:.1} ms instead of {:.1} ms, for {}",
+                "plan {}: {} sites, {} of them {}, mean round trip {:.1} ± {:.1} ms instead of {:.1} ms{proven}, for {}",
                 planned.generation,
                 planned.chosen.len(),
+                added.len(),
+                if mode == Mode::Act {
+                    "new"
+                } else {
+                    "to rent, which the mode leaves to others"
+                },
                 planned.prediction.planned_mean().as_ms(),
+                error.as_ms(),
                 planned.prediction.cloud_only_mean().as_ms(),
                 planned.cost,
             );
             self.status.event(self.at_ms(), text);
+            if mode == Mode::Recommend {
+                for site in added {
+                    self.status.event(self.at_ms(), recommendation(site));
+                }
+            }
         }
+        let recommended = if mode == Mode::Act {
+            Vec::new()
+        } else {
+            names.clone()
+        };
+        self.memory.told = names;
         let rejected = planned.rejected.iter();
         let plan = PlanStatus {
             generation: planned.generation.0,
@@ -396,6 +441,9 @@ impl PlacementTask {
                 .collect(),
             cloud_only_ms: planned.prediction.cloud_only_mean().as_ms(),
             planned_ms: planned.prediction.planned_mean().as_ms(),
+            planned_error_ms: error.as_ms(),
+            gap_percent,
+            recommended: recommended.iter().map(ToString::to_string).collect(),
         };
         self.status.update(|report| report.plan = Some(plan));
     }
@@ -433,4 +481,21 @@ impl PlacementTask {
     fn at_ms(&self) -> u64 {
         u64::try_from(self.clock.monotonic().0.as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// Why a site should be rented, in words.
+fn recommendation(site: &Assignment) -> String {
+    let mean_ms = site.saving as f64 / (site.demand.max(1) as f64) / 1e3;
+    let worth = site
+        .worth
+        .map_or_else(String::new, |worth| format!(", worth {worth}"));
+    format!(
+        "rent {} from {} to {} for {}: {} prefixes with {:.1} requests/s, each {mean_ms:.1} ms faster{worth}",
+        site.site,
+        site.slot.start.0,
+        site.slot.end.0,
+        site.cost,
+        site.clients,
+        site.demand as f64 / 1e3,
+    )
 }

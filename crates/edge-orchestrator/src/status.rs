@@ -106,6 +106,15 @@ pub struct PlanStatus {
     pub cloud_only_ms: f64,
     /// Predicted mean round trip with the plan.
     pub planned_ms: f64,
+    /// How far off that may well be.
+    #[serde(default)]
+    pub planned_error_ms: f64,
+    /// By how much the plan may exceed the best possible, in percent of that; none where nothing is proven.
+    #[serde(default)]
+    pub gap_percent: Option<f64>,
+    /// Sites that the plan adds and that are not rented because of the mode.
+    #[serde(default)]
+    pub recommended: Vec<String>,
 }
 
 /// One agreement.

@@ -115,6 +115,9 @@ impl Default for Effort {
     }
 }
 
+/// Longest lists of who may serve whom, for the sake of memory.
+const MOST_PAIRS: u64 = 1 << 28;
+
 /// The algorithm cannot solve the problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SolveError {
@@ -180,7 +183,8 @@ fn exactly(problem: &Problem, effort: Effort) -> Result<Solution, SolveError> {
 fn greedily(problem: &Problem, improvement: Option<Effort>, effort: Effort) -> Solution {
     // Lists of who may serve whom are needed where the network does not tell, and afforded for improvement and proof.
     let sites = problem.sites().len() as u64;
-    let is_affordable = sites.saturating_mul(problem.network().len() as u64) <= effort.0 / 8;
+    let pairs = sites.saturating_mul(problem.network().len() as u64);
+    let is_affordable = pairs <= (effort.0 / 8).min(MOST_PAIRS);
     let reach = (!problem.is_plain() || is_affordable).then(|| Reach::new(problem));
     let greedy = celf::choose(problem, reach.as_ref());
     let chosen = match (&reach, improvement) {

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use edge_topology::{AggregateTree, Attachment, NodeIndex};
+use edge_topology::{AggregateTree, NodeIndex};
 use edge_types::{Amount, Generation, IepId, IpNet, Rtt};
 
-use crate::input::{Candidate, PlanInput};
-use crate::plan::{Plan, ServedBy, SiteOffer};
+use crate::input::{Candidate, PlanInput, Policy};
+use crate::plan::{Assignment, Plan, ServedBy, SiteOffer};
+use crate::problem::Service;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +84,27 @@ pub enum Finding {
         prefix: IpNet,
         /// The site.
         site: IepId,
+    },
+    /// A site serves more demand than it can.
+    #[error("{site} serves {demand} thousandths of a request per second, it can serve {capacity}")]
+    Overloaded {
+        /// The site.
+        site: IepId,
+        /// What it serves.
+        demand: u64,
+        /// What it can.
+        capacity: u64,
+    },
+    /// A site's clients would lose no more without it than it costs.
+    #[error("{0} is not worth its price")]
+    NotWorthIt(IepId),
+    /// A bound that this very plan, or the cloud alone, shows to be false.
+    #[error("no plan is said to come to less than {claimed}, but {shown} can be had")]
+    FalseBound {
+        /// The bound.
+        claimed: u128,
+        /// What shows it to be false.
+        shown: u128,
     },
     /// A client prefix could be served better by a chosen site.
     #[error("{better} would serve {prefix} better")]
@@ -182,6 +204,7 @@ impl Checker<'_> {
                     && candidate.already_running == chosen.already_running
                     && candidate.slot.start < candidate.slot.end
                     && candidate.attachment.reached
+                    && may_be_used(policy, candidate)
                     && candidate.attachment.generation == self.input.tree.generation()
                     && candidate.price_per_second.asset == policy.budget.asset
                     && chosen.cost.asset == policy.budget.asset
@@ -234,20 +257,16 @@ impl Checker<'_> {
             self.fatal(Finding::ClientMismatch(*prefix));
         }
 
-        let places: Vec<(&IepId, Attachment)> = plan
+        let places: Vec<&Candidate> = plan
             .chosen
             .iter()
-            .filter_map(|chosen| {
-                let mut candidates = self.input.candidates.iter();
-                let candidate = candidates.find(|candidate| {
-                    candidate.site == chosen.site && candidate.offer == chosen.offer
-                })?;
-                Some((&chosen.site, candidate.attachment))
-            })
+            .filter_map(|chosen| self.candidate(chosen))
             .collect();
+        let is_bounded = places.iter().any(|place| place.capacity.is_some());
         let margin = whole_micros(self.input.policy.min_saving).max(1);
         let mut sums: BTreeMap<&IepId, (usize, u64, u128)> = BTreeMap::new();
-        let (mut demand, mut cloud_only, mut planned) = (0u64, 0u128, 0u128);
+        let (mut demand, mut cloud_only, mut planned, mut error) = (0u64, 0u128, 0u128, 0u128);
+        let mut lost: BTreeMap<&IepId, u128> = BTreeMap::new();
         for (at, node) in tree.nodes().iter().enumerate() {
             let Some(leaf) = node.client else { continue };
             let Some(service) = plan.clients.get(&leaf.prefix) else {
@@ -256,7 +275,9 @@ impl Checker<'_> {
             let cloud = whole_micros(node.rtt.rtt);
             let ways: Vec<(u64, &IepId)> = places
                 .iter()
-                .map(|(site, place)| (distance(tree, NodeIndex(at), place), *site))
+                .filter_map(|place| {
+                    Some((self.time(NodeIndex(at), leaf.prefix, place)?, &place.site))
+                })
                 .filter(|(micros, _)| micros.saturating_add(margin) <= cloud)
                 .collect();
             let used = match &service.served_by {
@@ -275,16 +296,25 @@ impl Checker<'_> {
                 }
                 continue;
             };
-            if let Some((_, better)) = ways.iter().filter(|(micros, _)| *micros < used).min() {
+            let better = ways.iter().filter(|(micros, _)| *micros < used).min();
+            if let Some((_, better)) = better.filter(|_| !is_bounded) {
                 self.fatal(Finding::BetterSite {
                     prefix: leaf.prefix,
                     better: (*better).clone(),
                 });
             }
             let what = format!("the service of {}", leaf.prefix);
-            let given = (service.demand, service.cloud, service.predicted);
+            let given = (
+                service.demand,
+                service.cloud,
+                service.predicted,
+                service.error,
+            );
             let micros = |micros| Rtt(Duration::from_micros(micros));
-            self.compare(&what, &given, &(leaf.demand, micros(cloud), micros(used)));
+            let may_err = self.error_of(NodeIndex(at), leaf.prefix, &service.served_by, &places);
+            let derived = (leaf.demand, micros(cloud), micros(used), may_err);
+            self.compare(&what, &given, &derived);
+            error += u128::from(leaf.demand) * u128::from(whole_micros(Rtt(may_err)));
 
             demand = demand.saturating_add(leaf.demand);
             cloud_only += u128::from(leaf.demand) * u128::from(cloud);
@@ -294,6 +324,10 @@ impl Checker<'_> {
                 sum.0 += 1;
                 sum.1 = sum.1.saturating_add(leaf.demand);
                 sum.2 += u128::from(leaf.demand) * u128::from(cloud.saturating_sub(used));
+                let others = ways.iter().filter(|(_, other)| *other != site);
+                let next = others.map(|(micros, _)| *micros).min().unwrap_or(cloud);
+                *lost.entry(site).or_default() +=
+                    u128::from(leaf.demand) * u128::from(next.saturating_sub(used));
             }
         }
 
@@ -301,10 +335,28 @@ impl Checker<'_> {
         self.compare("the total demand", &given.demand, &demand);
         self.compare("the cloud-only latency", &given.cloud_only, &cloud_only);
         self.compare("the planned latency", &given.planned, &planned);
+        self.compare("the error", &given.error, &error);
+        self.check_bound(planned, cloud_only);
         for chosen in &plan.chosen {
             let derived = sums.get(&chosen.site).copied().unwrap_or_default();
             if derived.0 == 0 {
                 self.warn(Finding::Idle(chosen.site.clone()));
+            }
+            let capacity = self.candidate(chosen).and_then(|place| place.capacity);
+            if let Some(capacity) = capacity.filter(|capacity| derived.1 > *capacity) {
+                self.fatal(Finding::Overloaded {
+                    site: chosen.site.clone(),
+                    demand: derived.1,
+                    capacity,
+                });
+            }
+            let lost = lost.get(&chosen.site).copied().unwrap_or_default();
+            if !is_bounded {
+                let what = format!("what is lost without {}", chosen.site);
+                self.compare(&what, &chosen.marginal, &lost);
+            }
+            if !self.is_worth_it(chosen) {
+                self.fatal(Finding::NotWorthIt(chosen.site.clone()));
             }
             let what = format!("what {} serves", chosen.site);
             let given = (chosen.clients, chosen.demand, chosen.saving);
@@ -336,8 +388,130 @@ impl Checker<'_> {
     }
 }
 
-/// Round trip between a client and a site in microseconds, by the ancestors that they do not share.
-fn distance(tree: &AggregateTree, client: NodeIndex, site: &Attachment) -> u64 {
+impl<'a> Checker<'a> {
+    /// The candidate that an assignment takes up.
+    fn candidate(&self, chosen: &Assignment) -> Option<&'a Candidate> {
+        let mut candidates = self.input.candidates.iter();
+        candidates
+            .find(|candidate| candidate.site == chosen.site && candidate.offer == chosen.offer)
+    }
+
+    /// Does what is lost without the site, by the plan, exceed its price?
+    fn is_worth_it(&self, chosen: &Assignment) -> bool {
+        let (Some(value), Some(candidate)) =
+            (self.input.policy.value_per_second, self.candidate(chosen))
+        else {
+            return true;
+        };
+        if candidate.already_running || candidate.price_per_second.units == 0 {
+            return true;
+        }
+        // Per second: microseconds × thousandths of a request, worth `value` for each 10^9.
+        match (
+            chosen.marginal.checked_mul(value),
+            candidate.price_per_second.units.checked_mul(1_000_000_000),
+        ) {
+            (Some(worth), Some(price)) => worth > price,
+            (None, _) => true,
+            (_, None) => false,
+        }
+    }
+
+    /// Time of a request between a client and a site in microseconds, with its calls back to the cloud; `None` if the site may
+    /// not serve the client.
+    fn time(&self, client: NodeIndex, prefix: IpNet, place: &Candidate) -> Option<u64> {
+        let calls = u128::from(whole_micros(place.attachment.rtt))
+            * u128::from(self.input.application.calls_per_thousand)
+            / 1000;
+        let calls = u64::try_from(calls)
+            .map_or(u64::from(u32::MAX), |calls| calls.min(u64::from(u32::MAX)));
+        let measured = self.input.measured.get(&(place.site.clone(), prefix));
+        if let Some(measured) = measured {
+            let limit = u64::from(u32::MAX);
+            return Some(whole_micros(*measured).saturating_add(calls).min(limit));
+        }
+        let tree = self.input.tree;
+        if self.input.application.service == Service::OnPath
+            && !tree
+                .chain(client)
+                .any(|(node, _)| node == place.attachment.node)
+        {
+            return None;
+        }
+        let beyond = whole_micros(place.attachment.beyond)
+            .saturating_add(calls)
+            .min(u64::from(u32::MAX));
+        Some(distance(tree, client, place.attachment.node).saturating_add(beyond))
+    }
+
+    /// How far off the estimate of who serves a client may well be.
+    fn error_of(
+        &self,
+        client: NodeIndex,
+        prefix: IpNet,
+        served_by: &ServedBy,
+        places: &[&Candidate],
+    ) -> Duration {
+        let tree = self.input.tree;
+        let ServedBy::Site(site) = served_by else {
+            return tree
+                .node(client)
+                .map_or(Duration::ZERO, |node| node.rtt.error);
+        };
+        let is_measured = self.input.measured.contains_key(&(site.clone(), prefix));
+        let place = places.iter().find(|place| place.site == *site);
+        place
+            .filter(|_| !is_measured)
+            .and_then(|place| tree.distance(client, &place.attachment))
+            .map_or(Duration::ZERO, |estimate| estimate.error)
+    }
+
+    /// The plan's own cost is what it says, and neither it nor the cloud alone is better than every plan is said to be.
+    fn check_bound(&mut self, planned: u128, cloud_only: u128) {
+        let rents = self.plan.chosen.iter().filter_map(|chosen| {
+            let candidate = self.candidate(chosen)?;
+            let value = self.input.policy.value_per_second?;
+            if candidate.already_running || candidate.price_per_second.units == 0 {
+                return None;
+            }
+            let price = candidate
+                .price_per_second
+                .units
+                .checked_mul(1_000_000_000)?;
+            price.checked_div(value)
+        });
+        let cost = rents.fold(planned, u128::saturating_add);
+        self.compare(
+            "the cost of latency and rents",
+            &self.plan.certificate.cost,
+            &cost,
+        );
+        let shown = cost.min(cloud_only);
+        let claimed = self.plan.certificate.at_least;
+        if claimed > shown {
+            self.fatal(Finding::FalseBound { claimed, shown });
+        }
+    }
+}
+
+/// Is it trusted enough, and where the policy wants it?
+fn may_be_used(policy: &Policy, candidate: &Candidate) -> bool {
+    let place = candidate.whereabouts;
+    let country = match (&policy.countries, place.country) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(allowed), Some(country)) => allowed.contains(&country),
+    };
+    let asn = match (&policy.asns, place.asn) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(allowed), Some(asn)) => allowed.contains(&asn),
+    };
+    country && asn && candidate.trust >= policy.min_trust
+}
+
+/// Round trip between two nodes in microseconds, by the ancestors that they do not share.
+fn distance(tree: &AggregateTree, client: NodeIndex, site: NodeIndex) -> u64 {
     let ancestors = |from: NodeIndex| {
         let mut chain = Vec::new();
         let mut at = Some(from);
@@ -352,16 +526,13 @@ fn distance(tree: &AggregateTree, client: NodeIndex, site: &Attachment) -> u64 {
         let node = &tree.nodes()[index.0];
         let before = node
             .parent
-            .map_or(Duration::ZERO, |parent| tree.nodes()[parent.0].rtt.rtt.0);
-        node.rtt.rtt.0.saturating_sub(before)
+            .map_or(0, |parent| whole_micros(tree.nodes()[parent.0].rtt.rtt));
+        whole_micros(node.rtt.rtt).saturating_sub(before)
     };
     let to_client: BTreeSet<NodeIndex> = ancestors(client).into_iter().collect();
-    let to_site: BTreeSet<NodeIndex> = ancestors(site.node).into_iter().collect();
-    let links: Duration = to_client
-        .symmetric_difference(&to_site)
-        .map(|index| link(*index))
-        .sum();
-    whole_micros(Rtt(links.saturating_add(site.beyond.0)))
+    let to_site: BTreeSet<NodeIndex> = ancestors(site).into_iter().collect();
+    let apart = to_client.symmetric_difference(&to_site);
+    apart.map(|index| link(*index)).sum()
 }
 
 fn whole_micros(rtt: Rtt) -> u64 {

@@ -24,13 +24,11 @@
 
 mod algorithm;
 mod assignment;
-mod betweenness;
 mod bound;
 mod celf;
 mod centrality;
 mod check;
 mod exact;
-mod field;
 mod gains;
 mod improve;
 mod input;
@@ -40,7 +38,7 @@ mod problem;
 mod ranking;
 mod ratio;
 mod reach;
-mod saving;
+mod running;
 mod solution;
 
 #[cfg(test)]
@@ -49,15 +47,16 @@ mod testing;
 mod tests;
 
 pub use algorithm::{Algorithm, Effort, SolveError, UnknownAlgorithm, solve};
-pub use betweenness::betweenness;
 pub use centrality::{Ways, graph_betweenness, tree_betweenness};
 pub use check::{Finding, Note, Severity, check_plan};
 pub use exact::optimal_costs;
-pub use input::{Candidate, PlanInput, Policy};
+pub use input::{Application, Candidate, Country, PlanInput, Policy, Trust, Whereabouts};
 pub use network::{Graph, MAX_MICROS, MAX_NODES, Network, NetworkError, Tree, micros};
 pub use plan::{
-    Assignment, ClientService, Plan, Prediction, Reason, Rejected, ServedBy, SiteOffer, plan,
+    Assignment, Certificate, ClientService, Plan, Prediction, Reason, Rejected, ServedBy,
+    SiteOffer, plan,
 };
 pub use problem::{Limits, Problem, ProblemError, Service, Site};
 pub use ranking::{rank, take};
+pub use running::Running;
 pub use solution::{Bound, Proof, Solution, evaluate};

@@ -122,6 +122,18 @@ impl Tree {
         std::iter::successors(Some(from), |node| self.parent(*node))
     }
 
+    /// Round trip between two nodes in microseconds, over the last node on the ways to both.
+    pub fn distance(&self, a: usize, b: usize) -> u64 {
+        let (mut upper, mut lower) = (a.min(b), a.max(b));
+        while upper != lower {
+            // Parents come first, so the later of two different nodes is no ancestor of the other.
+            let parent = self.parents[lower] as usize;
+            (upper, lower) = (upper.min(parent), upper.max(parent));
+        }
+        let shared = self.round_trips[upper];
+        self.round_trips[a] - shared + self.round_trips[b] - shared
+    }
+
     /// Sums of `values` over the node and all behind it, by node; saturating.
     pub fn sums(&self, values: &[u64]) -> Vec<u64> {
         let mut sums = values.to_vec();
@@ -137,12 +149,16 @@ impl From<&AggregateTree> for Tree {
     /// Nodes keep their positions.
     fn from(tree: &AggregateTree) -> Self {
         let nodes = tree.nodes().iter();
-        let (parents, round_trips) = nodes
+        let (mut parents, mut round_trips): (Vec<u32>, Vec<u64>) = nodes
             .map(|node| {
                 let parent = node.parent.map_or(0, |parent| small(parent.0));
                 (parent, micros(node.rtt.rtt))
             })
             .unzip();
+        if parents.is_empty() {
+            parents.push(0);
+            round_trips.push(0);
+        }
         Self {
             parents,
             round_trips,

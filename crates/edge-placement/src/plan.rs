@@ -1,4 +1,7 @@
-//! The plan and how it is made.
+//! The plan: what was decided, and why.
+
+mod make;
+mod usable;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,9 +9,10 @@ use std::time::Duration;
 use edge_types::{Amount, Generation, IepId, IpNet, OfferId, Rtt, Slot};
 
 use crate::algorithm::Algorithm;
-use crate::field::{Field, Selection};
-use crate::input::{Candidate, PlanInput};
-use crate::{betweenness, saving};
+use crate::input::Trust;
+use crate::solution::Proof;
+
+pub use make::plan;
 
 /// One offer of one site, by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,8 +30,10 @@ pub struct Plan {
     pub generation: Generation,
     /// The tree it was made for.
     pub topology: Generation,
-    /// The rule used.
+    /// The rule that was asked for.
     pub algorithm: Algorithm,
+    /// The rule that it came to.
+    pub made_by: Algorithm,
     /// Sites to use, in order of site. Each serves at least one client prefix.
     pub chosen: Vec<Assignment>,
     /// Every other candidate and why not, in order of site and offer.
@@ -36,6 +42,8 @@ pub struct Plan {
     pub clients: BTreeMap<IpNet, ClientService>,
     /// What the plan promises.
     pub prediction: Prediction,
+    /// How good it is.
+    pub certificate: Certificate,
     /// What the newly rented slots cost.
     pub cost: Amount,
     /// Candidates that beat the cloud but were not chosen, best first, for use when a chosen site rejects.
@@ -55,7 +63,9 @@ pub struct Assignment {
     pub already_running: bool,
     /// What it costs; zero if it runs already.
     pub cost: Amount,
-    /// Demand-weighted betweenness of its node, see [`crate::betweenness()`].
+    /// What it saves is worth over the slot, if a second has a value; beyond any number the largest.
+    pub worth: Option<Amount>,
+    /// Demand-weighted betweenness of its node, see [`crate::tree_betweenness`].
     pub betweenness: u128,
     /// Client prefixes it serves.
     pub clients: usize,
@@ -63,6 +73,8 @@ pub struct Assignment {
     pub demand: u64,
     /// What it saves them against the cloud, in microseconds × thousandths of a request per second.
     pub saving: u128,
+    /// What would be lost without it, when its clients took the next best; in the same unit.
+    pub marginal: u128,
 }
 
 /// A candidate that was not chosen.
@@ -74,12 +86,17 @@ pub struct Rejected {
     pub offer: Option<OfferId>,
     /// Why not.
     pub reason: Reason,
+    /// What it would cost; `None` where that is no number.
+    pub cost: Option<Amount>,
+    /// What it would save beside the chosen sites, in microseconds × thousandths of a request per second; 0 where it cannot be
+    /// used.
+    pub would_save: u128,
 }
 
 /// Why a candidate was not chosen; the first that applies, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Reason {
-    /// It is out of question for now ([`PlanInput::excluded`]).
+    /// It is out of question for now ([`crate::PlanInput::excluded`]).
     #[error("excluded, e.g. after it rejected an agreement")]
     Excluded,
     /// It is attached to another tree than the plan's.
@@ -93,6 +110,20 @@ pub enum Reason {
     /// It did not answer, so its round trip is unknown.
     #[error("did not answer probes, its distance is unknown")]
     Unreached,
+    /// Too little is known of who is behind it.
+    #[error("trusted as {found:?}, {required:?} is required")]
+    TooLittleTrust {
+        /// What is known.
+        found: Trust,
+        /// What the policy wants.
+        required: Trust,
+    },
+    /// It is not known to be in a country that is allowed.
+    #[error("not in an allowed country")]
+    OtherCountry,
+    /// It is not known to be in an autonomous system that is allowed.
+    #[error("not in an allowed autonomous system")]
+    OtherAs,
     /// The slot ends before it starts.
     #[error("the slot is empty")]
     EmptySlot,
@@ -111,17 +142,19 @@ pub enum Reason {
         /// What it is short of for the client prefix where it does best; zero if there are no clients.
         lacking: Duration,
     },
-    /// Another offer of the same site was chosen.
-    #[error("another offer of the site was chosen")]
-    OtherOfferChosen,
+    /// Another offer of the same site is cheaper, was chosen, or would have been.
+    #[error("another offer of the site is better")]
+    OtherOfferBetter,
     /// It is nearer to nobody than the chosen sites are, or only to prefixes without demand.
     #[error("serves nobody better than the chosen sites")]
     NothingToAdd,
-    /// As many sites are chosen as the policy allows.
-    #[error("{limit} sites are chosen, no more are allowed")]
-    TooManySites {
-        /// The limit.
-        limit: usize,
+    /// What it would save is not worth its price.
+    #[error("costs {cost}, but what it would save is worth {worth}")]
+    NotWorthIt {
+        /// What it costs.
+        cost: Amount,
+        /// What the saving is worth over the slot, beside the chosen sites.
+        worth: Amount,
     },
     /// It costs more than is left.
     #[error("costs {cost}, {left} are left")]
@@ -131,6 +164,15 @@ pub enum Reason {
         /// What is left of the budget.
         left: Amount,
     },
+    /// As many sites are chosen as the policy allows, and the chosen ones were preferred.
+    #[error("{limit} sites are chosen, no more are allowed")]
+    TooManySites {
+        /// The limit.
+        limit: usize,
+    },
+    /// There is room for it, but the algorithm takes others or none.
+    #[error("the algorithm prefers others")]
+    NotPreferred,
 }
 
 /// Who serves a client prefix, and how fast.
@@ -142,8 +184,10 @@ pub struct ClientService {
     pub cloud: Rtt,
     /// Who serves it.
     pub served_by: ServedBy,
-    /// Estimated round trip to whoever serves it, in whole microseconds.
+    /// Estimated time of a request, in whole microseconds: the round trip to whoever serves it, and a site's calls back to the cloud.
     pub predicted: Rtt,
+    /// How far off the estimate may well be; zero if measured.
+    pub error: Duration,
 }
 
 /// Who serves a client prefix.
@@ -164,6 +208,8 @@ pub struct Prediction {
     pub cloud_only: u128,
     /// The same under the plan.
     pub planned: u128,
+    /// Sum of demand × error of the estimates under the plan: how far off `planned` is if all err in one direction.
+    pub error: u128,
 }
 
 impl Prediction {
@@ -177,6 +223,11 @@ impl Prediction {
         self.mean(self.planned)
     }
 
+    /// How far off the planned mean may well be, rounded down to microseconds; zero without demand.
+    pub fn planned_error(&self) -> Duration {
+        self.mean(self.error).0
+    }
+
     fn mean(&self, sum: u128) -> Rtt {
         let micros = sum.checked_div(self.demand.into()).unwrap_or(0);
         Rtt(Duration::from_micros(
@@ -185,108 +236,28 @@ impl Prediction {
     }
 }
 
-/// Makes a plan. It always exists: at worst the cloud serves all.
-pub fn plan(input: &PlanInput<'_>) -> Plan {
-    let field = Field::new(input);
-    let centrality = betweenness(input.tree);
-    let (selection, ranking) = match input.algorithm {
-        Algorithm::Betweenness => {
-            let ranking = betweenness::ranking(&field, &centrality, input.tree);
-            (betweenness::choose(&field, &ranking), ranking)
-        }
-        _ => (saving::choose(&field), saving::ranking(&field)),
-    };
-
-    let mut clients = BTreeMap::new();
-    let mut prediction = Prediction::default();
-    let mut totals: BTreeMap<usize, (usize, u64, u128)> = BTreeMap::new();
-    for (client, service) in field.clients.iter().zip(selection.services()) {
-        let demand = u128::from(client.demand);
-        prediction.demand = prediction.demand.saturating_add(client.demand);
-        prediction.cloud_only += demand * u128::from(client.cloud);
-        prediction.planned += demand * u128::from(service.micros);
-        if let Some(option) = service.option {
-            let (count, served, saved) = totals.entry(option).or_default();
-            *count += 1;
-            *served = served.saturating_add(client.demand);
-            *saved += demand * u128::from(client.cloud - service.micros);
-        }
-        clients.insert(
-            client.prefix,
-            ClientService {
-                demand: client.demand,
-                cloud: Rtt(Duration::from_micros(client.cloud)),
-                served_by: match service.option {
-                    Some(option) => ServedBy::Site(field.options[option].candidate.site.clone()),
-                    None => ServedBy::Cloud,
-                },
-                predicted: Rtt(Duration::from_micros(service.micros)),
-            },
-        );
-    }
-
-    let amount = |units| Amount {
-        asset: input.policy.budget.asset,
-        units,
-    };
-    let chosen = totals.into_iter().map(|(option, (count, demand, saved))| {
-        let option = &field.options[option];
-        Assignment {
-            site: option.candidate.site.clone(),
-            offer: option.candidate.offer,
-            slot: option.candidate.slot,
-            already_running: option.candidate.already_running,
-            cost: amount(option.cost),
-            betweenness: centrality[option.candidate.attachment.node.0],
-            clients: count,
-            demand,
-            saving: saved,
-        }
-    });
-    Plan {
-        generation: input.generation,
-        topology: input.tree.generation(),
-        algorithm: input.algorithm,
-        chosen: chosen.collect(),
-        rejected: rejections(&field, &selection),
-        clients,
-        prediction,
-        cost: amount(selection.spent()),
-        runner_ups: ranking
-            .into_iter()
-            .filter(|option| !selection.has(*option))
-            .map(|option| name(field.options[option].candidate))
-            .collect(),
-    }
+/// What is proven of a plan's latency and rents: that no plan within the policy's limits comes to less than `at_least`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Latency and rents of the plan, in microseconds × thousandths of a request per second.
+    pub cost: u128,
+    /// What every plan has at least, in the same unit; zero where nothing is known.
+    pub at_least: u128,
+    /// How that is known.
+    pub proof: Proof,
 }
 
-fn name(candidate: &Candidate) -> SiteOffer {
-    SiteOffer {
-        site: candidate.site.clone(),
-        offer: candidate.offer,
+impl Certificate {
+    /// By how much the plan may exceed the optimum, in millionths of the bound, rounded up; `None` where the bound is nothing.
+    pub fn gap_ppm(&self) -> Option<u128> {
+        let excess = self.cost.saturating_sub(self.at_least);
+        if excess == 0 {
+            return Some(0);
+        }
+        excess
+            .checked_mul(1_000_000)?
+            .checked_add(self.at_least)?
+            .checked_sub(1)?
+            .checked_div(self.at_least)
     }
-}
-
-fn rejections(field: &Field<'_>, selection: &Selection<'_>) -> Vec<Rejected> {
-    let lost = (0..field.options.len())
-        .filter(|option| !selection.has(*option))
-        .map(|option| {
-            (
-                field.options[option].candidate,
-                selection.reason_against(option),
-            )
-        });
-    let mut rejected: Vec<Rejected> = field
-        .unusable
-        .iter()
-        .copied()
-        .chain(lost)
-        .map(|(candidate, reason)| Rejected {
-            site: candidate.site.clone(),
-            offer: candidate.offer,
-            reason,
-        })
-        .collect();
-    rejected.sort_by(|a, b| (&a.site, a.offer).cmp(&(&b.site, b.offer)));
-    rejected
 }

@@ -155,6 +155,19 @@ impl Problem {
         })
     }
 
+    /// A network that nobody asks anything of, and without sites.
+    pub(crate) fn idle(network: Network) -> Self {
+        Self {
+            demand: vec![0; network.len()],
+            network,
+            sites: Vec::new(),
+            service: Service::AnyNearest,
+            limits: Limits::NONE,
+            margin: 1,
+            measured: BTreeMap::new(),
+        }
+    }
+
     /// With these sites instead. Solutions name them by position; where all else is equal the earlier is preferred.
     ///
     /// # Errors

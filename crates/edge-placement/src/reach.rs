@@ -24,12 +24,28 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// In O(sites × nodes).
+    /// All sites and all nodes with demand, in O(sites × nodes).
     pub(crate) fn new(problem: &Problem) -> Self {
+        let is_wanted = vec![true; problem.sites().len()];
+        Self::among(problem, &is_wanted, true)
+    }
+
+    /// These sites and all nodes, those without demand, too.
+    pub(crate) fn of(problem: &Problem, chosen: &[usize]) -> Self {
+        let mut is_wanted = vec![false; problem.sites().len()];
+        for site in chosen {
+            is_wanted[*site] = true;
+        }
+        Self::among(problem, &is_wanted, false)
+    }
+
+    fn among(problem: &Problem, is_wanted: &[bool], only_demand: bool) -> Self {
         let network = problem.network();
         let demand = problem.demand().iter().enumerate();
         let clients: Vec<Client> = demand
-            .filter(|(_, demand)| **demand > 0)
+            .filter(|(node, demand)| {
+                network.round_trips()[*node] != u64::MAX && (**demand > 0 || !only_demand)
+            })
             .map(|(node, demand)| Client {
                 node,
                 demand: *demand,
@@ -44,7 +60,11 @@ impl Reach {
         let mut by_client = vec![Vec::new(); clients.len()];
         let mut sites = Vec::with_capacity(problem.sites().len());
         for (position, site) in problem.sites().iter().enumerate() {
-            let distances = match at_node {
+            if !is_wanted[position] {
+                sites.push(Vec::new());
+                continue;
+            }
+            let distances = match at_node.take() {
                 Some((node, distances)) if node == site.node => distances,
                 _ => network.distances(site.node),
             };

@@ -116,7 +116,7 @@ pub fn evaluate(problem: &Problem, chosen: &[usize]) -> Solution {
     let serving = if problem.is_plain() {
         nearest(problem, &chosen)
     } else {
-        let reach = Reach::new(problem);
+        let reach = Reach::of(problem, &chosen);
         let mut serving = vec![None; problem.demand().len()];
         let assigned = crate::assignment::assign(problem, &reach, &chosen);
         for (client, service) in reach.clients.iter().zip(assigned) {

@@ -11,8 +11,8 @@ use edge_types::{
 };
 use proptest::prelude::*;
 
-use crate::Algorithm;
-use crate::input::{Candidate, PlanInput, Policy};
+use crate::input::{Application, Candidate, PlanInput, Policy, Trust, Whereabouts};
+use crate::{Algorithm, Effort};
 
 /// A small made-up network: routers `1..`, each with a parent (0 is the cloud) and the length of its link.
 #[derive(Clone, Debug)]
@@ -104,6 +104,9 @@ impl World {
                     end: UtcTime(1010),
                 },
                 already_running: false,
+                capacity: None,
+                trust: Trust::Bound,
+                whereabouts: Whereabouts::default(),
             }
         };
         self.sites.iter().enumerate().map(candidate).collect()
@@ -133,6 +136,8 @@ impl World {
     }
 }
 
+static UNMEASURED: BTreeMap<(IepId, IpNet), Rtt> = BTreeMap::new();
+
 pub(crate) fn input<'a>(
     tree: &'a AggregateTree,
     candidates: &'a [Candidate],
@@ -145,12 +150,10 @@ pub(crate) fn input<'a>(
         sites_found: candidates.len(),
         candidates,
         excluded,
-        policy: Policy {
-            max_sites: usize::MAX,
-            max_share_percent: 100,
-            budget: Amount::wei(u128::MAX),
-            min_saving: Rtt::default(),
-        },
+        measured: &UNMEASURED,
+        application: Application::default(),
+        policy: Policy::within(Amount::wei(u128::MAX)),
         algorithm,
+        effort: Effort::default(),
     }
 }

@@ -5,6 +5,9 @@ use super::arena::Arena;
 use crate::algorithm::Effort;
 use crate::problem::{Problem, Service};
 
+/// What joining two rows takes beside what it takes for their lengths.
+const PER_JOIN: u64 = 8;
+
 pub(super) struct Engine<'p, A: Algebra> {
     problem: &'p Problem,
     arena: &'p Arena,
@@ -162,7 +165,7 @@ impl<'p, A: Algebra> Engine<'p, A> {
                 let cost = self.costs(parent, micros);
                 self.algebra.set(&mut self.under_way[parent], cost);
             }
-            self.work += self.algebra.join(&mut self.under_way[parent], &row)?;
+            self.work += PER_JOIN + self.algebra.join(&mut self.under_way[parent], &row)?;
             self.under_way[node] = row;
         }
         Some(())

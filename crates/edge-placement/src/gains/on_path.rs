@@ -63,6 +63,9 @@ impl<'p> OnPath<'p> {
 
     /// The level of the region that the node is in.
     fn level_at(&self, node: usize) -> u64 {
+        if self.open.is_empty() {
+            return 0;
+        }
         let mut at = small(node);
         while at != NOBODY {
             if self.is_open[at as usize] {

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edge_topology::{NodeId, NodeIndex};
-use edge_types::{Amount, Asset, ChainAddress, Generation, IepId, IpNet, Rtt, UtcTime};
+use edge_types::{Amount, Asset, ChainAddress, Generation, IepId, Rtt, UtcTime};
 use proptest::prelude::*;
 
-use crate::testing::{World, client_prefix, input, router, site_id};
+use crate::testing::{World, client_prefix, input, site_id};
 use crate::{
-    Algorithm, Assignment, ClientService, Finding, Plan, PlanInput, Prediction, Reason, ServedBy,
-    Severity, betweenness, check_plan, plan,
+    Algorithm, Assignment, ClientService, Finding, Plan, PlanInput, Prediction, Proof, Reason,
+    ServedBy, Service, Severity, Trust, check_plan, plan,
 };
 
 /// Largest saving of any set of candidates within the limits, by trying all.
@@ -75,25 +75,39 @@ proptest! {
         min_saving in 0u64..20,
         excluded in prop::collection::btree_set(0usize..8, 0..3),
         running in 0usize..8,
+        value in prop_oneof![Just(None), (0u128..2_000_000).prop_map(Some)],
+        calls in prop_oneof![Just(0u32), 0u32..1500],
+        service in prop_oneof![Just(Service::AnyNearest), Just(Service::OnPath)],
+        measured in prop::collection::btree_map((0usize..8, 0usize..8), 0u64..40, 0..4),
+        capacity in prop_oneof![3 => Just(None), 1 => (0u64..100).prop_map(Some)],
     ) {
         let tree = world.tree();
         let mut candidates = world.candidates(&tree);
         if let Some(candidate) = candidates.get_mut(running) {
             candidate.already_running = true;
+            candidate.capacity = capacity;
         }
+        let measured = measured.into_iter().map(|((site, client), ms)| {
+            ((site_id(site), client_prefix(client)), Rtt(Duration::from_millis(ms)))
+        });
+        let measured = measured.collect();
         let excluded = excluded.into_iter().map(site_id).collect();
-        for algorithm in [Algorithm::Betweenness, Algorithm::Celf] {
+        for algorithm in Algorithm::ALL {
             let mut input = input(&tree, &candidates, &excluded, algorithm);
             input.policy.max_sites = max_sites;
             input.policy.max_share_percent = max_share_percent;
+            input.policy.value_per_second = value;
+            input.application.calls_per_thousand = calls;
+            input.application.service = service;
             input.policy.budget = Amount::wei(budget);
             input.policy.min_saving = Rtt(Duration::from_millis(min_saving));
+            input.measured = &measured;
             let plan = plan(&input);
             prop_assert_eq!(check_plan(&input, &plan), vec![]);
             prop_assert!(plan.prediction.planned <= plan.prediction.cloud_only);
             for chosen in &plan.chosen {
                 prop_assert!(!excluded.contains(&chosen.site));
-                prop_assert!(chosen.saving > 0);
+                prop_assert!(chosen.clients > 0);
             }
         }
     }
@@ -158,29 +172,6 @@ proptest! {
             prop_assert_eq!(saving(&plan(&input)), best_saving(&input));
         }
     }
-
-    #[test]
-    fn betweenness_equals_counting_pairs(world in World::any(12, 10, 0)) {
-        let tree = world.tree();
-        let clients: Vec<_> = tree.clients().collect();
-        let mut counted = vec![0u128; tree.nodes().len()];
-        for (first, (a, _, leaf_a)) in clients.iter().enumerate() {
-            for (b, _, leaf_b) in &clients[first + 1..] {
-                let meeting = tree.common_ancestor(*a, *b).unwrap();
-                let passed: BTreeSet<NodeIndex> = [a, b]
-                    .into_iter()
-                    .flat_map(|end| tree.chain(*end).take_while(move |(at, _)| *at != meeting))
-                    .map(|(at, _)| at)
-                    .chain([meeting])
-                    .filter(|at| at != a && at != b)
-                    .collect();
-                for at in passed {
-                    counted[at.0] += u128::from(leaf_a.demand) * u128::from(leaf_b.demand);
-                }
-            }
-        }
-        prop_assert_eq!(betweenness(&tree), counted);
-    }
 }
 
 /// The paper's Figure 3 in small: 1 is the first hop; behind it 2 = C, 3 = D in a row, then two clients; one client beside.
@@ -193,28 +184,12 @@ fn figure_3() -> World {
 }
 
 #[test]
-fn c_and_d_of_figure_3_have_equal_betweenness_and_d_is_taken() {
-    let world = figure_3();
-    let tree = world.tree();
-    let at = |index| {
-        let group = IpNet::from(router(index));
-        tree.find(&NodeId::Group(group.into())).unwrap()
-    };
-    let values = betweenness(&tree);
-    // D joins its two clients, beside joining both with the third: 1000·2000 + 3000·3000; C has only the latter.
-    assert_eq!(values[at(2).0], 9_000_000);
-    assert_eq!(values[at(3).0], 11_000_000);
-
-    // With one client behind D, nothing branches there, and the values are equal.
+fn of_c_and_d_of_figure_3_d_is_taken() {
     let world = World {
         clients: vec![(3, 5, 3000), (1, 30, 3000)],
         ..figure_3()
     };
     let tree = world.tree();
-    let values = betweenness(&tree);
-    assert_eq!(values[at(2).0], 9_000_000);
-    assert_eq!(values[at(3).0], values[at(2).0]);
-
     let candidates = world.candidates(&tree);
     let none = BTreeSet::new();
     let mut input = input(&tree, &candidates, &none, Algorithm::Betweenness);
@@ -222,6 +197,7 @@ fn c_and_d_of_figure_3_have_equal_betweenness_and_d_is_taken() {
     let plan = plan(&input);
     let sites: Vec<&IepId> = plan.chosen.iter().map(|chosen| &chosen.site).collect();
     assert_eq!(sites, [&site_id(1)], "D, nearer to the clients");
+    assert_eq!(plan.chosen[0].betweenness, 9_000_000);
 }
 
 #[test]
@@ -244,13 +220,21 @@ fn a_plan_in_full() {
             slot: candidates[1].slot,
             already_running: false,
             cost: Amount::wei(10),
+            worth: None,
             betweenness: 3_000_000,
             clients: 1,
             demand: 3000,
             saving: 3000 * 21_000,
+            marginal: 3000 * 21_000,
         }]
     );
     let ms = |ms| Rtt(Duration::from_millis(ms));
+    let leaf = |prefix| tree.find(&NodeId::Client(client_prefix(prefix))).unwrap();
+    let to_site = tree.distance(leaf(0), &candidates[1].attachment);
+    let (site_error, cloud_error) = (
+        to_site.unwrap().error,
+        tree.node(leaf(1)).unwrap().rtt.error,
+    );
     let services: Vec<_> = plan.clients.clone().into_iter().collect();
     assert_eq!(
         services,
@@ -262,6 +246,7 @@ fn a_plan_in_full() {
                     cloud: ms(26),
                     served_by: ServedBy::Site(site_id(1)),
                     predicted: ms(5),
+                    error: site_error,
                 }
             ),
             (
@@ -271,6 +256,7 @@ fn a_plan_in_full() {
                     cloud: ms(31),
                     served_by: ServedBy::Cloud,
                     predicted: ms(31),
+                    error: cloud_error,
                 }
             ),
         ]
@@ -281,6 +267,7 @@ fn a_plan_in_full() {
             demand: 4000,
             cloud_only: 3000 * 26_000 + 1000 * 31_000,
             planned: 3000 * 5_000 + 1000 * 31_000,
+            error: 3000 * site_error.as_micros() + 1000 * cloud_error.as_micros(),
         }
     );
     assert_eq!(
@@ -291,6 +278,8 @@ fn a_plan_in_full() {
     assert_eq!(plan.rejected.len(), 1);
     assert_eq!(plan.rejected[0].reason, Reason::NothingToAdd);
     assert_eq!(plan.runner_ups[0].site, site_id(0));
+    assert_eq!(plan.certificate.proof, Proof::Exact);
+    assert_eq!(plan.certificate.gap_ppm(), Some(0), "D is the best, too");
 }
 
 #[test]
@@ -416,7 +405,7 @@ fn at_most_one_offer_per_site_and_the_share_of_found_sites_is_kept() {
             [candidates[1].offer, candidates[2].offer],
             "the cheaper offer"
         );
-        assert_eq!(both.rejected[0].reason, Reason::OtherOfferChosen);
+        assert_eq!(both.rejected[0].reason, Reason::OtherOfferBetter);
         input.policy.max_share_percent = 50;
         assert_eq!(plan(&input).chosen.len(), 1);
     }
@@ -510,6 +499,63 @@ fn the_check_finds_every_kind_of_tampering() {
         &input,
         |plan| drop(plan.chosen.remove(0)),
         |finding| matches!(finding, Finding::WrongSite { .. }),
+    );
+    found(
+        &input,
+        |plan| plan.certificate.at_least = plan.certificate.cost + 1,
+        |finding| matches!(finding, Finding::FalseBound { .. }),
+    );
+    found(
+        &input,
+        |plan| plan.certificate.cost += 1,
+        |finding| matches!(finding, Finding::WrongNumber { .. }),
+    );
+    found(
+        &input,
+        |plan| plan.chosen[0].marginal -= 1,
+        |finding| matches!(finding, Finding::WrongNumber { .. }),
+    );
+    found(
+        &input,
+        |plan| plan.clients.get_mut(&client_prefix(0)).unwrap().error += Duration::from_millis(1),
+        |finding| matches!(finding, Finding::WrongNumber { .. }),
+    );
+    found(
+        &input,
+        |plan| plan.topology = Generation(99),
+        |finding| matches!(finding, Finding::OtherInput { .. }),
+    );
+    let mut low = candidates.clone();
+    low[0].capacity = Some(999);
+    let full = PlanInput {
+        candidates: &low,
+        ..input.clone()
+    };
+    found(
+        &full,
+        |_| {},
+        |finding| matches!(finding, Finding::Overloaded { .. }),
+    );
+    let mut thrifty = input.clone();
+    thrifty.policy.value_per_second = Some(1);
+    found(
+        &thrifty,
+        |_| {},
+        |finding| matches!(finding, Finding::NotWorthIt(_)),
+    );
+    let mut wary = input.clone();
+    wary.policy.min_trust = Trust::Proven;
+    found(
+        &wary,
+        |_| {},
+        |finding| matches!(finding, Finding::NotOffered(_)),
+    );
+    let mut local = input.clone();
+    local.policy.countries = Some(BTreeSet::from([*b"FI"]));
+    found(
+        &local,
+        |_| {},
+        |finding| matches!(finding, Finding::NotOffered(_)),
     );
     let mut poor = input.clone();
     poor.policy.budget = Amount::wei(19);

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use crate::network::MAX_MICROS;
 use crate::{
-    Algorithm, Effort, Graph, Limits, Network, Problem, Proof, Service, Site, Solution, Tree,
-    optimal_costs, solve, tree_betweenness,
+    Algorithm, Effort, Graph, Limits, Network, Problem, Proof, Running, Service, Site, Solution,
+    Tree, Ways, graph_betweenness, optimal_costs, solve, tree_betweenness,
 };
 
 /// The least cost of any set of sites within the limits, by trying all, with distances from trying all ways.
@@ -359,6 +359,97 @@ proptest! {
         }
         prop_assert_eq!(tree_betweenness(&tree, &weights), counted);
     }
+}
+
+proptest! {
+    #[test]
+    fn a_running_betweenness_is_that_of_the_demand_now(
+        (tree, demand) in any_tree(12),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0u64..9), 0..8),
+    ) {
+        let mut now = demand.clone();
+        let mut running = Running::new(tree.clone(), demand);
+        for (node, demand) in changes {
+            let node = node.index(tree.len());
+            now[node] = demand;
+            prop_assert_eq!(running.set(node, demand), tree.chain(node).count());
+        }
+        let values = tree_betweenness(&tree, &now);
+        for (node, value) in values.into_iter().enumerate() {
+            prop_assert_eq!(running.betweenness(node), Some(value));
+            prop_assert_eq!(running.behind(node), Some(tree.sums(&now)[node]));
+        }
+        prop_assert_eq!(running.set(tree.len(), 1), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn betweenness_of_graphs_counts_shares_of_shortest_ways(
+        (graph, weights) in any_graph(8),
+        threads in 0usize..4,
+    ) {
+        for ways in [Ways::FewestLinks, Ways::Shortest] {
+            let values = graph_betweenness(&graph, &weights, ways, threads);
+            let counted = shares(&graph, &weights, ways);
+            // Links of no length make the number of shortest ways a matter of definition.
+            let is_defined = ways == Ways::FewestLinks
+                || (0..graph.len()).all(|node| graph.neighbours(node).iter().all(|(_, link)| *link > 0));
+            for (value, counted) in values.iter().zip(&counted) {
+                prop_assert!(value.is_finite());
+                prop_assert!(!is_defined || (value - counted).abs() < 1e-6, "{:?} {:?}", values, counted);
+            }
+            let alone = graph_betweenness(&graph, &weights, ways, 1);
+            prop_assert_eq!(values, alone, "threads change nothing");
+        }
+    }
+}
+
+/// Betweenness by going along every simple way between every two nodes.
+fn shares(graph: &Graph, weights: &[u64], ways: Ways) -> Vec<f64> {
+    fn go(
+        graph: &Graph,
+        ways: Ways,
+        to: usize,
+        way: &mut Vec<usize>,
+        length: u64,
+        found: &mut Vec<(u64, Vec<usize>)>,
+    ) {
+        let at = way[way.len() - 1];
+        if at == to {
+            found.push((length, way.clone()));
+            return;
+        }
+        for (end, link) in graph.neighbours(at) {
+            let end = *end as usize;
+            if !way.contains(&end) {
+                way.push(end);
+                let link = if ways == Ways::FewestLinks { 1 } else { *link };
+                go(graph, ways, to, way, length + link, found);
+                way.pop();
+            }
+        }
+    }
+    let mut shares = vec![0.0; graph.len()];
+    for a in 0..graph.len() {
+        for b in 0..a {
+            let mut found = Vec::new();
+            go(graph, ways, b, &mut vec![a], 0, &mut found);
+            let Some(least) = found.iter().map(|(length, _)| *length).min() else {
+                continue;
+            };
+            found.retain(|(length, _)| *length == least);
+            let weight = weights[a] as f64 * weights[b] as f64 / found.len() as f64;
+            for (_, way) in &found {
+                for node in &way[1..way.len() - 1] {
+                    shares[*node] += weight;
+                }
+            }
+        }
+    }
+    shares
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! The configuration file: what is understood, and what is refused by the name of its field.
+
+use super::*;
+
+const SAMPLE: &str = r#"
+    registry = "240.0.0.10:5000"
+    [application]
+    name = "gallery"
+    listen = ["240.0.0.10:80"]
+    hosts = ["app.example"]
+    services = [
+        { placement = "cloud", name = "origin", address = "127.0.0.1:8080", public_address = "240.0.0.10:8081" },
+        { placement = "edge", name = "objects", image = "/var/image", digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000", port = 8080, health = "/healthz", needs = { milli_cpu = 500, memory_mib = 64, pids = 32 } },
+    ]
+    calls = [{ from = "objects", to = "origin", local_port = 9000, share = 0.1 }]
+    [resolver]
+    addresses = ["240.0.0.53:53"]
+    [wallet]
+    key_file = "/run/key"
+    chain_id = 1337
+    rpc = "240.0.0.54:8545"
+    escrow = "0x00000000000000000000000000000000000000aa"
+    [budget]
+    wei_per_hour = "1000"
+    wei_per_day = "2000"
+    wei_per_site = "100"
+"#;
+
+#[test]
+fn a_complete_file_is_understood() {
+    let settings = Settings::parse(SAMPLE).unwrap();
+    assert_eq!(
+        settings.edge_service.egress,
+        [(9000, "240.0.0.10:8081".parse().unwrap())]
+    );
+    assert_eq!(settings.upstream, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(settings.edge_service.needs.memory_bytes, 64 << 20);
+    assert_eq!(settings.config.policy.key_binding, "dnssec");
+}
+
+#[test]
+fn paths_may_be_imported() {
+    let text = format!(
+        "{SAMPLE}\n[topology]\nimported = [\"paths.jsonl\"]\nimported_use = \"replace\"\nimported_max_age_s = 3600\n"
+    );
+    let topology = Settings::parse(&text).unwrap().config.topology;
+    assert_eq!(topology.imported, [PathBuf::from("paths.jsonl")]);
+    assert_eq!(topology.imported_use, ImportedUse::Replace);
+    assert_eq!(topology.imported_max_age_s, Some(3600));
+    let without = Settings::parse(SAMPLE).unwrap().config.topology;
+    assert_eq!(
+        (without.imported.len(), without.imported_use),
+        (0, ImportedUse::Augment)
+    );
+    assert!(Settings::parse(&text.replace("replace", "prefer")).is_err());
+}
+
+#[test]
+fn mistakes_name_their_field() {
+    for (from, to, field) in [
+        (
+            "wei_per_site = \"100\"",
+            "wei_per_site = \"1e3\"",
+            "budget.wei_per_site",
+        ),
+        ("to = \"origin\"", "to = \"nobody\"", "application.calls.to"),
+        (
+            ", public_address = \"240.0.0.10:8081\"",
+            "",
+            "public_address",
+        ),
+        (
+            "hosts = [\"app.example\"]",
+            "hosts = []",
+            "application.hosts",
+        ),
+        ("health = \"/healthz\"", "health = \"healthz\"", "health"),
+        ("port = 8080, health", "port = 8080, colour = 1, health", ""),
+    ] {
+        let text = SAMPLE.replace(from, to);
+        assert_ne!(text, SAMPLE, "{from}");
+        let error = Settings::parse(&text).unwrap_err().to_string();
+        assert!(error.contains(field), "{error} does not name {field}");
+    }
+}
+
+#[test]
+fn plans_are_acted_on_unless_told_otherwise() {
+    let settings = Settings::parse(SAMPLE).unwrap();
+    assert_eq!(settings.config.placement.mode, Mode::Act);
+    assert_eq!(settings.value_per_second, None);
+    assert_eq!(settings.edge_service.calls_per_thousand, 100);
+    let text =
+        format!("{SAMPLE}\n[placement]\nmode = \"recommend\"\nvalue_wei_per_client_s = \"7000\"\n");
+    let settings = Settings::parse(&text).unwrap();
+    assert_eq!(settings.config.placement.mode, Mode::Recommend);
+    assert_eq!(settings.value_per_second, Some(7000));
+    assert!(Settings::parse(&text.replace("recommend", "advise")).is_err());
+    let shares = SAMPLE.replace("share = 0.1", "share = 1.5");
+    let error = Settings::parse(&shares).unwrap_err().to_string();
+    assert!(error.contains("application.calls.share"), "{error}");
+}
