@@ -3,6 +3,7 @@
 mod demo;
 mod lab;
 mod paths;
+mod placement;
 mod tomography;
 
 use std::fmt::Write as _;
@@ -23,14 +24,14 @@ pub(crate) struct Args {
     /// Runs; the demo takes as many seeds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Of the tomography bench, only the cases whose name starts so.
+    /// Of the placement and tomography benches, only the cases whose name starts so.
     #[arg(long, value_name = "NAME")]
     case: Option<String>,
     /// Of the tomography bench: a run is void if the lab handed packets over later than this, in ms, at the 99th
     /// percentile. More than 2 is for noisy machines only, and is told in the result.
     #[arg(long, default_value_t = 2.0, value_name = "MS")]
     late: f64,
-    /// Of the paths bench, the folder with the files of real paths.
+    /// Of the paths bench, the folder with the files of real paths; of the placement bench, that of these and of a real router map.
     #[arg(long, value_name = "DIR", required_if_eq("name", "paths"))]
     data: Option<PathBuf>,
 }
@@ -43,16 +44,20 @@ enum Name {
     Demo,
     /// Files of real paths: is all of them read, are trees of the right size, do outages stand out from ordinary days.
     Paths,
+    /// Where sites go: how near to the optimum, how fast, beside other libraries' betweenness.
+    Placement,
     /// The prober and the tree, beside other probers.
     Tomography,
 }
 
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    shell::run(shell::command(
-        "cargo",
-        &["build", "--release", "--package", "exec-edge"],
-    ))?;
+    if !matches!(args.name, Name::Placement) {
+        shell::run(shell::command(
+            "cargo",
+            &["build", "--release", "--package", "exec-edge"],
+        ))?;
+    }
     let (name, rows, more) = match args.name {
         Name::Lab => ("lab", lab::run(args.runs)?, json!({})),
         Name::Demo => ("demo", demo::run(args.runs)?, json!({})),
@@ -60,6 +65,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let data = args.data.as_deref().context("--data is missing")?;
             let report = paths::run(data, args.runs)?;
             ("paths", report.rows, report.more)
+        }
+        Name::Placement => {
+            let report = placement::run(args.data.as_deref(), args.runs, args.case.as_deref())?;
+            ("placement", report.rows, report.more)
         }
         Name::Tomography => {
             let report = tomography::run(args.runs, args.case.as_deref(), args.late)?;
