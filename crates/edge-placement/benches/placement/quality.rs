@@ -78,7 +78,11 @@ fn compare(name: &str, problem: &Problem) {
             &format!("{name}/{share}%/bound mean ms"),
             &[bound as f64 / best.demand as f64 / 1e3],
         );
-        let ratio = |solution: &Solution| solution.cost() as f64 / bound.max(1) as f64;
+        // Where the best is nothing, so is all that is as good.
+        let ratio = |solution: &Solution| match (solution.cost(), bound) {
+            (0, 0) => 1.0,
+            (cost, bound) => cost as f64 / bound as f64,
+        };
         tell(&format!("{name}/{share}%/auto"), &[ratio(&best)]);
         for algorithm in [
             Algorithm::CloudOnly,
