@@ -29,9 +29,11 @@ impl AddressPolicy {
         Self { allowed }
     }
 
-    /// May `address` be contacted?
+    /// May `address` be contacted? The broadcast address is no host's, so no prefix allows it.
     pub fn check(&self, address: IpAddr) -> Result<(), AddressRefusal> {
-        if self.allowed.iter().any(|prefix| prefix.contains(&address)) {
+        if address != Ipv4Addr::BROADCAST
+            && self.allowed.iter().any(|prefix| prefix.contains(&address))
+        {
             return Ok(());
         }
         match special_purpose(address) {
@@ -161,5 +163,8 @@ mod tests {
         assert_eq!(check(&policy, "::ffff:240.1.2.3"), None);
         assert_eq!(check(&policy, "3fff:1::1"), None);
         assert_eq!(check(&policy, "10.0.0.1"), Some("private"));
+        for broadcast in ["255.255.255.255", "::ffff:255.255.255.255"] {
+            assert_eq!(check(&policy, broadcast), Some("broadcast"), "{broadcast}");
+        }
     }
 }
