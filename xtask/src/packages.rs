@@ -1,6 +1,8 @@
 //! What the tests need beyond a Rust toolchain and a C compiler: the real peers to test against.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
 
 use crate::shell;
 
@@ -11,7 +13,12 @@ const DEBIAN: &[(&str, &str)] = &[
     ("nmap", "nmap"),
     ("dig", "bind9-dnsutils"),
     ("named", "bind9"),
+    ("dnssec-signzone", "bind9-utils"),
     ("knotd", "knot"),
+    ("nsd", "nsd"),
+    ("pdns_server", "pdns-server"),
+    ("pdnsutil", "pdns-backend-bind"),
+    ("unbound", "unbound"),
     ("skopeo", "skopeo"),
     ("docker-registry", "docker-registry"),
     ("ip", "iproute2"),
@@ -41,6 +48,7 @@ pub(crate) fn install_missing() -> Result<Vec<&'static str>> {
         return Ok(missing);
     }
     shell::run(shell::command("apt-get", &["update", "-qq"]))?;
+    let _no_start = NoServices::begin().context("keeping packages from starting services")?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
     arguments.extend(&packages);
     let mut install = shell::command("apt-get", &arguments);
@@ -53,6 +61,36 @@ pub(crate) fn install_missing() -> Result<Vec<&'static str>> {
         bail!("apt-get installed {packages:?}, but {still:?} cannot be found");
     }
     Ok(still)
+}
+
+/// Where Debian's packages ask whether they may start their services.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// While this lives, no package starts a service: the tests start servers of their own, and the machine needs none.
+struct NoServices {
+    is_ours: bool,
+}
+
+impl NoServices {
+    fn begin() -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let is_ours = !Path::new(POLICY).exists();
+        if is_ours {
+            // Exit code 101 forbids the action.
+            std::fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
+            std::fs::set_permissions(POLICY, std::fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(Self { is_ours })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let _ = std::fs::remove_file(POLICY);
+        }
+    }
 }
 
 fn missing() -> Vec<&'static str> {
