@@ -1,7 +1,7 @@
 //! A discovery over all cases, and its trail in words that a table can hold.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -48,9 +48,32 @@ pub(crate) struct Run {
     pub(crate) took: Duration,
 }
 
+/// Where the entry points that were found are to be contacted.
+pub(crate) fn addresses(run: &Run) -> impl Iterator<Item = SocketAddr> {
+    run.candidates.iter().flat_map(|found| {
+        let port = found.id.port;
+        found
+            .addresses
+            .iter()
+            .map(move |address| SocketAddr::new(*address, port))
+    })
+}
+
 /// Discovers from the routers of all cases on `hosts`.
 pub(crate) async fn discover(
     cases: &[Case],
+    hosts: &[Host],
+    lookup: &dyn NameLookup,
+    policy: AddressPolicy,
+    limits: Limits,
+) -> Run {
+    discover_at(cases, 0, hosts, lookup, policy, limits).await
+}
+
+/// As [`discover`], of cases that are the `first`th and following of all.
+pub(crate) async fn discover_at(
+    cases: &[Case],
+    first: usize,
     hosts: &[Host],
     lookup: &dyn NameLookup,
     policy: AddressPolicy,
@@ -65,7 +88,7 @@ pub(crate) async fn discover(
         for (number, case) in cases.iter().enumerate() {
             for router in 0..case.routers.len() {
                 let sighting = HopSighting {
-                    address: Case::router(*host, number, router),
+                    address: Case::router(*host, first + number, router),
                     path: IpAddr::from([240, 99, 255, 1]),
                     ttl: 1,
                 };

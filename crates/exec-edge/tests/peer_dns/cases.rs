@@ -290,12 +290,14 @@ fn names() -> Vec<Case> {
                 "xe-1-0-2.cr0-tky1.@@.",
                 "et-0-0-55-0.edge4.nyc2.us.@@.",
                 "ip-240-15-3-1.static.@@.",
+                "unassigned-9.@@.",
             ])
             .gives([
                 "ccr42.lon13.atlas.@@ none",
                 "cr0-tky1.@@ none",
                 "edge4.nyc2.us.@@ none",
                 "r21.frnkge13.de.bb.@@ none",
+                "router 6 refused Template",
                 "site.@@:8080 candidate 240.99.%i.1 key",
                 "static.@@ none",
             ]),

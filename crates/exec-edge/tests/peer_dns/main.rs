@@ -10,22 +10,28 @@ mod account;
 mod cases;
 mod dig;
 mod harness;
+mod hostile;
 mod place;
 mod servers;
 mod signing;
 mod zones;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use edge_discovery::Limits;
+use edge_http::client::{ClientTimeouts, ContactBudget, IepClient};
+use edge_lab::capture::Capture;
 use edge_lab::lab::Lab;
 use edge_lab::network::PartyId;
 use edge_lab::sandbox::Inside;
 use edge_resolver::{Resolver, ResolverConfig};
 
+use edge_types::{AddressPolicy, IepId, MonotonicTime};
+use hostile::Hostile;
 use place::Host;
 use servers::Server;
 use zones::{Case, Served};
@@ -40,13 +46,17 @@ fn main() -> ExitCode {
             "peer_dns_discovery_through_unbound_finds_exactly_the_entry_points",
             through_unbound,
         ),
+        (
+            "peer_dns_hostile_zones_give_nothing_false_and_no_packet_to_refused_addresses",
+            nothing_false,
+        ),
     ])
 }
 
 /// Starts the authoritative servers with all cases.
-fn serve(lab: &Lab, cases: &[Case]) -> (Served, Vec<Server>) {
+fn serve(lab: &Lab, cases: &[Case], hosts: &[Host], hostile: &[Case]) -> (Served, Vec<Server>) {
     let home = &lab.inside().directory;
-    let served = zones::write(cases, &Host::PEERS, home);
+    let served = zones::write(cases, hosts, hostile, home);
     let mut servers: Vec<Server> = served
         .zones
         .iter()
@@ -61,7 +71,7 @@ fn serve(lab: &Lab, cases: &[Case]) -> (Served, Vec<Server>) {
 fn servers_answer(inside: Inside) {
     let lab = place::start(inside, 0.2);
     let cases = cases::all();
-    let (_, _servers) = serve(&lab, &cases);
+    let (_, _servers) = serve(&lab, &cases, &Host::PEERS, &[]);
     let mut wrong = Vec::new();
     for host in Host::PEERS {
         let expected = dig::expected(&cases, host);
@@ -84,36 +94,179 @@ fn servers_answer(inside: Inside) {
     lab.stop().unwrap();
 }
 
+/// All zones of one real server and of our own, through Unbound and directly; then every entry point is contacted.
+fn nothing_false(inside: Inside) {
+    let lab = place::start(inside, 1.0);
+    let (cases, own) = (cases::all(), hostile::cases());
+    let (served, _servers) = serve(&lab, &cases, &[Host::Nsd], &own);
+    let server = Hostile::start(&lab);
+    let _unbound = start_unbound(&lab, &served);
+    let (unbound, direct) = (resolver(Host::Unbound), resolver(Host::Hostile));
+    let cloud = lab.party(PartyId::Cloud).unwrap();
+
+    let capture = Capture::start(cloud).unwrap();
+    let policy = account::lab_policy;
+    let runs = in_cloud(&lab, async {
+        tokio::join!(
+            account::discover(&cases, &[Host::Nsd], &unbound, policy(), limits()),
+            account::discover(&own, &[Host::Hostile], &unbound, policy(), limits()),
+            account::discover(&own, &[Host::Hostile], &direct, policy(), limits()),
+        )
+    });
+    server.has_turned.store(true, Relaxed);
+    let runs = [
+        (&cases, Host::Nsd, runs.0),
+        (&own, Host::Hostile, runs.1),
+        (&own, Host::Hostile, runs.2),
+    ];
+    let found: BTreeSet<SocketAddr> = runs
+        .iter()
+        .flat_map(|(_, _, run)| account::addresses(run))
+        .collect();
+    in_cloud(&lab, contact(&found));
+    let captured = capture.stop().unwrap();
+
+    for (cases, host, run) in &runs {
+        let expected: BTreeSet<String> = cases
+            .iter()
+            .flat_map(|case| case.candidates(*host))
+            .collect();
+        let found: BTreeSet<String> = run
+            .candidates
+            .iter()
+            .map(|found| found.id.to_string())
+            .collect();
+        assert_eq!(found, expected, "entry points on {host:?}");
+        check_bounds(run, 1);
+        let accounts = account::accounts(cases, &[*host], &run.trail);
+        for case in cases
+            .iter()
+            .filter(|case| !case.outcome.is_empty() && *host == Host::Hostile)
+        {
+            let expected: Vec<String> = case
+                .outcome
+                .iter()
+                .map(|line| case.fill(line, *host))
+                .collect();
+            assert_eq!(accounts[&(*host, case.name)], expected, "{}", case.name);
+        }
+    }
+    let mut allowed: BTreeSet<IpAddr> = found.iter().map(SocketAddr::ip).collect();
+    allowed.extend([Host::Unbound, Host::Hostile].map(Host::address));
+    let sent: BTreeSet<IpAddr> = captured
+        .destinations()
+        .filter(|to| !is_neighbourly(*to))
+        .collect();
+    assert_eq!(
+        sent, allowed,
+        "packets went elsewhere, or not to an entry point"
+    );
+    let received: u64 = captured.received.values().map(|volume| volume.octets).sum();
+    assert!(received < 4 << 20, "{received} octets came in");
+
+    // That this can fail: with everything allowed, packets go where they must not.
+    let everything =
+        AddressPolicy::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
+    let inward: Vec<Case> = cases
+        .iter()
+        .filter(|case| case.name == "inside")
+        .cloned()
+        .collect();
+    let number = cases.iter().position(|case| case.name == "inside").unwrap();
+    let capture = Capture::start(cloud).unwrap();
+    in_cloud(&lab, async {
+        let run = account::discover_at(
+            &inward,
+            number,
+            &[Host::Nsd],
+            &unbound,
+            everything,
+            limits(),
+        )
+        .await;
+        contact(&account::addresses(&run).collect()).await;
+    });
+    let captured = capture.stop().unwrap();
+    let refused = captured
+        .destinations()
+        .filter(|to| account::lab_policy().check(*to).is_err());
+    assert!(refused.count() >= 8, "{captured:?}");
+    lab.stop().unwrap();
+}
+
+/// Packets that the kernel sends by itself: neighbour discovery and multicast memberships.
+fn is_neighbourly(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_multicast() && v6.segments()[0] == 0xff02)
+}
+
+/// Greets every entry point, as the orchestrator does.
+async fn contact(addresses: &BTreeSet<SocketAddr>) {
+    let budget = ContactBudget::default();
+    let timeouts = ClientTimeouts {
+        connect: Duration::from_millis(500),
+        call: Duration::from_millis(500),
+    };
+    let greetings = addresses.iter().map(|address| {
+        let site = IepId {
+            host: "site.example".parse().unwrap(),
+            port: address.port(),
+        };
+        let client = IepClient::new(*address, site, timeouts);
+        let budget = &budget;
+        async move { client.greet(budget, MonotonicTime::ZERO).await.is_ok() }
+    });
+    let greeted = futures_util::future::join_all(greetings).await;
+    assert!(!greeted.contains(&true), "nobody is there");
+}
+
+fn start_unbound(lab: &Lab, served: &Served) -> Server {
+    let home = lab.inside().directory.join("unbound");
+    let mut unbound = Server::start_unbound(lab, &served.anchor, &home);
+    unbound.wait_until_it_listens(lab);
+    unbound
+}
+
+/// A resolver that asks only this host.
+fn resolver(host: Host) -> Resolver {
+    Resolver::new(ResolverConfig {
+        trusts_authentic_data: host == Host::Unbound,
+        // Time for a busy machine, and not much of it for the dead.
+        first_timeout: Duration::from_secs(2),
+        attempts: 1,
+        ..ResolverConfig::new(vec![SocketAddr::new(host.address(), 53)])
+    })
+    .unwrap()
+}
+
+fn limits() -> Limits {
+    Limits {
+        run_time: RUN_TIME,
+        ..Limits::default()
+    }
+}
+
 fn through_unbound(inside: Inside) {
     let lab = place::start(inside, 1.0);
     let cases = cases::all();
-    let (served, _servers) = serve(&lab, &cases);
-    let home = lab.inside().directory.join("unbound");
-    let mut unbound = Server::start_unbound(&lab, &served.anchor, &home);
-    unbound.wait_until_it_listens(&lab);
-    let resolver = Resolver::new(ResolverConfig {
-        trusts_authentic_data: true,
-        // Time for a busy machine, and not much of it for the dead.
-        first_timeout: Duration::from_secs(1),
-        attempts: 2,
-        ..ResolverConfig::new(vec![SocketAddr::new(Host::Unbound.address(), 53)])
-    })
-    .unwrap();
-    let limits = Limits {
-        run_time: RUN_TIME,
-        ..Limits::default()
-    };
+    let (served, _servers) = serve(&lab, &cases, &Host::PEERS, &[]);
+    let _unbound = start_unbound(&lab, &served);
+    let resolver = resolver(Host::Unbound);
     let run = in_cloud(&lab, async {
         account::discover(
             &cases,
             &Host::PEERS,
             &resolver,
             account::lab_policy(),
-            limits,
+            limits(),
         )
         .await
     });
-    check_sum(&cases, &Host::PEERS, &run);
+    let true_ones: usize = cases
+        .iter()
+        .map(|case| case.candidates(Host::Bind).len())
+        .sum();
+    assert_eq!(run.candidates.len(), true_ones * Host::PEERS.len());
+    check_bounds(&run, Host::PEERS.len());
     let accounts = account::accounts(&cases, &Host::PEERS, &run.trail);
     compare(&cases, &Host::PEERS, &accounts, |line| {
         line.replace(" bogus", " unanswered")
@@ -135,17 +288,10 @@ fn in_cloud<T: Send>(lab: &Lab, future: impl Future<Output = T> + Send) -> T {
         .unwrap()
 }
 
-/// Fails if there is any entry point beyond those that the cases tell, or if the run went on for long.
-fn check_sum(cases: &[Case], hosts: &[Host], run: &account::Run) {
-    let outcomes = cases.iter().flat_map(|case| &case.outcome);
-    let true_ones = outcomes.filter(|line| line.contains(" candidate ")).count();
-    assert_eq!(run.candidates.len(), true_ones * hosts.len());
-    assert!(
-        run.took < RUN_TIME + Duration::from_secs(2),
-        "{:?}",
-        run.took
-    );
-    assert!(run.questions < 1000 * hosts.len(), "{}", run.questions);
+/// Fails if a discovery went on for long or asked for more than some hundred questions for each zone that there is.
+fn check_bounds(run: &account::Run, n_hosts: usize) {
+    assert!(run.took < RUN_TIME, "{:?}", run.took);
+    assert!(run.questions < 1000 * n_hosts, "{}", run.questions);
 }
 
 /// Fails with every case whose account is not the one expected.

@@ -111,6 +111,15 @@ impl Case {
             .replace("%i", &host.number().to_string())
     }
 
+    /// Targets and ports of the entry points that are to be found.
+    pub(crate) fn candidates(&self, host: Host) -> Vec<String> {
+        self.outcome
+            .iter()
+            .filter_map(|line| line.split_once(" candidate "))
+            .map(|(target, _)| self.fill(target, host))
+            .collect()
+    }
+
     /// Address of a router, by the case's position and its own.
     pub(crate) fn router(host: Host, case: usize, router: usize) -> IpAddr {
         let small = |number: usize| u8::try_from(number).unwrap();
@@ -138,8 +147,9 @@ pub(crate) struct Served {
     pub(crate) anchor: String,
 }
 
-/// Writes and signs the zones of all cases for `hosts`, and the registry's.
-pub(crate) fn write(cases: &[Case], hosts: &[Host], home: &Path) -> Served {
+/// Writes and signs the zones of all cases for `hosts`, and the registry's, which delegates the zones of `hostile` to our own
+/// server too.
+pub(crate) fn write(cases: &[Case], hosts: &[Host], hostile: &[Case], home: &Path) -> Served {
     let mut served = Served::default();
     // Signing is a process for each zone.
     let written: Vec<(Host, Vec<ZoneFile>, String)> = std::thread::scope(|scope| {
@@ -157,7 +167,15 @@ pub(crate) fn write(cases: &[Case], hosts: &[Host], home: &Path) -> Served {
         served.zones.insert(host, zones);
         delegations.push_str(&lines);
     }
-    let (zones, anchor) = write_registry(hosts, &delegations, home);
+    let mut all = hosts.to_vec();
+    if !hostile.is_empty() {
+        all.push(Host::Hostile);
+    }
+    for case in hostile {
+        let apex = case.apex(Host::Hostile);
+        let _infallible = writeln!(delegations, "{apex}. IN NS ns-hostile.example.");
+    }
+    let (zones, anchor) = write_registry(&all, &delegations, home);
     served.zones.insert(Host::Registry, zones);
     served.anchor = anchor;
     served
