@@ -1,6 +1,7 @@
 //! One query to one server: UDP first, TCP where that is not enough.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use hickory_proto::op::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +13,9 @@ use crate::wire::{Reply, SentQuery};
 const MAX_DATAGRAM: usize = 4096;
 /// After this many datagrams that are not the answer, somebody is guessing: TCP decides.
 const MAX_UNRELATED: usize = 16;
+
+/// How long to wait for a socket where too many are open.
+const FILE_WAIT: Duration = Duration::from_millis(10);
 
 /// Why one exchange gave no message.
 #[derive(Debug)]
@@ -47,7 +51,13 @@ async fn over_udp(
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind((any, 0)).await?;
+    let socket = loop {
+        match UdpSocket::bind((any, 0)).await {
+            // Others give theirs back soon; the caller's time-out ends the wait.
+            Err(error) if is_out_of_files(&error) => tokio::time::sleep(FILE_WAIT).await,
+            bound => break bound?,
+        }
+    };
     // Connected: the kernel drops datagrams from anybody else, and tells of a closed port.
     socket.connect(server).await?;
     socket.send(&query.octets).await?;
@@ -61,6 +71,13 @@ async fn over_udp(
         }
     }
     Ok(None)
+}
+
+/// Are as many sockets open as the process or the system may have?
+fn is_out_of_files(error: &std::io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 async fn over_tcp(server: SocketAddr, query: &SentQuery) -> Result<Message, ExchangeFailure> {

@@ -3,7 +3,7 @@
 use edge_discovery::{Answer, Security};
 use hickory_proto::rr::{Name, RecordType};
 
-use crate::wire::{CASE_OCTETS, Chain, MAX_ALIASES, Reading, Reply, SentQuery, read};
+use crate::wire::{Asking, CASE_OCTETS, Chain, MAX_ALIASES, Reading, Reply, SentQuery, read};
 
 /// Takes `octets` as the reply to a query with identifier 0x1234 for the SRV records of `_exec._tcp.isp.example`.
 ///
@@ -14,7 +14,12 @@ pub fn wire(octets: &[u8]) {
         return;
     };
     name.set_fqdn(true);
-    let Some(query) = SentQuery::new(&name, RecordType::SRV, 0x1234, &[0; CASE_OCTETS]) else {
+    let asking = Asking {
+        recursion: true,
+        signatures: false,
+    };
+    let Some(query) = SentQuery::new(&name, RecordType::SRV, asking, 0x1234, &[0; CASE_OCTETS])
+    else {
         return;
     };
     for is_tcp in [false, true] {

@@ -1,46 +1,115 @@
-//! Which server is asked when, how often, and how many at a time.
+//! What a resolver is told, and how one question is followed to its end.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use edge_discovery::{Answer, NoAnswer, Question, Security};
 use edge_ports::{BoxFuture, NameLookup};
+use edge_types::AddressPolicy;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
 
-use crate::exchange::{ExchangeFailure, exchange};
-use crate::wire::{CASE_OCTETS, Chain, Reading, SentQuery, question_name, read, record_type};
+use crate::race::{Judgement, Manners, Sender};
+use crate::validate::{TrustAnchor, Validator};
+use crate::walk::Walk;
+use crate::wire::{
+    Asking, Chain, Reading, bogus_by_extended_error, question_name, read, record_type,
+};
 
-/// How to ask. The defaults suit a resolver up to some 100 ms away.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How to ask.
+#[derive(Clone, Debug)]
 pub struct ResolverConfig {
-    /// Servers, at least one. The first that answers is kept to; the next is asked when it fails.
+    /// Servers, at least one: see `mode`.
     pub servers: Vec<SocketAddr>,
-    /// Time for the first attempt; doubles with each further one.
+    /// What they are.
+    pub mode: Mode,
+    /// How long to wait for the first answer before asking again or elsewhere; doubles with each further round. A
+    /// server asked directly is waited for as long as its earlier answers took, and never longer than this.
     pub first_timeout: Duration,
-    /// Attempts per question, all servers together; at least one is made.
+    /// Attempts per query, all servers together; at least one is made, and one at each of several servers. All stay
+    /// open until the time of the last is over.
     pub attempts: u32,
-    /// Questions under way at a time, over all servers.
+    /// Queries under way at a time, over all servers. Each holds a socket, and another for each further attempt.
     pub max_in_flight: usize,
-    /// Questions under way at a time to one server.
+    /// Queries under way at a time to one server.
     pub max_in_flight_per_server: usize,
-    /// Believe the AD bit. Right only where the servers validate and the path to them is safe, e.g. on loopback.
-    pub trusts_authentic_data: bool,
+    /// Queries sent per second, in the mean; 64 may leave at once.
+    pub max_per_second: u32,
+    /// Prove each answer from these keys, with further questions for the keys of zones. Without, answers are as good as
+    /// `mode` makes them.
+    pub trust_anchor: Option<TrustAnchor>,
+}
+
+/// Who finds the answers.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// The servers do, by asking others. The first that answers is kept to; the next is asked when it is late.
+    Recursive {
+        /// Believe the AD bit. Right only where the servers validate and the path to them is safe, e.g. on loopback.
+        trusts_authentic_data: bool,
+    },
+    /// The servers are the root's, and we ask those of each zone ourselves, from the root down.
+    Direct {
+        /// Which addresses may be asked.
+        policy: AddressPolicy,
+        /// Where servers of zones listen: [`DNS_PORT`], but in tests.
+        port: u16,
+    },
+}
+
+/// Where name servers listen (RFC 1035 section 4.2).
+pub const DNS_PORT: u16 = 53;
+
+/// The servers of the Internet's root, as IANA lists them (`named.root` of 2024).
+pub const ROOT_SERVERS: [IpAddr; 13] = [
+    v4(198, 41, 0, 4),
+    v4(170, 247, 170, 2),
+    v4(192, 33, 4, 12),
+    v4(199, 7, 91, 13),
+    v4(192, 203, 230, 10),
+    v4(192, 5, 5, 241),
+    v4(192, 112, 36, 4),
+    v4(198, 97, 190, 53),
+    v4(192, 36, 148, 17),
+    v4(192, 58, 128, 30),
+    v4(193, 0, 14, 129),
+    v4(199, 7, 83, 42),
+    v4(202, 12, 27, 33),
+];
+
+const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    IpAddr::V4(std::net::Ipv4Addr::new(a, b, c, d))
 }
 
 impl ResolverConfig {
-    /// Asks `servers`: up to 3 attempts of 0.4, 0.8 and 1.6 s, 128 questions at a time, AD bit not believed.
+    /// Lets the recursive `servers` find the answers: up to 3 attempts of 0.4, 0.8 and 1.6 s, 128 queries at a time,
+    /// AD bit not believed. This suits a resolver up to some 100 ms away.
     pub const fn new(servers: Vec<SocketAddr>) -> Self {
         Self {
             servers,
+            mode: Mode::Recursive {
+                trusts_authentic_data: false,
+            },
             first_timeout: Duration::from_millis(400),
             attempts: 3,
             max_in_flight: 128,
             max_in_flight_per_server: 128,
-            trusts_authentic_data: false,
+            max_per_second: 10_000,
+            trust_anchor: None,
+        }
+    }
+
+    /// Asks the servers of each zone directly, beginning with those of the root, e.g. [`ROOT_SERVERS`]; only at addresses
+    /// that `policy` allows. 1,024 queries at a time, 128 to one server.
+    pub fn direct(roots: Vec<SocketAddr>, policy: AddressPolicy) -> Self {
+        Self {
+            mode: Mode::Direct {
+                policy,
+                port: DNS_PORT,
+            },
+            max_in_flight: 1024,
+            ..Self::new(roots)
         }
     }
 }
@@ -74,11 +143,24 @@ pub struct RandomnessError(#[source] getrandom::Error);
 /// Asks DNS servers over UDP and TCP. Needs a tokio runtime with IO and time.
 #[derive(Debug)]
 pub struct Resolver {
-    config: ResolverConfig,
-    in_flight: Semaphore,
-    in_flight_per_server: Vec<Semaphore>,
-    /// Index of the server that answered last.
-    preferred: AtomicUsize,
+    fetch: Arc<Fetch>,
+    validator: Option<Validator>,
+}
+
+/// Fetches messages.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    sender: Sender,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Recursive {
+        servers: Vec<SocketAddr>,
+        trusts_authentic_data: bool,
+    },
+    Direct(Walk),
 }
 
 impl Resolver {
@@ -93,17 +175,28 @@ impl Resolver {
         if config.max_in_flight == 0 || config.max_in_flight_per_server == 0 {
             return Err(ResolverError::NoConcurrency);
         }
-        let permits = |wanted: usize| Semaphore::new(wanted.min(Semaphore::MAX_PERMITS));
-        Ok(Self {
-            in_flight: permits(config.max_in_flight),
-            in_flight_per_server: config
-                .servers
-                .iter()
-                .map(|_| permits(config.max_in_flight_per_server))
-                .collect(),
-            preferred: AtomicUsize::new(0),
-            config,
-        })
+        let sender = Sender::new(Manners {
+            first_timeout: config.first_timeout,
+            attempts: config.attempts,
+            max_in_flight: config.max_in_flight,
+            max_in_flight_per_server: config.max_in_flight_per_server,
+            max_per_second: config.max_per_second,
+            adapts: matches!(config.mode, Mode::Direct { .. }),
+        });
+        let way = match config.mode {
+            Mode::Recursive {
+                trusts_authentic_data,
+            } => Way::Recursive {
+                servers: config.servers,
+                trusts_authentic_data,
+            },
+            Mode::Direct { policy, port } => Way::Direct(Walk::new(config.servers, policy, port)),
+        };
+        let fetch = Arc::new(Fetch { sender, way });
+        let validator = config
+            .trust_anchor
+            .map(|anchor| Validator::new(Arc::clone(&fetch), &anchor));
+        Ok(Self { fetch, validator })
     }
 
     async fn ask(&self, question: &Question) -> Answer {
@@ -120,11 +213,11 @@ impl Resolver {
         };
         // Each round passes at least one alias, whose number is bounded.
         loop {
-            let message = match self.ask_servers(&name, kind).await {
-                Ok(message) => message,
+            let (message, security) = match self.fetch(&name, kind).await {
+                Ok(fetched) => fetched,
                 Err(reason) => return Answer::Unanswered(reason),
             };
-            chain.security = chain.security.min(self.security(&message));
+            chain.security = chain.security.min(security);
             match read(&message, &name, kind, &mut chain) {
                 Reading::Done(answer) => return answer,
                 Reading::Alias { next } => name = next,
@@ -132,85 +225,79 @@ impl Resolver {
         }
     }
 
+    async fn fetch(&self, name: &Name, kind: RecordType) -> Result<(Message, Security), NoAnswer> {
+        if let Some(validator) = &self.validator {
+            return validator.fetch(name, kind).await;
+        }
+        let message = self.fetch.fetch(name, kind, false).await?;
+        let security = self.fetch.security(&message);
+        Ok((message, security))
+    }
+}
+
+impl Fetch {
     /// A validating server sets AD on what it proved, and answers nothing where that failed.
     const fn security(&self, message: &Message) -> Security {
-        match (
-            self.config.trusts_authentic_data,
-            message.metadata.authentic_data,
-        ) {
-            (false, _) => Security::Indeterminate,
-            (true, false) => Security::Insecure,
-            (true, true) => Security::Secure,
-        }
-    }
-
-    async fn ask_servers(&self, name: &Name, kind: RecordType) -> Result<Message, NoAnswer> {
-        let Ok(_permit) = self.in_flight.acquire().await else {
-            return Err(NoAnswer::Unreachable);
-        };
-        let started = Instant::now();
-        let n_servers = self.config.servers.len();
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut wait = self.config.first_timeout;
-        let mut refusal = None;
-        let mut failure = NoAnswer::Unreachable;
-        for attempt in 0..self.config.attempts.max(1) as usize {
-            let index = (first + attempt) % n_servers;
-            match self.attempt(index, name, kind, wait).await {
-                Ok(message) if is_conclusive(&message) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return Ok(message);
+        match &self.way {
+            Way::Recursive {
+                trusts_authentic_data: true,
+                ..
+            } => {
+                if message.metadata.authentic_data {
+                    Security::Secure
+                } else {
+                    Security::Insecure
                 }
-                Ok(message) => {
-                    refusal = Some(message);
-                    if attempt + 1 >= n_servers {
-                        break;
-                    }
-                }
-                Err(NoAnswer::TimedOut { .. }) => {
-                    wait = wait.saturating_mul(2);
-                    failure = NoAnswer::TimedOut {
-                        after: started.elapsed(),
-                    };
-                }
-                Err(other) => failure = other,
             }
+            Way::Recursive { .. } | Way::Direct(_) => Security::Indeterminate,
         }
-        refusal.ok_or(failure)
     }
 
-    async fn attempt(
+    /// A message about `name` from who should know, with `signatures` if wanted and there.
+    pub(crate) async fn fetch(
         &self,
-        index: usize,
         name: &Name,
         kind: RecordType,
-        wait: Duration,
+        signatures: bool,
     ) -> Result<Message, NoAnswer> {
-        let Ok(_permit) = self.in_flight_per_server[index].acquire().await else {
-            return Err(NoAnswer::Unreachable);
-        };
-        let mut random = [0; 2 + CASE_OCTETS];
-        getrandom::fill(&mut random).map_err(|_| NoAnswer::Unreachable)?;
-        let [id_high, id_low, case @ ..] = random;
-        let id = u16::from_be_bytes([id_high, id_low]);
-        let query = SentQuery::new(name, kind, id, &case).ok_or(NoAnswer::Malformed {
-            detail: "a name that cannot be asked for",
-        })?;
-        match timeout(wait, exchange(self.config.servers[index], &query)).await {
-            Ok(Ok(message)) => Ok(message),
-            Ok(Err(ExchangeFailure::Unreachable)) => Err(NoAnswer::Unreachable),
-            Ok(Err(ExchangeFailure::Malformed(detail))) => Err(NoAnswer::Malformed { detail }),
-            Err(_) => Err(NoAnswer::TimedOut { after: wait }),
+        match &self.way {
+            Way::Recursive {
+                servers,
+                trusts_authentic_data,
+            } => {
+                let asking = Asking {
+                    recursion: true,
+                    signatures,
+                };
+                let judge = |message| judge_recursive(message, *trusts_authentic_data);
+                self.sender
+                    .ask(servers, &Name::root(), (name, kind), asking, judge)
+                    .await
+            }
+            Way::Direct(walk) => {
+                let asking = Asking {
+                    recursion: false,
+                    signatures,
+                };
+                walk.fetch(&self.sender, name, kind, asking).await
+            }
         }
     }
 }
 
-/// Has the server answered the question, rather than declined?
-fn is_conclusive(message: &Message) -> bool {
-    matches!(
-        message.metadata.response_code,
+/// Has the server answered the question, rather than declined? One that validates says why it declines (RFC 8914).
+fn judge_recursive(message: Message, is_trusted: bool) -> Judgement<Message> {
+    let response_code = message.metadata.response_code;
+    if matches!(
+        response_code,
         ResponseCode::NoError | ResponseCode::NXDomain
-    )
+    ) {
+        return Judgement::Decides(message);
+    }
+    let bogus = is_trusted.then(|| bogus_by_extended_error(&message));
+    Judgement::Declined(bogus.flatten().unwrap_or(NoAnswer::Failed {
+        response_code: response_code.into(),
+    }))
 }
 
 impl NameLookup for Resolver {

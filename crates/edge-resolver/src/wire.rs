@@ -5,6 +5,7 @@ use edge_discovery::{
     SrvRecord,
 };
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 /// Largest UDP answer asked for: avoids fragments on every path (the recommendation of DNS flag day 2020).
@@ -14,6 +15,15 @@ pub(crate) const MAX_ALIASES: usize = 8;
 
 /// Largest name is 255 octets, so this many bits choose the case of every letter.
 pub(crate) const CASE_OCTETS: usize = 32;
+
+/// What a query asks for beside records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    /// That the server finds the answer, if it has to by asking others.
+    pub(crate) recursion: bool,
+    /// The signatures.
+    pub(crate) signatures: bool,
+}
 
 /// A query as it was sent, to compare replies with.
 #[derive(Debug)]
@@ -58,6 +68,7 @@ impl SentQuery {
     pub(crate) fn new(
         name: &Name,
         kind: RecordType,
+        asking: Asking,
         id: u16,
         case: &[u8; CASE_OCTETS],
     ) -> Option<Self> {
@@ -83,14 +94,17 @@ impl SentQuery {
         let mut name = Name::from_labels(labels.iter().map(Vec::as_slice)).ok()?;
         name.set_fqdn(true);
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
-        message.metadata.recursion_desired = true;
+        message.metadata.recursion_desired = asking.recursion;
         // RFC 6840 section 5.7: asks for the AD bit without asking for signatures.
-        message.metadata.authentic_data = true;
+        message.metadata.authentic_data = asking.recursion && !asking.signatures;
+        // RFC 6840 section 5.9: we judge ourselves, and want to see what we judge.
+        message.metadata.checking_disabled = asking.recursion && asking.signatures;
         let mut query = Query::query(name.clone(), kind);
         query.set_query_class(DNSClass::IN);
         message.add_query(query);
         let mut edns = Edns::new();
         edns.set_max_payload(UDP_PAYLOAD).set_version(0);
+        edns.set_dnssec_ok(asking.signatures);
         message.set_edns(edns);
         let octets = message.to_vec().ok()?;
         Some(Self {
@@ -137,6 +151,34 @@ impl SentQuery {
             Reply::Doubtful("an answer to another question")
         }
     }
+}
+
+/// Why a validating server did not answer, if it says that it found the answer to be bogus (RFC 8914 section 4).
+pub(crate) fn bogus_by_extended_error(message: &Message) -> Option<NoAnswer> {
+    const EXTENDED_ERROR: u16 = 15;
+    let options = message.edns.as_ref()?.options();
+    let code = options
+        .options
+        .iter()
+        .find_map(|(_, option)| match option {
+            EdnsOption::Unknown(EXTENDED_ERROR, octets) => {
+                let [high, low] = *octets.first_chunk()?;
+                Some(u16::from_be_bytes([high, low]))
+            }
+            _ => None,
+        })?;
+    let what = match code {
+        6 => "the answer is bogus",
+        7 => "a signature is expired",
+        8 => "a signature is not valid yet",
+        9 => "the key of a signature is missing",
+        10 => "signatures are missing",
+        12 => "proof of absence is missing",
+        _ => return None,
+    };
+    Some(NoAnswer::Bogus {
+        reason: format!("says the resolver: {what}"),
+    })
 }
 
 /// What a message says about a name.
@@ -290,7 +332,18 @@ mod tests {
 
     fn sent() -> SentQuery {
         let name = Name::from_ascii("_edge._tcp.isp.example.").unwrap();
-        SentQuery::new(&name, RecordType::SRV, 0x1234, &[0b0101_0101; CASE_OCTETS]).unwrap()
+        let asking = Asking {
+            recursion: true,
+            signatures: false,
+        };
+        SentQuery::new(
+            &name,
+            RecordType::SRV,
+            asking,
+            0x1234,
+            &[0b0101_0101; CASE_OCTETS],
+        )
+        .unwrap()
     }
 
     fn fresh() -> Chain {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use edge_discovery::{Absence, Answer, NoAnswer, Question, RecordData, RecordKind, Security};
 use edge_ports::NameLookup;
-use edge_resolver::{Resolver, ResolverConfig};
+use edge_resolver::{Mode, Resolver, ResolverConfig};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME, NS};
 use hickory_proto::rr::{Name, RData, Record};
@@ -252,7 +252,9 @@ async fn the_ad_bit_counts_only_if_believed() {
         [(false, Security::Indeterminate), (true, Security::Secure)]
     {
         let answer = ask(ResolverConfig {
-            trusts_authentic_data,
+            mode: Mode::Recursive {
+                trusts_authentic_data,
+            },
             ..config(vec![server], AMPLE)
         })
         .await;

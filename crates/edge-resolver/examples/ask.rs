@@ -1,0 +1,138 @@
+//! Asks many questions and prints each answer as it comes.
+//!
+//! ```text
+//! ask [--direct] [--allow PREFIX]… [--anchors FILE] [--at-a-time N] SERVER… < questions
+//! ```
+//!
+//! Questions are lines such as `PTR 4.3.2.1.in-addr.arpa` and `SRV _edge._tcp.isp.example`. With `--direct` the servers
+//! are those of the root, and servers outside the public address space are asked only where `--allow` says so.
+
+use std::io::{BufRead, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use edge_discovery::{Answer, AnswerName, Question, RecordData, RecordKind};
+use edge_ports::NameLookup;
+use edge_resolver::{DNS_PORT, Resolver, ResolverConfig};
+use edge_types::AddressPolicy;
+use futures_util::{StreamExt, stream};
+
+type Problem = Box<dyn std::error::Error>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Problem> {
+    let mut is_direct = false;
+    let mut at_a_time = 128;
+    let mut anchor = None;
+    let mut allowed = Vec::new();
+    let mut servers: Vec<SocketAddr> = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--direct" => is_direct = true,
+            "--allow" => {
+                allowed.push(arguments.next().ok_or("--allow takes a prefix")?.parse()?);
+            }
+            "--anchors" => {
+                let file = arguments.next().ok_or("--anchors takes a file")?;
+                anchor = Some(std::fs::read_to_string(file)?.parse()?);
+            }
+            "--at-a-time" => {
+                at_a_time = arguments
+                    .next()
+                    .ok_or("--at-a-time takes a number")?
+                    .parse()?;
+            }
+            server => servers.push((server.parse::<std::net::IpAddr>()?, DNS_PORT).into()),
+        }
+    }
+    let config = if is_direct {
+        ResolverConfig::direct(servers, AddressPolicy::new(allowed))
+    } else {
+        ResolverConfig::new(servers)
+    };
+    let resolver = Arc::new(Resolver::new(ResolverConfig {
+        max_in_flight: at_a_time,
+        max_in_flight_per_server: if is_direct {
+            at_a_time.div_ceil(4)
+        } else {
+            at_a_time
+        },
+        max_per_second: 20_000,
+        trust_anchor: anchor,
+        ..config
+    })?);
+
+    let mut questions = Vec::new();
+    for line in std::io::stdin().lock().lines() {
+        questions.push(question(&line?)?);
+    }
+    // All at once: how many are under way is the resolver's business.
+    let all_at_once = questions.len().max(1);
+    let mut answers = stream::iter(questions)
+        .map(|question| {
+            let resolver = Arc::clone(&resolver);
+            tokio::spawn(async move {
+                let answer = resolver.lookup(&question).await;
+                (question, answer)
+            })
+        })
+        .buffer_unordered(all_at_once);
+    let mut output = std::io::stdout().lock();
+    while let Some(answered) = answers.next().await {
+        let (question, answer) = answered?;
+        writeln!(output, "{}", line(&question, &answer))?;
+    }
+    Ok(())
+}
+
+fn question(line: &str) -> Result<Question, Problem> {
+    let (kind, name) = line.split_once(' ').ok_or("a question is TYPE NAME")?;
+    let kind = match kind {
+        "PTR" => RecordKind::Ptr,
+        "SRV" => RecordKind::Srv,
+        "A" => RecordKind::A,
+        "AAAA" => RecordKind::Aaaa,
+        "TXT" => RecordKind::Txt,
+        other => return Err(format!("no such type: {other}").into()),
+    };
+    Ok(Question::new(name.parse()?, kind))
+}
+
+/// `TYPE NAME: what came of it`.
+fn line(question: &Question, answer: &Answer) -> String {
+    let kind = format!("{:?}", question.kind).to_uppercase();
+    let name = question.name.as_str();
+    match answer {
+        Answer::Records {
+            records, security, ..
+        } => {
+            let records: Vec<String> = records.iter().map(record).collect();
+            format!("{kind} {name}: {} ({security:?})", records.join(", "))
+        }
+        Answer::Absent {
+            absence, security, ..
+        } => format!("{kind} {name}: {absence:?} ({security:?})"),
+        Answer::Unanswered(reason) => format!("{kind} {name}: {reason:?}"),
+    }
+}
+
+fn record(record: &RecordData) -> String {
+    let host = |name: &AnswerName| match name {
+        AnswerName::Root => ".".to_owned(),
+        AnswerName::Name(name) => name.to_string(),
+        AnswerName::Unacceptable(why) => format!("({why})"),
+    };
+    match record {
+        RecordData::Ptr(name) => host(name),
+        RecordData::Srv(srv) => format!(
+            "{} {} {} {}",
+            srv.priority,
+            srv.weight,
+            srv.port,
+            host(&srv.target)
+        ),
+        RecordData::Address(address) => address.to_string(),
+        RecordData::Txt(strings) => format!("{} strings", strings.len()),
+    }
+}
