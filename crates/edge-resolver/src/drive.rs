@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use edge_discovery::{Answer, Discovery, IepCandidate, Question};
+use edge_discovery::{Answer, Discovery, IepCandidate, Question, RecordKind};
 use edge_ports::{BoxFuture, Clock, NameLookup};
 use edge_types::PathObservation;
 use futures_util::StreamExt;
@@ -59,12 +59,13 @@ pub async fn drive_stream(
     tokio::pin!(run_over);
     let mut deadline = None;
     let mut are_paths_open = true;
+    let mut drawn = Drawn::default();
     loop {
         while let Ok(path) = paths.try_recv() {
             discovery.observe_path(&path, clock.monotonic());
         }
         while under_way.len() < parallelism.get()
-            && let Some(question) = discovery.poll_question(clock.monotonic())
+            && let Some(question) = drawn.next(discovery, clock)
         {
             under_way.push(Box::pin(async move {
                 let answer = lookup.lookup(&question).await;
@@ -97,5 +98,34 @@ pub async fn drive_stream(
     discovery.end_run(clock.monotonic());
     while let Some(candidate) = discovery.poll_candidate() {
         on_candidate(candidate);
+    }
+}
+
+/// Questions for the names of addresses are asked in random order: neighbours share a server, and were it silent, all
+/// that may be under way would wait for it.
+#[derive(Debug, Default)]
+struct Drawn {
+    waiting: Vec<Question>,
+}
+
+impl Drawn {
+    /// Out of how many one is drawn.
+    const MAX_WAITING: usize = 4096;
+
+    fn next(&mut self, discovery: &mut Discovery, clock: &dyn Clock) -> Option<Question> {
+        while self.waiting.len() < Self::MAX_WAITING {
+            match discovery.poll_question(clock.monotonic()) {
+                Some(question) if question.kind == RecordKind::Ptr => self.waiting.push(question),
+                // Later in the chain, and nearer to a result.
+                Some(question) => return Some(question),
+                None => break,
+            }
+        }
+        let length = self.waiting.len();
+        let index = match getrandom::u32() {
+            Ok(random) if length > 0 => random as usize % length,
+            _ => 0,
+        };
+        (index < length).then(|| self.waiting.swap_remove(index))
     }
 }
