@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: runs a bench several times, prints a table and writes `target/bench/NAME.json`.
 
 mod demo;
+mod discovery;
 mod lab;
 mod paths;
 mod placement;
@@ -42,6 +43,8 @@ enum Name {
     Lab,
     /// The whole loop over several seeds.
     Demo,
+    /// Names of routers and entry points of zones, beside other programs that ask for them.
+    Discovery,
     /// Files of real paths: is all of them read, are trees of the right size, do outages stand out from ordinary days.
     Paths,
     /// Where sites go: how near to the optimum, how fast, beside other libraries' betweenness.
@@ -61,6 +64,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (name, rows, more) = match args.name {
         Name::Lab => ("lab", lab::run(args.runs)?, json!({})),
         Name::Demo => ("demo", demo::run(args.runs)?, json!({})),
+        Name::Discovery => {
+            let report = discovery::run(args.runs)?;
+            ("discovery", report.rows, report.more)
+        }
         Name::Paths => {
             let data = args.data.as_deref().context("--data is missing")?;
             let report = paths::run(data, args.runs)?;
