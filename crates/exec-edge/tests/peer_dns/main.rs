@@ -28,7 +28,7 @@ use edge_lab::capture::Capture;
 use edge_lab::lab::Lab;
 use edge_lab::network::PartyId;
 use edge_lab::sandbox::Inside;
-use edge_resolver::{Resolver, ResolverConfig};
+use edge_resolver::{Mode, Resolver, ResolverConfig};
 
 use edge_types::{AddressPolicy, IepId, MonotonicTime};
 use hostile::Hostile;
@@ -229,7 +229,9 @@ fn start_unbound(lab: &Lab, served: &Served) -> Server {
 /// A resolver that asks only this host.
 fn resolver(host: Host) -> Resolver {
     Resolver::new(ResolverConfig {
-        trusts_authentic_data: host == Host::Unbound,
+        mode: Mode::Recursive {
+            trusts_authentic_data: host == Host::Unbound,
+        },
         // Time for a busy machine, and not much of it for the dead.
         first_timeout: Duration::from_secs(2),
         attempts: 1,
