@@ -9,6 +9,7 @@ use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Offers,
     ReceiptMessage, Reservation, ReservationRequest,
 };
+use edge_wire::services::Services;
 
 /// An answer under way.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, Problem>>;
@@ -21,6 +22,8 @@ pub type Reply<'a, T> = BoxFuture<'a, Result<T, Problem>>;
 pub trait IepService: Send + Sync + fmt::Debug {
     /// `GET /`.
     fn greeting(&self) -> Greeting;
+    /// `GET /services`: what is offered to clients here, if the owner lets it be known.
+    fn services(&self) -> Result<Services, Problem>;
     /// `POST /hello`.
     fn hello(&self, preferences: Preferences) -> Reply<'_, Offers>;
     /// `POST /reservations`.

@@ -7,26 +7,29 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edge_ports::{Clock, Signer};
 use edge_types::{
     AgreementId, ChainAddress, ChainId, Hash32, IepId, MonotonicTime, Offer, Preferences, Receipt,
-    ReservationId,
+    ReservationId, Rtt, UtcTime,
 };
 use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Hello,
     OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest,
 };
+use edge_wire::services::Services;
 use edge_wire::signing::{self, EXPIRES_HEADER, NONCE_HEADER, RequestToSign, SIGNATURE_HEADER};
 use edge_wire::{BASE, JSON, MAX_BODY_BYTES, Message, Problem, WireError};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, HOST, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+use crate::passive::shortest_round_trip;
 
 /// How long a signed request may travel, seconds.
 const REQUEST_SECONDS: u64 = 60;
@@ -185,7 +188,26 @@ impl ContactBudget {
     }
 }
 
-/// Calls that need no key: greeting and hello.
+/// What a first contact with an entry point tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstContact {
+    /// Who answered.
+    pub greeting: Greeting,
+    /// Round trip to it, between the two kernels; `None` if ours does not say.
+    pub rtt: Option<Rtt>,
+    /// Its clock when it answered, in whole seconds, if it told.
+    pub time: Option<UtcTime>,
+}
+
+/// An answer, and what came with it.
+struct Response {
+    status: u16,
+    body: Bytes,
+    rtt: Option<Rtt>,
+    time: Option<UtcTime>,
+}
+
+/// Calls that need no key: greeting, services and hello.
 #[derive(Clone, Debug)]
 pub struct IepClient {
     address: SocketAddr,
@@ -214,10 +236,46 @@ impl IepClient {
         budget: &ContactBudget,
         now: MonotonicTime,
     ) -> Result<Greeting, ClientError> {
+        self.contact(budget, now)
+            .await
+            .map(|contact| contact.greeting)
+    }
+
+    /// As [`Self::greet`], with what the connection showed beside the greeting.
+    pub async fn contact(
+        &self,
+        budget: &ContactBudget,
+        now: MonotonicTime,
+    ) -> Result<FirstContact, ClientError> {
         budget.begin(self.address.ip(), now)?;
-        let greeting = self.call(Method::GET, "/", &[], None).await?;
+        let response = self.ask(Method::GET, "/", &[], None).await?;
+        let (rtt, time) = (response.rtt, response.time);
+        let greeting = self.read(response)?;
         budget.greeted(self.address.ip());
-        Ok(greeting)
+        Ok(FirstContact {
+            greeting,
+            rtt,
+            time,
+        })
+    }
+
+    /// Connects, hangs up without sending anything, and tells the round trip. Counts as the address's contact of this
+    /// hour.
+    pub async fn measure(
+        &self,
+        budget: &ContactBudget,
+        now: MonotonicTime,
+    ) -> Result<Rtt, ClientError> {
+        budget.begin(self.address.ip(), now)?;
+        let started = tokio::time::Instant::now();
+        let stream = self.connect().await?;
+        let elapsed = Rtt(started.elapsed());
+        Ok(shortest_round_trip(&stream).unwrap_or(elapsed))
+    }
+
+    /// `GET /services`: what is offered to clients there. Only after a greeting.
+    pub async fn services(&self) -> Result<Services, ClientError> {
+        self.call(Method::GET, "/services", &[], None).await
     }
 
     /// `POST /hello`. The offers' signatures are not verified here.
@@ -251,13 +309,28 @@ impl IepClient {
         body: &[u8],
         signature: Option<[(&'static str, String); 3]>,
     ) -> Result<T, ClientError> {
+        let response = self.ask(method, path, body, signature).await?;
+        self.read(response)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+        signature: Option<[(&'static str, String); 3]>,
+    ) -> Result<Response, ClientError> {
         let exchange = self.exchange(method, path, body, signature);
-        let (status, body) = tokio::time::timeout(self.timeouts.call, exchange)
+        tokio::time::timeout(self.timeouts.call, exchange)
             .await
             .map_err(|_| ClientError::Timeout {
                 address: self.address,
                 waited: self.timeouts.call,
-            })??;
+            })?
+    }
+
+    fn read<T: Message>(&self, response: Response) -> Result<T, ClientError> {
+        let Response { status, body, .. } = response;
         match status {
             200..=299 => edge_wire::decode(&body).map_err(|cause| ClientError::Malformed {
                 address: self.address,
@@ -274,27 +347,32 @@ impl IepClient {
         }
     }
 
+    async fn connect(&self) -> Result<TcpStream, ClientError> {
+        let address = self.address;
+        tokio::time::timeout(self.timeouts.connect, TcpStream::connect(address))
+            .await
+            .map_err(|_| ClientError::Timeout {
+                address,
+                waited: self.timeouts.connect,
+            })?
+            .map_err(|cause| ClientError::Connect { address, cause })
+    }
+
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: &[u8],
         signature: Option<[(&'static str, String); 3]>,
-    ) -> Result<(u16, Bytes), ClientError> {
+    ) -> Result<Response, ClientError> {
         let address = self.address;
         let failed = |cause: Box<dyn std::error::Error + Send + Sync>| ClientError::Exchange {
             address,
             cause,
         };
-        let connect = tokio::time::timeout(self.timeouts.connect, TcpStream::connect(address));
-        let stream = connect
-            .await
-            .map_err(|_| ClientError::Timeout {
-                address,
-                waited: self.timeouts.connect,
-            })?
-            .map_err(|cause| ClientError::Connect { address, cause })?;
+        let stream = self.connect().await?;
         let _ = stream.set_nodelay(true); // only costs time if it fails
+        let rtt = shortest_round_trip(&stream);
 
         let mut request = Request::builder()
             .method(method)
@@ -323,12 +401,20 @@ impl IepClient {
                 .await
                 .map_err(|cause| failed(cause.into()))?;
             let status = response.status().as_u16();
+            let date = response.headers().get(DATE);
+            let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+            let time = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
             let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
                 .collect()
                 .await
                 .map_err(failed)?
                 .to_bytes();
-            Ok((status, body))
+            Ok(Response {
+                status,
+                body,
+                rtt,
+                time: time.map(|since| UtcTime(since.as_secs())),
+            })
         };
         // The connection makes progress only while it is polled, and is dropped with the answer complete.
         let mut connection = std::pin::pin!(connection);

@@ -1,7 +1,7 @@
 //! The provider's side of the IEP API.
 //!
 //! Serves one [`IepService`] on one listener. Requests are bounded in size, time and number per source; all but the
-//! greeting, hello and health must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
+//! greeting, services, hello and health must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
 //! too). Refusals are RFC 9457 problems.
 
 mod nonces;
@@ -22,7 +22,7 @@ use edge_wire::signing::{
     verify_request,
 };
 use edge_wire::{BASE, JSON, MAX_BODY_BYTES, Message, Problem, WireError};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -138,6 +138,8 @@ impl IepServer {
     }
 
     async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        // Pages of any origin may show what is offered nearby; it is the same for everybody.
+        let is_for_pages = request.uri().path().strip_prefix(BASE) == Some("/services");
         let answer = tokio::time::timeout(self.limits.answer_timeout, async {
             self.sources
                 .request(peer.ip(), self.clock.monotonic())
@@ -153,10 +155,17 @@ impl IepServer {
                 detail: "no answer in time".to_owned(),
             })
         });
-        match answer {
+        let mut response = match answer {
             Ok(body) => respond(StatusCode::OK, JSON, body),
             Err(problem) => refuse(&problem),
+        };
+        if is_for_pages {
+            let anyone = HeaderValue::from_static("*");
+            response
+                .headers_mut()
+                .insert(ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
         }
+        response
     }
 
     async fn read_body(&self, body: Incoming) -> Result<Bytes, Problem> {
@@ -180,6 +189,9 @@ impl IepServer {
             (&Method::GET, "" | "/") => return Ok(edge_wire::encode(&service.greeting())),
             (&Method::GET, "/healthz") => {
                 return Ok(format!("{{\"healthy\":true,\"version\":{VERSION}}}").into_bytes());
+            }
+            (&Method::GET, "/services") => {
+                return service.services().map(|it| edge_wire::encode(&it));
             }
             (&Method::POST, "/hello") => {
                 let Hello(preferences) = read(body)?;

@@ -10,6 +10,7 @@ use edge_types::{
     AddressPolicy, Amount, ChainAddress, ChainId, HardwareProfile, IepId, IpNet, Settlement,
     SlaTerms,
 };
+use edge_wire::services::{ServiceListing, Services};
 use edge_wire::signing::text_hash;
 use serde::Deserialize;
 
@@ -72,6 +73,8 @@ pub struct SiteConfig {
     pub contact: Option<String>,
     /// False: rejects every agreement.
     pub accepts: bool,
+    /// What clients nearby are told about if they ask; `None` if the owner tells nobody.
+    pub listing: Option<Vec<ServiceListing>>,
 }
 
 impl SiteConfig {
@@ -216,6 +219,10 @@ struct Site {
     contact: Option<String>,
     #[serde(default)]
     accept: Accept,
+    #[serde(default = "defaults::listing")]
+    listing: bool,
+    #[serde(default)]
+    service: Vec<Service>,
     #[serde(default = "defaults::availability_ppm")]
     availability_ppm: u32,
     #[serde(default = "defaults::receipt_interval_seconds")]
@@ -232,7 +239,19 @@ enum Accept {
     Reject,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Service {
+    name: String,
+    #[serde(default)]
+    description: String,
+    url: String,
+}
+
 mod defaults {
+    pub(super) const fn listing() -> bool {
+        true
+    }
     pub(super) const fn time_to_commit() -> u64 {
         120
     }
@@ -291,6 +310,23 @@ impl Site {
         if self.contact.as_ref().is_some_and(|text| text.len() > 256) {
             return Err(refuse("contact", "at most 256 octets"));
         }
+        let services: Vec<_> = self
+            .service
+            .into_iter()
+            .map(|service| ServiceListing {
+                name: service.name,
+                description: service.description,
+                url: service.url,
+            })
+            .collect();
+        if services.len() > Services::MOST
+            || services.iter().any(|service| service.validate().is_err())
+        {
+            return Err(refuse(
+                "[[site.service]]",
+                "at most 64, each with a name of 1 to 64 octets, a description of at most 256, and an http or https url of at most 255",
+            ));
+        }
         Ok(SiteConfig {
             id: IepId {
                 host,
@@ -313,6 +349,7 @@ impl Site {
             },
             contact: self.contact,
             accepts: self.accept == Accept::Confirm,
+            listing: self.listing.then_some(services),
         })
     }
 }
@@ -347,6 +384,11 @@ mod tests {
             ("\"edge.isp.example\"", "\"edge isp\"", "host"),
             ("confirmations = 1", "confirmations = 0", "confirmations"),
             ("milli_cpu = 2000", "milli_cpu = 0", "milli_cpu"),
+            (
+                "listing = true",
+                "listing = true\nservice = [{ name = \"a\", url = \"ftp://a\" }]\n#",
+                "[[site.service]]",
+            ),
         ] {
             let text = TEMPLATE.replace(from, to);
             assert_ne!(text, TEMPLATE, "{from}");

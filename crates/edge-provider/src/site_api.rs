@@ -13,6 +13,7 @@ use edge_wire::message::{
     OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest, VERSION,
 };
 use edge_wire::problem::ProblemJson;
+use edge_wire::services::Services;
 use edge_wire::{Problem, signing};
 
 use crate::agent::Agent;
@@ -122,6 +123,17 @@ impl SiteApi {
 impl IepService for SiteApi {
     fn greeting(&self) -> Greeting {
         self.greeting.clone()
+    }
+
+    fn services(&self) -> Result<Services, Problem> {
+        let mut sites = self.agent.config.sites.iter();
+        let site = sites.find(|known| known.id == self.site);
+        match site.and_then(|site| site.listing.clone()) {
+            Some(services) => Ok(Services { services }),
+            None => Err(Problem::Rejected(RejectReason::Policy {
+                detail: detail::NOT_LISTED,
+            })),
+        }
     }
 
     fn hello(&self, preferences: Preferences) -> Reply<'_, Offers> {

@@ -749,3 +749,21 @@ async fn a_server_that_is_no_iep_gets_one_connection_and_64_kib() {
     );
     assert_eq!(*connections.lock().unwrap(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_are_listed_to_anybody_unless_the_owner_says_no() {
+    let offered = r#"service = [{ name = "pitch view", url = "http://edge.isp.example/view" }]"#;
+    let open = world(offered).await;
+    let listed = open.client().services().await.unwrap().services;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].name, "pitch view");
+
+    let closed = world(&format!("{offered}\nlisting = false")).await;
+    let refused = closed.client().services().await.unwrap_err();
+    assert_eq!(
+        refused.reject_reason(),
+        Some(&RejectReason::Policy {
+            detail: edge_types::agreement::detail::NOT_LISTED
+        })
+    );
+}

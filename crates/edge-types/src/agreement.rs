@@ -155,6 +155,9 @@ pub mod detail {
     /// This provider keeps as many agreements as it can.
     pub const FULL: &str = "no room for more agreements";
 
+    /// The owner of the site does not tell what is offered there.
+    pub const NOT_LISTED: &str = "this site does not list its services";
+
     /// All of them.
     pub const ALL: &[&str] = &[
         SIGNATURE,
@@ -169,6 +172,7 @@ pub mod detail {
         SLOT,
         NOT_NOW,
         FULL,
+        NOT_LISTED,
     ];
 }
 

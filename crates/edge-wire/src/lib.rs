@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod limits;
 pub mod message;
 pub mod problem;
+pub mod services;
 pub mod signing;
 
 use serde::Serialize;

@@ -52,6 +52,25 @@ pub(crate) fn text(text: &str, longest: usize) -> bool {
     text.len() <= longest && !text.chars().any(char::is_control)
 }
 
+/// [`text`] without the format characters that make a reader see another order than there is.
+pub(crate) fn shown_text(shown: &str, longest: usize) -> bool {
+    let reorders = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text(shown, longest) && !shown.contains(reorders)
+}
+
+/// An `http` or `https` URL with an authority that names a host and nobody's account.
+pub(crate) fn is_url(url: &str) -> bool {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    url.len() <= 255
+        && url.bytes().all(|byte| byte.is_ascii_graphic())
+        && rest.is_some_and(|rest| {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            !authority.is_empty() && !authority.contains('@')
+        })
+}
+
 /// `http://authority` and nothing more: what a `Location` may start with.
 pub(crate) fn is_origin(url: &str) -> bool {
     url.len() <= 255

@@ -6,6 +6,8 @@
 mod app;
 mod chain;
 mod demo;
+mod discover;
+mod dns;
 mod drawing;
 mod exit;
 mod lab;
@@ -45,6 +47,8 @@ enum Command {
     Orchestrator(orchestrator::Args),
     /// Run the agent of an edge provider.
     Provider(provider::Args),
+    /// Find edge providers: near this machine, in a zone, or on the path to somebody.
+    Discover(discover::Args),
     /// Trace the paths to many targets at once.
     Trace(trace::Args),
     /// Show what files of paths hold, or turn them into another format.
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         Command::DemoPart(args) => demo::run_part(args),
         Command::Orchestrator(args) => orchestrator::run(&args),
         Command::Provider(args) => provider::run(args),
+        Command::Discover(args) => discover::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Paths(args) => paths::run(&args),
         Command::Topology(args) => topology::run(&args),

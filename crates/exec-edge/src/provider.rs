@@ -2,6 +2,7 @@
 
 mod certificate;
 mod dns_records;
+mod doctor;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Command {
     Template,
     /// Print the DNS records that make the sites of a configuration known.
     DnsRecords(dns_records::Args),
+    /// Look at a provider from outside: its records, and what answers where they lead.
+    Doctor(doctor::Args),
 }
 
 /// Runs it.
@@ -47,6 +50,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         Some(Command::DnsRecords(args)) => return dns_records::run(&args),
+        Some(Command::Doctor(args)) => return doctor::run(&args),
         None => {}
     }
     let path = args

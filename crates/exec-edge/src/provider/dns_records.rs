@@ -53,10 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let account = match args.account {
         Some(account) => account,
         None => read_key(&config.key_file)
-            .map_err(|failure| {
-                failure
-                    .with_hint("or give the account by --account; `exec-edge chain key` tells it")
-            })?
+            .map_err(with_account_hint)?
             .address(),
     };
     let tls_key = match &args.tls_certificate {
@@ -73,6 +70,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .collect();
     output::line(text.join("\n").trim_end());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells how to go on without the key file.
+pub(super) fn with_account_hint(failure: Failure) -> Failure {
+    failure.with_hint("or give the account by --account; `exec-edge chain key` told it")
 }
 
 /// What belongs into one zone.
@@ -250,7 +252,7 @@ impl Section {
 }
 
 /// Where the entry point is reached: where it listens, or if that is everywhere, where its workloads are served.
-fn address(site: &SiteConfig) -> IpAddr {
+pub(super) fn address(site: &SiteConfig) -> IpAddr {
     let listen = site.listen.ip();
     if listen.is_unspecified() {
         site.service_address
