@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::task::Poll;
 
-use edge_types::{ChainAddress, ChainId, DnsName, IepId};
+use edge_types::{ChainAddress, ChainId, DnsName, IepId, IepOrigin};
 
 use crate::cache::{Cache, Records};
 use crate::config::DiscoveryConfig;
@@ -258,6 +258,7 @@ impl ZoneView<'_> {
                     port: trail.record.port,
                 },
                 zone: self.zone.clone(),
+                origin: IepOrigin::Zone(self.zone.clone()),
                 addresses,
                 priority: trail.record.priority,
                 weight: trail.record.weight,

@@ -30,6 +30,7 @@ mod config;
 mod evaluate;
 mod international;
 mod key_record;
+mod listed;
 mod machine;
 mod question;
 mod selection;
@@ -39,6 +40,7 @@ mod zones;
 pub use config::{DiscoveryConfig, Limits};
 pub use international::{from_people, shown};
 pub use key_record::{KeyBinding, KeyRefusal};
+pub use listed::ListedRefusal;
 pub use machine::{Discovery, HopSighting, PathSegment};
 pub use question::{
     Absence, Answer, AnswerName, NegativeSoa, NoAnswer, Question, RecordData, RecordKind, Security,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use edge_types::{AddressRefusal, DnsName, IepId};
+use edge_types::{AddressRefusal, DnsName, IepId, IepOrigin};
 
 use crate::key_record::{KeyBinding, KeyRefusal};
 use crate::question::{Absence, NoAnswer, SrvRecord};
@@ -14,8 +14,10 @@ use crate::zones::{NameRefusal, Standing};
 pub struct IepCandidate {
     /// SRV target and port.
     pub id: IepId,
-    /// The zone whose SRV record named it. The same entry point may come from several zones.
+    /// The zone whose SRV record named it, or the domain that a list speaks for. The same entry point may come from several.
     pub zone: DnsName,
+    /// Who named it.
+    pub origin: IepOrigin,
     /// Its addresses, at least one, each allowed by the policy. A connection goes to one of these, with no further
     /// lookup.
     pub addresses: Vec<IpAddr>,

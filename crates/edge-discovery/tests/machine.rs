@@ -187,6 +187,7 @@ fn finds_the_sites_of_listing_1() {
             port: 5060,
         },
         zone: name("domaina.example"),
+        origin: IepOrigin::Zone(name("domaina.example")),
         addresses: vec![address(at)],
         priority: 10,
         weight,

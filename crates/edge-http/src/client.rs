@@ -24,11 +24,10 @@ use edge_wire::signing::{self, EXPIRES_HEADER, NONCE_HEADER, RequestToSign, SIGN
 use edge_wire::{BASE, JSON, MAX_BODY_BYTES, Message, Problem, WireError};
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, HOST, USER_AGENT};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use tokio::net::TcpStream;
 
+use crate::exchange::{BoxError, exchange};
 use crate::passive::shortest_round_trip;
 
 /// How long a signed request may travel, seconds.
@@ -366,10 +365,7 @@ impl IepClient {
         signature: Option<[(&'static str, String); 3]>,
     ) -> Result<Response, ClientError> {
         let address = self.address;
-        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| ClientError::Exchange {
-            address,
-            cause,
-        };
+        let failed = |cause: BoxError| ClientError::Exchange { address, cause };
         let stream = self.connect().await?;
         let _ = stream.set_nodelay(true); // only costs time if it fails
         let rtt = shortest_round_trip(&stream);
@@ -390,43 +386,18 @@ impl IepClient {
             .body(Full::new(Bytes::copy_from_slice(body)))
             .map_err(|cause| failed(cause.into()))?;
 
-        let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(MAX_BODY_BYTES)
-            .handshake(TokioIo::new(stream))
+        let (head, body) = exchange(stream, request, MAX_BODY_BYTES)
             .await
-            .map_err(|cause| failed(cause.into()))?;
-        let answer = async {
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(|cause| failed(cause.into()))?;
-            let status = response.status().as_u16();
-            let date = response.headers().get(DATE);
-            let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-            let time = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
-            let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
-                .collect()
-                .await
-                .map_err(failed)?
-                .to_bytes();
-            Ok(Response {
-                status,
-                body,
-                rtt,
-                time: time.map(|since| UtcTime(since.as_secs())),
-            })
-        };
-        // The connection makes progress only while it is polled, and is dropped with the answer complete.
-        let mut connection = std::pin::pin!(connection);
-        let mut answer = std::pin::pin!(answer);
-        tokio::select! {
-            biased;
-            answer = &mut answer => answer,
-            ended = &mut connection => match ended {
-                Ok(()) => answer.await,
-                Err(cause) => Err(failed(cause.into())),
-            },
-        }
+            .map_err(failed)?;
+        let date = head.headers.get(DATE);
+        let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        let time = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        Ok(Response {
+            status: head.status.as_u16(),
+            body,
+            rtt,
+            time: time.map(|since| UtcTime(since.as_secs())),
+        })
     }
 }
 

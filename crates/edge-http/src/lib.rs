@@ -1,7 +1,11 @@
-//! Client and server of the IEP API, and the front end that redirects.
+//! Client and server of the IEP API, the front end that redirects, lists of entry points on the web, and the relay.
 
 pub mod api;
 pub mod client;
+mod exchange;
+pub mod fetch;
 pub mod front_end;
 mod passive;
+pub mod relay;
 pub mod server;
+pub mod site_lists;

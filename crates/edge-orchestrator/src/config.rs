@@ -6,12 +6,18 @@ use std::path::PathBuf;
 
 use edge_negotiation::KeyBinding;
 use edge_placement::Algorithm;
-use edge_types::{ChainAddress, ChainId, HardwareProfile, ImageDigest, IpNet, PrefixGrouping};
+use edge_types::{
+    ChainAddress, ChainId, DnsName, HardwareProfile, ImageDigest, IpNet, PrefixGrouping,
+};
 use serde::Deserialize;
 
+mod discovery;
 mod placement;
+mod services;
 
+pub use discovery::{ConfiguredSite, Discovery, FeedSource, Lists};
 pub use placement::{Mode, Placement};
+use services::services;
 
 /// The configuration file, TOML. Times are in the unit that the name ends in; money is a decimal string of wei.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +43,9 @@ pub struct Config {
     /// Where paths come from, beside probes.
     #[serde(default)]
     pub topology: Topology,
+    /// Where entry points are found, beside the zones of the routers on the paths.
+    #[serde(default)]
+    pub discovery: Discovery,
     /// Where edge sites pull the image of the edge service from: our own read-only registry listens here.
     pub registry: SocketAddr,
     /// A Unix socket for status and control; none means no admin interface.
@@ -361,8 +370,10 @@ pub struct Settings {
     pub upstream: SocketAddr,
     /// The service that may run at the edge.
     pub edge_service: EdgeService,
-    /// Sites that the application provider runs itself.
-    pub predeployed: Vec<PredeployedSite>,
+    /// Sites that the application provider runs itself: name, and where clients reach them.
+    pub predeployed: Vec<(DnsName, SocketAddr)>,
+    /// Zones and lists that are asked beside what paths lead to.
+    pub lists: Lists,
 }
 
 /// The edge service, resolved.
@@ -461,6 +472,7 @@ impl Settings {
             }
         };
         let (upstream, edge_service, predeployed) = services(&config.application)?;
+        let lists = Lists::resolve(&config.discovery)?;
         Ok(Self {
             grouping,
             router_grouping,
@@ -488,6 +500,7 @@ impl Settings {
             upstream,
             edge_service,
             predeployed,
+            lists,
             config,
         })
     }
@@ -515,121 +528,6 @@ impl Settings {
     pub fn resolver_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.config.resolver.addresses.iter().map(SocketAddr::ip)
     }
-}
-
-fn services(
-    application: &Application,
-) -> Result<(SocketAddr, EdgeService, Vec<PredeployedSite>), ConfigError> {
-    let mut upstream = None;
-    let mut edge_service = None;
-    let mut predeployed = Vec::new();
-    for service in &application.services {
-        match service {
-            Service::Cloud { address, .. } => {
-                upstream.get_or_insert(*address);
-            }
-            Service::Edge {
-                name,
-                image,
-                digest,
-                command,
-                environment,
-                port,
-                health,
-                needs,
-            } => {
-                let digest = digest
-                    .parse()
-                    .map_err(|error| value("application.services.digest", &format!("{error}")))?;
-                if !health.starts_with('/') {
-                    return Err(value(
-                        "application.services.health",
-                        "must be an absolute path",
-                    ));
-                }
-                let service = EdgeService {
-                    name: name.clone(),
-                    image: image.clone(),
-                    digest,
-                    command: command.clone(),
-                    environment: environment.clone(),
-                    port: *port,
-                    health: health.clone(),
-                    needs: (*needs).into(),
-                    egress: egress(application, name)?,
-                    calls_per_thousand: calls_per_thousand(application, name)?,
-                };
-                if edge_service.replace(service).is_some() {
-                    return Err(value(
-                        "application.services",
-                        "only one service may be placed at the edge",
-                    ));
-                }
-            }
-            Service::Predeployed { sites, .. } => predeployed.extend(sites.iter().cloned()),
-        }
-    }
-    let upstream = upstream
-        .ok_or_else(|| value("application.services", "one service must stay in the cloud"))?;
-    let edge_service = edge_service.ok_or_else(|| {
-        value(
-            "application.services",
-            "one service must be allowed at the edge",
-        )
-    })?;
-    Ok((upstream, edge_service, predeployed))
-}
-
-/// The cloud services that `caller` calls.
-fn egress(application: &Application, caller: &str) -> Result<Vec<(u16, SocketAddr)>, ConfigError> {
-    let mut egress = Vec::new();
-    for call in application.calls.iter().filter(|call| call.from == caller) {
-        let callee = application
-            .services
-            .iter()
-            .find_map(|service| match service {
-                Service::Cloud {
-                    name,
-                    public_address,
-                    ..
-                } if *name == call.to => Some(*public_address),
-                _ => None,
-            });
-        match callee {
-            Some(Some(address)) => egress.push((call.local_port, address)),
-            Some(None) => {
-                let problem = format!(
-                    "{} is called from the edge and needs a public_address",
-                    call.to
-                );
-                return Err(value("application.services", &problem));
-            }
-            None => {
-                return Err(value(
-                    "application.calls.to",
-                    &format!("no cloud service is called {}", call.to),
-                ));
-            }
-        }
-    }
-    Ok(egress)
-}
-
-/// Round trips in a thousand requests that `caller` makes to other services.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "shares were checked to be 0 to 1, and conversions saturate"
-)]
-fn calls_per_thousand(application: &Application, caller: &str) -> Result<u32, ConfigError> {
-    let mut all = 0u32;
-    for call in application.calls.iter().filter(|call| call.from == caller) {
-        if !(0.0..=1.0).contains(&call.share) {
-            return Err(value("application.calls.share", "from 0 to 1"));
-        }
-        all = all.saturating_add((call.share * 1000.0).round() as u32);
-    }
-    Ok(all)
 }
 
 fn wei(field: &'static str, text: &str) -> Result<u128, ConfigError> {

@@ -22,6 +22,7 @@ use edge_types::{Amount, Generation, IepId, IpNet, Rtt};
 use tokio::sync::{Notify, watch};
 
 use crate::agreements::Agreements;
+use crate::predeployed::Predeployed;
 use crate::status::{Status, TopologyStatus, TreeReport, TreeReportSite};
 use crate::topology_task::TopologySnapshot;
 
@@ -35,6 +36,8 @@ pub struct DispatchTask {
     pub topology: watch::Receiver<Arc<TopologySnapshot>>,
     /// What serves.
     pub agreements: Arc<Agreements>,
+    /// Sites of our own.
+    pub predeployed: Arc<Predeployed>,
     /// Raised when that changes.
     pub serving_changed: Arc<Notify>,
     /// What the front end reads.
@@ -63,13 +66,14 @@ impl DispatchTask {
     }
 
     fn publish(&self, snapshot: &TopologySnapshot, generation: Generation) {
-        let (candidates, serving) = self.agreements.serving(&snapshot.tree);
+        let (mut candidates, mut serving) = self.agreements.serving(&snapshot.tree);
+        let (own, own_serving) = self.predeployed.serving(&snapshot.tree);
+        candidates.extend(own.iter().cloned());
+        serving.extend(own_serving);
         let now_serving = self.assign(snapshot, generation, &candidates);
-        let soon = self.assign(
-            snapshot,
-            generation,
-            &self.agreements.as_candidates(&snapshot.tree),
-        );
+        let mut agreed = self.agreements.as_candidates(&snapshot.tree);
+        agreed.extend(own);
+        let soon = self.assign(snapshot, generation, &agreed);
         let interim_until = self.clock.utc().plus_seconds(INTERIM_SECONDS);
         let entries: Vec<_> = now_serving
             .into_iter()

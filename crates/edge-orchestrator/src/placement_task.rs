@@ -11,20 +11,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use edge_discovery::Discovery;
+use edge_discovery::{Discovery, IepCandidate};
 use edge_placement::{
     Algorithm, Application, Assignment, Candidate, Effort, Plan, PlanInput, Service, Severity,
     Trust, Whereabouts, check_plan, plan,
 };
-use edge_ports::{Clock, NameLookup, PathSource, TracePriority};
+use edge_ports::{Clock, NameLookup, PathSource, SiteList, TracePriority};
 use edge_resolver::drive;
 use edge_topology::AggregateTree;
-use edge_types::{Amount, Generation, IepId, MonotonicTime, PathEnd, Rtt};
+use edge_types::{AddressPolicy, Amount, Generation, IepId, MonotonicTime, PathEnd, Rtt};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::agreements::Agreements;
 use crate::config::{Mode, Settings};
+use crate::lists::{self, Listed, better};
+use crate::predeployed::Predeployed;
 use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
 use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status};
 use crate::topology_task::TopologySnapshot;
@@ -68,6 +70,12 @@ pub struct PlacementTask {
     pub discovery: Discovery,
     /// DNS.
     pub lookup: Arc<dyn NameLookup>,
+    /// Lists of entry points beside the DNS.
+    pub lists: Arc<Vec<Arc<dyn SiteList>>>,
+    /// Which addresses may be contacted.
+    pub addresses: AddressPolicy,
+    /// Sites of our own.
+    pub predeployed: Arc<Predeployed>,
     /// Paths to entry points.
     pub paths: Arc<dyn PathSource>,
     /// Greets entry points.
@@ -94,6 +102,9 @@ pub struct Memory {
     generation: Generation,
     /// Traces and greetings under way, and since when the oldest of them.
     under_way: JoinSet<News>,
+    /// A reading of the lists, and when the last began. No plan waits for it.
+    reading: JoinSet<Listed>,
+    lists_read_at: Option<MonotonicTime>,
     waiting_since: Option<MonotonicTime>,
     /// Something changed since the last plan.
     is_plan_due: bool,
@@ -112,12 +123,16 @@ enum News {
 impl PlacementTask {
     /// Runs until the topology task is gone.
     pub async fn run(mut self) {
+        for zone in self.settings.lists.zones.clone() {
+            self.discovery.observe_zone(zone, self.clock.monotonic());
+        }
         loop {
             let pause = self.activate().await;
             tokio::select! {
                 () = self.wake.notified() => self.memory.is_plan_due = true,
                 () = tokio::time::sleep(pause) => {}
                 Some(news) = self.memory.under_way.join_next() => self.take(news),
+                Some(listed) = self.memory.reading.join_next() => self.take_listed(listed),
             }
             while let Some(news) = self.memory.under_way.try_join_next() {
                 self.take(news);
@@ -134,6 +149,7 @@ impl PlacementTask {
         let at_leisure = Duration::from_millis(self.settings.config.pace.platforms_ms);
         let snapshot = Arc::clone(&self.topology.borrow_and_update());
         self.discover(&snapshot).await;
+        self.read_lists();
         self.learn(
             |site, now| site.may_be_traced(now, TRACE_AGAIN_AFTER),
             |site, now| site.may_be_asked(now, ASK_AGAIN_AFTER),
@@ -198,22 +214,52 @@ impl PlacementTask {
         )
         .await;
         for candidate in self.discovery.candidates() {
-            if !self.memory.known.contains_key(&candidate.id) {
-                let at_ms = self.at_ms();
-                self.status.event(
-                    at_ms,
-                    format!("found {} in zone {}", candidate.id, candidate.zone),
-                );
-            }
-            match self.memory.known.get_mut(&candidate.id) {
-                Some(known) => known.candidate = candidate,
-                None => {
-                    self.memory
-                        .known
-                        .insert(candidate.id.clone(), KnownSite::new(candidate));
+            self.note(candidate);
+        }
+    }
+
+    /// Begins to read the lists, if it is time to.
+    fn read_lists(&mut self) {
+        let now = self.clock.monotonic();
+        let every = Duration::from_secs(self.settings.config.discovery.refresh_s);
+        let is_fresh = self
+            .memory
+            .lists_read_at
+            .is_some_and(|at| now.since(at) < every);
+        if self.lists.is_empty() || is_fresh || !self.memory.reading.is_empty() {
+            return;
+        }
+        self.memory.lists_read_at = Some(now);
+        let (lists, lookup) = (Arc::clone(&self.lists), Arc::clone(&self.lookup));
+        let addresses = self.addresses.clone();
+        let reading = async move { lists::read(&lists, &*lookup, &addresses).await };
+        self.memory.reading.spawn(reading);
+    }
+
+    fn take_listed(&mut self, listed: Result<Listed, JoinError>) {
+        match listed {
+            Ok(listed) => {
+                for problem in &listed.problems {
+                    tracing::warn!(%problem, "not used of a list");
+                }
+                for candidate in listed.candidates {
+                    self.note(candidate);
                 }
             }
+            Err(error) => tracing::error!(%error, "reading the lists ended abnormally"),
         }
+    }
+
+    /// Takes note of a candidate, whoever named it.
+    fn note(&mut self, candidate: IepCandidate) {
+        let Some(known) = self.memory.known.get_mut(&candidate.id) else {
+            let found = format!("found {} by {}", candidate.id, candidate.origin);
+            self.status.event(self.at_ms(), found);
+            let id = candidate.id.clone();
+            self.memory.known.insert(id, KnownSite::new(candidate));
+            return;
+        };
+        known.candidate = better(&known.candidate, candidate);
     }
 
     /// Begins to trace and to greet the entry points that the two questions select; were there any?
@@ -292,11 +338,13 @@ impl PlacementTask {
             return;
         }
         let candidates = self.candidates(tree);
+        // Our own sites cost nothing, so they take no room from rented ones: neither of their number nor of their share.
+        let own = self.predeployed.len();
         let excluded: BTreeSet<IepId> = self.agreements.failed_within(now, EXCLUDED_FOR);
         let input = PlanInput {
             generation: self.memory.generation.next(),
             tree,
-            sites_found: self.memory.known.len(),
+            sites_found: self.memory.known.len() + 2 * own,
             candidates: &candidates,
             excluded: &excluded,
             measured: &BTreeMap::new(),
@@ -305,7 +353,7 @@ impl PlacementTask {
                 calls_per_thousand: self.settings.edge_service.calls_per_thousand,
             },
             policy: edge_placement::Policy {
-                max_sites: most,
+                max_sites: most + own,
                 max_share_percent: 50,
                 value_per_second: self.settings.value_per_second,
                 min_saving: Rtt(Duration::from_millis(
@@ -359,6 +407,7 @@ impl PlacementTask {
 
     fn candidates(&self, tree: &AggregateTree) -> Vec<Candidate> {
         let mut candidates = self.agreements.as_candidates(tree);
+        candidates.extend(self.predeployed.serving(tree).0);
         let held: BTreeSet<IepId> = candidates
             .iter()
             .map(|candidate| candidate.site.clone())

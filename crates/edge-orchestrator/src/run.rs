@@ -11,7 +11,7 @@ use edge_dispatch::{DispatchTable, HostClass, HostPolicy, HostRefusal, RedirectP
 use edge_http::client::ContactBudget;
 use edge_http::front_end::{FrontEnd, FrontEndConfig, FrontEndCounters};
 use edge_negotiation::{GreenListPolicy, Pace};
-use edge_ports::{Clock, Ledger, NameLookup, PathSource, Signer};
+use edge_ports::{Clock, Ledger, NameLookup, PathSource, Signer, SiteList};
 use edge_types::{AddressPolicy, Amount, DnsNameError, Slot, UtcTime};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -21,6 +21,7 @@ use crate::agreements::{Agreements, ImageAccess};
 use crate::config::Settings;
 use crate::dispatch_task::DispatchTask;
 use crate::placement_task::{Memory, PARALLEL_INQUIRIES, PlacementTask};
+use crate::predeployed::{Predeployed, Watch};
 use crate::sites::Inquirer;
 use crate::status::{Status, StatusReport};
 use crate::topology_task::{TopologySettings, TopologySnapshot, TopologyTask};
@@ -35,6 +36,8 @@ pub struct Adapters {
     pub paths: Arc<dyn PathSource>,
     /// DNS.
     pub lookup: Arc<dyn NameLookup>,
+    /// Lists of entry points beside the DNS.
+    pub lists: Vec<Arc<dyn SiteList>>,
     /// Money.
     pub ledger: Arc<dyn Ledger>,
     /// The paying key.
@@ -126,10 +129,24 @@ pub async fn run(
     let discovery = DiscoveryConfig::new(
         DiscoveryConfig::SERVICE,
         &adapters.control_label,
-        address_policy,
+        address_policy.clone(),
         edge_discovery::Limits::default(),
     )?;
+    let predeployed = Arc::new(Predeployed::new(
+        &settings.predeployed,
+        Watch {
+            health_path: settings.edge_service.health.clone(),
+            health_interval: Duration::from_millis(pace.health_ms),
+            refresh_after: Duration::from_secs(pace.refresh_s),
+        },
+        Arc::clone(&adapters.paths),
+        Arc::clone(&adapters.clock),
+        Arc::clone(&serving_changed),
+    ));
     let placement_task = PlacementTask {
+        lists: Arc::new(adapters.lists.clone()),
+        addresses: address_policy,
+        predeployed: Arc::clone(&predeployed),
         algorithm: settings.algorithm,
         topology: topology.clone(),
         wake: Arc::clone(&wake),
@@ -148,6 +165,7 @@ pub async fn run(
     let dispatch_task = DispatchTask {
         topology,
         agreements: Arc::clone(&agreements),
+        predeployed: Arc::clone(&predeployed),
         serving_changed,
         table,
         min_saving: Duration::from_millis(policy.min_saving_ms),
@@ -183,6 +201,7 @@ pub async fn run(
     tasks.spawn(topology_task.run(sightings_seen));
     tasks.spawn(placement_task.run());
     tasks.spawn(dispatch_task.run());
+    tasks.spawn(predeployed.run());
     let mut front_ends = tokio::task::JoinSet::new();
     for listener in listeners {
         front_ends.spawn(Arc::clone(&front_end).serve(listener));

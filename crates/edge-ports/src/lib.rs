@@ -11,6 +11,7 @@ mod ledger;
 mod name_lookup;
 mod path_source;
 mod signer;
+mod site_list;
 mod site_runtime;
 
 pub use clock::{Clock, SystemClock};
@@ -18,6 +19,7 @@ pub use ledger::{Ledger, LedgerError};
 pub use name_lookup::NameLookup;
 pub use path_source::{BudgetScope, PathSource, TraceError, TracePriority};
 pub use signer::Signer;
+pub use site_list::{FixedList, Listing, SiteList};
 pub use site_runtime::{RuntimeError, SiteRuntime, WorkloadId};
 
 /// A boxed future, the form in which object-safe traits are asynchronous.

@@ -1,7 +1,7 @@
 //! The agent's configuration file.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use edge_types::{
     AddressPolicy, Amount, ChainAddress, ChainId, HardwareProfile, IepId, IpNet, Settlement,
     SlaTerms,
 };
+use edge_wire::relay::MAX_PORTS;
 use edge_wire::services::{ServiceListing, Services};
 use edge_wire::signing::text_hash;
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub struct ProviderConfig {
     pub state_directory: PathBuf,
     /// Which registries and egress addresses workloads may use (security rules 4 and 14).
     pub addresses: AddressPolicy,
+    /// A relay through which the sites are reached, if they cannot be directly.
+    pub relay: Option<SocketAddr>,
     /// Bounds of the book.
     pub limits: BookLimits,
     /// The sites.
@@ -61,6 +64,8 @@ pub struct SiteConfig {
     pub listen: SocketAddr,
     /// Where workloads are served to clients.
     pub service_address: IpAddr,
+    /// By which address others know the site, if by another than where it listens: behind NAT or a relay.
+    pub public_address: Option<IpAddr>,
     /// First and last TCP port for workloads, one each.
     pub service_ports: (u16, u16),
     /// All hardware that can be let.
@@ -78,6 +83,12 @@ pub struct SiteConfig {
 }
 
 impl SiteConfig {
+    /// How many ports it has, its entry point's included.
+    fn ports(&self) -> usize {
+        let (first, last) = self.service_ports;
+        usize::from(last - first) + 2
+    }
+
     pub(crate) fn terms(&self, provider: ChainAddress, ledger: &LedgerSettings) -> SiteTerms {
         SiteTerms {
             site: self.id.clone(),
@@ -140,7 +151,7 @@ impl ProviderConfig {
         let sites = file
             .site
             .into_iter()
-            .map(Site::check)
+            .map(|site| site.check(file.relay))
             .collect::<Result<Vec<_>, _>>()?;
         let (mut ids, mut listens) = (BTreeSet::new(), BTreeSet::new());
         for site in &sites {
@@ -151,7 +162,7 @@ impl ProviderConfig {
                 ));
             }
         }
-        Ok(Self {
+        let config = Self {
             key_file: file.key_file,
             ledger: LedgerSettings {
                 rpc_url: file.ledger.rpc_url,
@@ -167,8 +178,47 @@ impl ProviderConfig {
                 missed_receipts: file.missed_receipts,
                 ..BookLimits::default()
             },
+            relay: file.relay,
             sites,
-        })
+        };
+        if config.relay.is_some() {
+            let services = config.relayed_services();
+            let wanted: usize = config.sites.iter().map(SiteConfig::ports).sum();
+            if services.len() < wanted {
+                return Err(refuse(
+                    "relay",
+                    "two sites have the same port, and the relay has one address",
+                ));
+            }
+            if wanted > MAX_PORTS {
+                return Err(refuse(
+                    "relay",
+                    "at most 256 ports in all; give fewer service_ports",
+                ));
+            }
+        }
+        Ok(config)
+    }
+
+    /// What a relay makes reachable: own service by public port, which is the one that the site has itself.
+    pub fn relayed_services(&self) -> BTreeMap<u16, SocketAddr> {
+        let mut services = BTreeMap::new();
+        for site in &self.sites {
+            let mut listen = site.listen;
+            if listen.ip().is_unspecified() {
+                listen.set_ip(if listen.is_ipv4() {
+                    Ipv4Addr::LOCALHOST.into()
+                } else {
+                    Ipv6Addr::LOCALHOST.into()
+                });
+            }
+            services.insert(site.id.port, listen);
+            let (first, last) = site.service_ports;
+            services.extend(
+                (first..=last).map(|port| (port, SocketAddr::new(site.service_address, port))),
+            );
+        }
+        services
     }
 }
 
@@ -183,6 +233,8 @@ struct File {
     state_directory: PathBuf,
     #[serde(default)]
     allow_addresses: Vec<String>,
+    #[serde(default)]
+    relay: Option<SocketAddr>,
     #[serde(default = "defaults::time_to_commit")]
     time_to_commit_seconds: u64,
     #[serde(default = "defaults::missed_receipts")]
@@ -210,6 +262,8 @@ struct Site {
     port: u16,
     listen: SocketAddr,
     service_address: IpAddr,
+    #[serde(default)]
+    public_address: Option<IpAddr>,
     service_ports: (u16, u16),
     milli_cpu: u32,
     memory_mib: u32,
@@ -276,7 +330,7 @@ mod defaults {
 }
 
 impl Site {
-    fn check(self) -> Result<SiteConfig, ConfigError> {
+    fn check(self, relay: Option<SocketAddr>) -> Result<SiteConfig, ConfigError> {
         let refuse = |setting: &str, problem| ConfigError::Setting {
             setting: format!("site {}: {setting}", self.host),
             problem,
@@ -334,6 +388,7 @@ impl Site {
             },
             listen: self.listen,
             service_address: self.service_address,
+            public_address: self.public_address.or(relay.map(|relay| relay.ip())),
             service_ports: self.service_ports,
             capacity: HardwareProfile {
                 milli_cpu: self.milli_cpu,
@@ -372,6 +427,29 @@ mod tests {
             config,
             "its values are the defaults"
         );
+    }
+
+    #[test]
+    fn behind_a_relay_sites_are_known_by_its_address() {
+        let relayed = format!("relay = \"203.0.113.5:7000\"\n{TEMPLATE}");
+        let config = ProviderConfig::parse(&relayed).unwrap();
+        assert_eq!(
+            config.sites[0].public_address,
+            Some([203, 0, 113, 5].into())
+        );
+        let services = config.relayed_services();
+        assert_eq!(services.len(), 101);
+        assert_eq!(services[&80], "192.0.2.1:80".parse().unwrap());
+        assert_eq!(services[&20_099], "192.0.2.1:20099".parse().unwrap());
+        let many = relayed.replace("20099", "20900");
+        assert!(
+            ProviderConfig::parse(&many)
+                .unwrap_err()
+                .to_string()
+                .contains("relay")
+        );
+        let direct = ProviderConfig::parse(TEMPLATE).unwrap();
+        assert_eq!((direct.relay, direct.sites[0].public_address), (None, None));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use edge_http::api::{IepService, Reply};
 use edge_types::agreement::detail;
 use edge_types::{
     AgreementId, ChainAddress, ChainId, Generation, Hash32, IepId, Offer, Preferences, Receipt,
-    RejectReason, ReservationId,
+    RejectReason, ReservationId, WorkloadState,
 };
 use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting,
@@ -17,6 +17,7 @@ use edge_wire::services::Services;
 use edge_wire::{Problem, signing};
 
 use crate::agent::Agent;
+use crate::config::SiteConfig;
 
 #[derive(Debug)]
 pub(crate) struct SiteApi {
@@ -52,6 +53,11 @@ impl SiteApi {
             site,
             greeting,
         }
+    }
+
+    fn config(&self) -> Option<&SiteConfig> {
+        let mut sites = self.agent.config.sites.iter();
+        sites.find(|known| known.id == self.site)
     }
 
     /// The offer is one of ours, for this site.
@@ -92,10 +98,13 @@ impl SiteApi {
             .read(id, caller)
             .map_err(Problem::Rejected)?
             .generation;
-        Ok(DeploymentView {
-            generation,
-            state: self.agent.workload(id, generation),
-        })
+        let mut state = self.agent.workload(id, generation);
+        if let WorkloadState::Running { address } | WorkloadState::Draining { address } = &mut state
+            && let Some(public) = self.config().and_then(|site| site.public_address)
+        {
+            address.set_ip(public);
+        }
+        Ok(DeploymentView { generation, state })
     }
 
     fn take_receipt(
@@ -126,9 +135,7 @@ impl IepService for SiteApi {
     }
 
     fn services(&self) -> Result<Services, Problem> {
-        let mut sites = self.agent.config.sites.iter();
-        let site = sites.find(|known| known.id == self.site);
-        match site.and_then(|site| site.listing.clone()) {
+        match self.config().and_then(|site| site.listing.clone()) {
             Some(services) => Ok(Services { services }),
             None => Err(Problem::Rejected(RejectReason::Policy {
                 detail: detail::NOT_LISTED,

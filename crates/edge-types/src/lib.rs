@@ -19,7 +19,7 @@ pub use address_policy::{AddressPolicy, AddressRefusal};
 pub use agreement::{AgreementRecord, AgreementState, EscrowTotals, Receipt, RejectReason};
 pub use chain::{AgreementId, ChainAddress, ChainId, Hash32, OfferId, ReservationId, Signature};
 pub use dns::{DnsName, DnsNameError};
-pub use iep::{IepId, IepOrigin};
+pub use iep::{IepId, IepOrigin, ListedSite};
 pub use ipnet::IpNet;
 pub use money::{Amount, Asset, MoneyError};
 pub use offer::{HardwareProfile, Offer, Preferences, Settlement, SlaTerms, Slot};

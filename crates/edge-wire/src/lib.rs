@@ -21,8 +21,10 @@ mod codec;
 #[doc(hidden)]
 pub mod fuzzing;
 mod limits;
+pub mod listing;
 pub mod message;
 pub mod problem;
+pub mod relay;
 pub mod services;
 pub mod signing;
 

@@ -1,6 +1,6 @@
 //! Bounds on what strangers may send, and the checks that hold them.
 
-use edge_types::{HardwareProfile, SlaTerms, Slot};
+use edge_types::{HardwareProfile, SlaTerms, Slot, UtcTime};
 
 use crate::WireError;
 
@@ -20,6 +20,11 @@ pub(crate) fn require(
     } else {
         Err(WireError::Field { field, expected })
     }
+}
+
+/// Far enough from the end of numbers for sums.
+pub(crate) fn is_time(time: UtcTime) -> bool {
+    time.0 < MAX_TIME
 }
 
 pub(crate) fn slot(slot: &Slot) -> Result<(), WireError> {

@@ -54,7 +54,7 @@ fn money_domain(chain: ChainId, contract: ChainAddress) -> B256 {
     domain("ExEC", chain, contract)
 }
 
-fn domain(name: &str, chain: ChainId, contract: ChainAddress) -> B256 {
+pub(crate) fn domain(name: &str, chain: ChainId, contract: ChainAddress) -> B256 {
     hash_struct(
         DOMAIN_TYPE,
         &[
@@ -66,28 +66,28 @@ fn domain(name: &str, chain: ChainId, contract: ChainAddress) -> B256 {
     )
 }
 
-fn hash_struct(type_text: &str, fields: &[B256]) -> B256 {
+pub(crate) fn hash_struct(type_text: &str, fields: &[B256]) -> B256 {
     let mut words = keccak256(type_text).to_vec();
     words.extend(fields.iter().flatten());
     keccak256(words)
 }
 
-fn digest(domain: B256, message: B256) -> Hash32 {
+pub(crate) fn digest(domain: B256, message: B256) -> Hash32 {
     let mut bytes = vec![0x19, 0x01];
     bytes.extend(domain);
     bytes.extend(message);
     Hash32(keccak256(bytes).0)
 }
 
-fn number(value: impl Into<u128>) -> B256 {
+pub(crate) fn number(value: impl Into<u128>) -> B256 {
     B256::from(U256::from(value.into()))
 }
 
-fn account(address: ChainAddress) -> B256 {
+pub(crate) fn account(address: ChainAddress) -> B256 {
     B256::left_padding_from(&address.0)
 }
 
-fn word(hash: Hash32) -> B256 {
+pub(crate) fn word(hash: Hash32) -> B256 {
     B256::new(hash.0)
 }
 
@@ -264,7 +264,7 @@ pub fn recover(digest: Hash32, signature: &Signature) -> Result<ChainAddress, Si
         .map_err(|_| SignatureError::Malformed)
 }
 
-fn expect_signer(
+pub(crate) fn expect_signer(
     digest: Hash32,
     signature: &Signature,
     expected: ChainAddress,

@@ -3,6 +3,7 @@
 //! Each subcommand is a module with its `Args` and a `run`. `main` starts no thread and no runtime by itself, since
 //! making namespaces and starting containers need a single-threaded process.
 
+mod aggregator;
 mod app;
 mod chain;
 mod demo;
@@ -17,6 +18,7 @@ mod output;
 mod path_files;
 mod paths;
 mod provider;
+mod relay;
 mod runtime_helper;
 mod topology;
 mod trace;
@@ -49,6 +51,11 @@ enum Command {
     Provider(provider::Args),
     /// Find edge providers: near this machine, in a zone, or on the path to somebody.
     Discover(discover::Args),
+    /// Make providers without a public address reachable.
+    Relay(relay::Args),
+    /// List providers who have no zone of their own.
+    #[command(subcommand)]
+    Aggregator(aggregator::Args),
     /// Trace the paths to many targets at once.
     Trace(trace::Args),
     /// Show what files of paths hold, or turn them into another format.
@@ -90,6 +97,8 @@ fn main() -> ExitCode {
         Command::Orchestrator(args) => orchestrator::run(&args),
         Command::Provider(args) => provider::run(args),
         Command::Discover(args) => discover::run(&args),
+        Command::Relay(args) => relay::run(&args),
+        Command::Aggregator(args) => aggregator::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Paths(args) => paths::run(&args),
         Command::Topology(args) => topology::run(&args),

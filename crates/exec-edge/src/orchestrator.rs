@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edge_chain::client::{EthLedger, LedgerConfig};
+use edge_http::fetch::{Fetcher, read_roots};
+use edge_http::site_lists::{FeedList, WellKnownList};
 use edge_image::registry::{ReadAccess, Registry};
 use edge_orchestrator::{
     Adapters, ConfigError, ImageAccess, ImportedUse, Settings, run as run_tasks,
 };
-use edge_ports::{Clock, Ledger, LedgerError, PathSource, SystemClock};
+use edge_ports::{
+    Clock, FixedList, Ledger, LedgerError, NameLookup, PathSource, SiteList, SystemClock,
+};
 use edge_probe::{ImportedConfig, ImportedPaths, Prober, ProberConfig};
 use edge_resolver::{Resolver, ResolverConfig, random_label};
 use edge_types::AddressPolicy;
@@ -85,6 +89,8 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let resolver = Resolver::new(ResolverConfig::new(config.resolver.addresses.clone()))
         .context("resolver")
         .map_err(Failure::usage)?;
+    let lookup: Arc<dyn NameLookup> = Arc::new(resolver);
+    let lists = site_lists(&settings, &lookup, clock)?;
     let control_label = random_label().context("drawing a random label")?;
     match ledger.verify_contract().await {
         Ok(()) => {}
@@ -98,7 +104,8 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let adapters = Adapters {
         images: Arc::new(Tokens(access.clone())),
         paths,
-        lookup: Arc::new(resolver),
+        lookup,
+        lists,
         ledger: Arc::new(ledger),
         signer: Arc::new(key),
         clock: Arc::new(clock),
@@ -139,6 +146,43 @@ impl ImageAccess for Tokens {
     fn revoke(&self, token: &str) {
         self.0.revoke(token);
     }
+}
+
+/// The lists of entry points that the configuration names.
+fn site_lists(
+    settings: &Settings,
+    lookup: &Arc<dyn NameLookup>,
+    clock: SystemClock,
+) -> Result<Vec<Arc<dyn SiteList>>, Failure> {
+    let (named, discovery) = (&settings.lists, &settings.config.discovery);
+    let mut lists: Vec<Arc<dyn SiteList>> = Vec::new();
+    if !named.sites.is_empty() {
+        lists.push(Arc::new(FixedList(named.sites.clone())));
+    }
+    if named.needs_web() {
+        let roots = read_roots(&discovery.certificates).map_err(|error| {
+            Failure::usage(error)
+                .with_hint("install ca-certificates, or set discovery.certificates to a PEM file")
+        })?;
+        let policy = AddressPolicy::new(settings.config.policy.allowed_prefixes.clone());
+        let fetcher = Fetcher::new(Arc::clone(lookup), policy, roots, discovery.plain_http);
+        for domain in &named.well_known {
+            lists.push(Arc::new(WellKnownList::new(
+                domain.clone(),
+                fetcher.clone(),
+            )));
+        }
+        for (address, key) in &named.feeds {
+            let clock = Arc::new(clock);
+            lists.push(Arc::new(FeedList::new(
+                address.clone(),
+                *key,
+                fetcher.clone(),
+                clock,
+            )));
+        }
+    }
+    Ok(lists)
 }
 
 /// The prober, behind what is known from files if there are any.

@@ -3,6 +3,7 @@
 mod certificate;
 mod dns_records;
 mod doctor;
+mod well_known;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use edge_chain::EthLedger;
 use edge_chain::client::LedgerConfig;
+use edge_http::relay::{RelayAgent, RelayError};
 use edge_ports::SystemClock;
 use edge_provider::config::{ConfigError, TEMPLATE};
 use edge_provider::{Listening, Provider, ProviderConfig, ProviderError, ProviderPorts};
@@ -38,6 +40,8 @@ enum Command {
     Template,
     /// Print the DNS records that make the sites of a configuration known.
     DnsRecords(dns_records::Args),
+    /// Print the list of the sites of a configuration, for `https://domain/.well-known/exec-edge` or an aggregator.
+    WellKnown(well_known::Args),
     /// Look at a provider from outside: its records, and what answers where they lead.
     Doctor(doctor::Args),
 }
@@ -50,6 +54,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         Some(Command::DnsRecords(args)) => return dns_records::run(&args),
+        Some(Command::WellKnown(args)) => return well_known::run(&args),
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => {}
     }
@@ -94,6 +99,11 @@ async fn serve(config: ProviderConfig) -> Result<(), Failure> {
     };
     let ledger = EthLedger::new(ledger, key.clone()).map_err(Failure::usage)?;
     let runtime = RuntimeConfig::new(config.state_directory.clone(), config.addresses.clone());
+    let clock = Arc::new(SystemClock::start());
+    let relay = config.relay.map(|relay| {
+        let services = config.relayed_services();
+        RelayAgent::new(relay, services, Arc::new(key.clone()), clock.clone())
+    });
     // Before the runtime makes its directories.
     let listening = Listening::bind(config).await.map_err(could_not_start)?;
     let runtime = Arc::new(OciRuntime::open(runtime).context("opening the container runtime")?);
@@ -103,14 +113,36 @@ async fn serve(config: ProviderConfig) -> Result<(), Failure> {
         ledger: Arc::new(ledger),
         runtime,
         set_image_token: Arc::new(move |id, token| tokens.set_image_token(id, token)),
-        clock: Arc::new(SystemClock::start()),
+        clock,
     };
     let provider = Provider::new(listening, ports).map_err(could_not_start)?;
     for (site, address) in provider.addresses() {
         output::line(&format!("site {site} ready at {address}"));
     }
-    provider.serve(stop_signal()).await;
+    let relayed = async {
+        match relay {
+            Some(relay) => relay.run(tell_relay).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = provider.serve(stop_signal()) => {}
+        () = relayed => {}
+    }
     Ok(())
+}
+
+/// Says when the sites become reachable through the relay, and when they no longer are.
+fn tell_relay(news: Option<RelayError>) {
+    match news {
+        None => output::line("reachable through the relay"),
+        Some(error) => {
+            let error = anyhow::Error::new(error);
+            output::error(&format!(
+                "not reachable through the relay: {error:#}; trying again"
+            ));
+        }
+    }
 }
 
 fn could_not_start(error: ProviderError) -> Failure {

@@ -251,14 +251,17 @@ impl Section {
     }
 }
 
-/// Where the entry point is reached: where it listens, or if that is everywhere, where its workloads are served.
+/// Where the entry point is reached: at its public address, else where it listens, or if that is everywhere, where its
+/// workloads are served.
 pub(super) fn address(site: &SiteConfig) -> IpAddr {
-    let listen = site.listen.ip();
-    if listen.is_unspecified() {
-        site.service_address
-    } else {
-        listen
-    }
+    site.public_address.unwrap_or_else(|| {
+        let listen = site.listen.ip();
+        if listen.is_unspecified() {
+            site.service_address
+        } else {
+            listen
+        }
+    })
 }
 
 /// A label for one site that no other of the zone has.

@@ -1,0 +1,94 @@
+//! Entry points that lists name: read, looked up and checked.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use edge_discovery::{Answer, IepCandidate, Question, RecordData, RecordKind};
+use edge_ports::{NameLookup, SiteList};
+use edge_types::{AddressPolicy, DnsName};
+
+use crate::sites::with_cause;
+
+/// Addresses of each family taken from one host name.
+const ADDRESSES: usize = 4;
+/// Sites taken from all lists together.
+const SITES: usize = 8192;
+
+/// What all lists together gave.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    /// The candidates, each with where it comes from.
+    pub candidates: Vec<IepCandidate>,
+    /// What could not be used, in words.
+    pub problems: Vec<String>,
+}
+
+/// Reads every list. The addresses of sites that come without are looked up; each is checked (security rule 4).
+pub async fn read(
+    lists: &[Arc<dyn SiteList>],
+    lookup: &dyn NameLookup,
+    policy: &AddressPolicy,
+) -> Listed {
+    let mut listed = Listed::default();
+    for list in lists {
+        let origin = list.origin();
+        let listing = list.read().await;
+        let problems = listing.problems.into_iter();
+        listed
+            .problems
+            .extend(problems.map(|problem| format!("{origin}: {problem}")));
+        for site in listing.sites {
+            if listed.candidates.len() >= SITES {
+                listed
+                    .problems
+                    .push(format!("{origin}: more than {SITES} sites in all lists"));
+                break;
+            }
+            let addresses = if site.addresses.is_empty() {
+                addresses(&site.id.host, lookup).await
+            } else {
+                site.addresses.clone()
+            };
+            match IepCandidate::listed(
+                &site,
+                &addresses,
+                origin.clone(),
+                listing.is_authentic,
+                policy,
+            ) {
+                Ok(candidate) => listed.candidates.push(candidate),
+                Err(refusal) => {
+                    listed
+                        .problems
+                        .push(format!("{origin}: {}: {}", site.id, with_cause(&refusal)))
+                }
+            }
+        }
+    }
+    listed
+}
+
+async fn addresses(host: &DnsName, lookup: &dyn NameLookup) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for kind in [RecordKind::A, RecordKind::Aaaa] {
+        let question = Question::new(host.clone(), kind);
+        if let Answer::Records { records, .. } = lookup.lookup(&question).await {
+            let addresses = records.into_iter().filter_map(|record| match record {
+                RecordData::Address(address) => Some(address),
+                _ => None,
+            });
+            found.extend(addresses.take(ADDRESSES));
+        }
+    }
+    found
+}
+
+/// Which of two candidates for one entry point is used: the one whose key is bound better, else the one that was known.
+pub fn better(known: &IepCandidate, new: IepCandidate) -> IepCandidate {
+    let worth = |candidate: &IepCandidate| candidate.key.as_ref().map(|key| key.authenticated);
+    if known.origin == new.origin || worth(&new) > worth(&known) {
+        new
+    } else {
+        known.clone()
+    }
+}
