@@ -13,8 +13,8 @@ use edge_discovery::{
     ZoneDecision, ZoneTrail,
 };
 use edge_types::{
-    AddressPolicy, ChainId, DnsName, Hop, HopReply, IepId, MonotonicTime, PathEnd, PathObservation,
-    Rtt,
+    AddressPolicy, ChainId, DnsName, Hop, HopReply, IepId, IepOrigin, MonotonicTime, PathEnd,
+    PathObservation, Rtt,
 };
 use proptest::prelude::*;
 

@@ -2,11 +2,16 @@
 
 use std::fmt::Debug;
 
+use edge_types::{ChainAddress, UtcTime};
+
+use crate::listing::{WellKnown, read_feed};
 use crate::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Hello,
     OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest,
 };
 use crate::problem::{ProblemJson, read_problem};
+use crate::relay::RelayLine;
+use crate::services::Services;
 use crate::{Message, decode, encode};
 
 /// Takes `body` as each of the messages.
@@ -27,6 +32,10 @@ pub fn messages(body: &[u8]) {
     again::<ReceiptMessage>(body);
     again::<CloseRequest>(body);
     again::<ProblemJson>(body);
+    again::<Services>(body);
+    again::<WellKnown>(body);
+    again::<RelayLine>(body);
+    let _some_sites = read_feed(body, ChainAddress([0; 20]), UtcTime(0));
     let _some_problem = read_problem(500, body);
 }
 

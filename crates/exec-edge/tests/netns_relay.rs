@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 #[path = "support/program.rs"]
+#[expect(dead_code, reason = "helpers of other tests")]
 mod program;
 
 use std::fs;
@@ -106,12 +107,14 @@ fn netns_oci_a_provider_that_only_dials_out_is_found_through_a_relay() {
     let _relay = Running::start(
         at(&file, "edge1.eastlink.example").args(relay),
         "relay ready",
+        Signal::SIGKILL,
     );
     // Its ports are on loopback, so that nothing reaches them from outside its own machine.
     let provider = ["provider", "--config", config.to_str().unwrap()];
     let _provider = Running::start(
         at(&file, "clients").args(provider),
         "reachable through the relay",
+        Signal::SIGKILL,
     );
     let found = discover();
     assert_eq!(

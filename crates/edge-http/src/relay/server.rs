@@ -24,7 +24,7 @@ pub type Admission = BTreeMap<ChainAddress, BTreeSet<u16>>;
 /// Bounds of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelayLimits {
-    /// Connections of providers and their streams at once.
+    /// Connections of providers at once, without those that carry a client already.
     pub connections: usize,
     /// Clients of one provider at once.
     pub clients_per_provider: usize,

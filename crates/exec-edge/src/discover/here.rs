@@ -41,7 +41,7 @@ pub(super) async fn zones(
         for name in names(lookup, &Question::reverse(*address)).await {
             // A name that the local network made up leads nowhere; it is no error.
             for zone in candidate_zones(&name, ZONES_PER_NAME).unwrap_or_default() {
-                found.add(zone, Source::Name(*address));
+                found.add(zone.zone, Source::Name(*address));
             }
         }
     }

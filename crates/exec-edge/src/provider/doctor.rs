@@ -159,7 +159,7 @@ fn records(zone: &DnsName, service: &ServiceTrail, findings: &mut Findings) {
     }
     match &service.control {
         ControlOutcome::Explicit => findings.ok(zone.as_str(), "no wildcard", "a made-up service has no records".to_owned()),
-        ControlOutcome::Wildcard { .. } => findings.problem(
+        ControlOutcome::Wildcard { .. } | ControlOutcome::Rotating => findings.problem(
             zone.as_str(),
             "wildcard",
             "a made-up service has the same records, so nobody believes these".to_owned(),
