@@ -54,7 +54,9 @@ pub(super) fn run(data: Option<&Path>, runs: u32, case: Option<&str>) -> Result<
         .map(|data| std::fs::canonicalize(data).with_context(|| data.display().to_string()))
         .transpose()?;
     let data = data.as_deref();
-    let is_wanted = |name: &str| case.is_none_or(|case| name.starts_with(case));
+    // A case may be named in full or in part.
+    let is_wanted =
+        |name: &str| case.is_none_or(|case| name.starts_with(case) || case.starts_with(name));
     let (mut rows, mut figures) = (Vec::new(), BTreeMap::new());
     if is_wanted("exact-equals-brute-force") {
         rows.push(brute_force()?);
@@ -67,7 +69,7 @@ pub(super) fn run(data: Option<&Path>, runs: u32, case: Option<&str>) -> Result<
         rows.extend(plan_speed(runs)?);
     }
     if is_wanted("betweenness-speed") {
-        rows.extend(betweenness(data, runs)?);
+        rows.extend(betweenness(data, runs, case)?);
     }
     if rows.is_empty() {
         bail!("no case of this name");
@@ -190,7 +192,7 @@ fn plan_speed(runs: u32) -> Result<Vec<Value>> {
     Ok(rows)
 }
 
-fn betweenness(data: Option<&Path>, runs: u32) -> Result<Vec<Value>> {
+fn betweenness(data: Option<&Path>, runs: u32, wanted: Option<&str>) -> Result<Vec<Value>> {
     let python = install()?;
     let folder = shell::target().join("bench/placement");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -203,6 +205,16 @@ fn betweenness(data: Option<&Path>, runs: u32) -> Result<Vec<Value>> {
     if data.is_some() {
         networks.extend([("map 1", "map.txt", 1), ("map 2", "map.txt", 2)]);
     }
+    let name = |case: &str, threads: u32| {
+        let what = case.strip_prefix("tree ").map_or_else(
+            || format!("router map, {threads} threads"),
+            |nodes| format!("tree of {nodes} nodes"),
+        );
+        format!("betweenness-speed/{what}")
+    };
+    networks.retain(|(case, _, threads)| {
+        wanted.is_none_or(|wanted| name(case, *threads).starts_with(wanted))
+    });
     let mut our_ms: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut their_ms: BTreeMap<&str, BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
     let mut errors: BTreeMap<&str, f64> = BTreeMap::new();
@@ -226,10 +238,7 @@ fn betweenness(data: Option<&Path>, runs: u32) -> Result<Vec<Value>> {
     for (case, _, threads) in networks {
         let theirs = &their_ms[case];
         let nodes = case.strip_prefix("tree ");
-        let what = nodes.map_or_else(
-            || format!("router map, {threads} threads"),
-            |nodes| format!("tree of {nodes} nodes"),
-        );
+        let name = name(case, threads);
         let best = theirs.iter().min_by(|a, b| {
             median(a.1)
                 .unwrap_or(0.0)
@@ -242,13 +251,7 @@ fn betweenness(data: Option<&Path>, runs: u32) -> Result<Vec<Value>> {
                 .map(|(name, samples)| (*name, samples)),
         }
         .context("no peer ran")?;
-        let mut time = row(
-            &format!("betweenness-speed/{what}"),
-            "ms",
-            "lower",
-            &our_ms[case],
-            None,
-        );
+        let mut time = row(&name, "ms", "lower", &our_ms[case], None);
         time["peers"] = json!(theirs);
         time["peer"] = json!(samples);
         time["peer_name"] = json!(against);
@@ -263,10 +266,10 @@ fn betweenness(data: Option<&Path>, runs: u32) -> Result<Vec<Value>> {
             Some(_) => None,
             None => Some(2.0),
         };
-        let name = format!("betweenness-speed/{what}, times faster than {against}");
-        rows.push(row(&name, "x", "higher", &ratios, goal));
-        let name = format!("betweenness-speed/{what}, largest relative difference to any");
-        rows.push(row(&name, "", "lower", &[errors[case]], Some(1e-9)));
+        let ratio = format!("{name}, times faster than {against}");
+        rows.push(row(&ratio, "x", "higher", &ratios, goal));
+        let error = format!("{name}, largest relative difference to any");
+        rows.push(row(&error, "", "lower", &[errors[case]], Some(1e-9)));
     }
     Ok(rows)
 }
