@@ -10,6 +10,7 @@
 
 mod accuracy;
 mod alarm;
+mod demand;
 mod forecaster;
 mod holt_winters;
 mod learner;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use accuracy::{Accuracy, Examination, examine};
 pub use alarm::{Alarm, AlarmSettings, Surge};
+pub use demand::{Demand, PrefixDemand};
 pub use forecaster::{Forecaster, MAX_AHEAD, MAX_COUNT};
 pub use holt_winters::{HoltWinters, Scale, Smoothing};
 pub use learner::{Learner, Learning};

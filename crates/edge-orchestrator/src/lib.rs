@@ -6,7 +6,6 @@
 pub mod admin;
 pub mod agreements;
 pub mod config;
-pub mod demand;
 pub mod dispatch_task;
 mod health;
 pub mod lists;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge_forecast::Demand;
 use edge_http::front_end::Sighting;
 use edge_ports::{Clock, PathSource, TraceError, TracePriority};
 use edge_topology::{AggregateTree, ClientDemand, Limits, Observations, change};
@@ -13,8 +14,6 @@ use edge_types::{
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-
-use crate::demand::Demand;
 
 /// Traces running at once; the prober paces them further.
 const MOST_TRACES: usize = 4096;
