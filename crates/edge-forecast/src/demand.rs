@@ -64,6 +64,16 @@ impl Demand {
 
     /// Counts a request; the prefix and its demand after it, or `None` if there is no room for a new prefix.
     pub fn record(&mut self, client: IpAddr, at: MonotonicTime) -> Option<(IpNet, &PrefixDemand)> {
+        self.record_many(client, 1, at)
+    }
+
+    /// Counts so many requests that one client made at the same time, as [`Demand::record`] does one.
+    pub fn record_many(
+        &mut self,
+        client: IpAddr,
+        count: u64,
+        at: MonotonicTime,
+    ) -> Option<(IpNet, &PrefixDemand)> {
         let prefix = self.grouping.group(client);
         if !self.prefixes.contains_key(&prefix) && self.prefixes.len() >= self.most_prefixes {
             self.displace(at)?;
@@ -75,8 +85,8 @@ impl Demand {
             requests: 0,
             weight: 0.0,
         });
-        entry.weight = entry.weight * decay(at.since(entry.last_seen)) + 1.0;
-        entry.requests += 1;
+        entry.weight = entry.weight * decay(at.since(entry.last_seen)) + count as f64;
+        entry.requests = entry.requests.saturating_add(count);
         entry.representative = client;
         entry.last_seen = entry.last_seen.max(at);
         Some((prefix, entry))

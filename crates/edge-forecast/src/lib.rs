@@ -28,5 +28,8 @@ pub use forecaster::{Forecaster, MAX_AHEAD, MAX_COUNT};
 pub use holt_winters::{HoltWinters, Scale, Smoothing};
 pub use learner::{Learner, Learning};
 pub use mix::Mix;
-pub use rent::{Account, Hysteresis, MAX_GAIN, Policy, Reactive, Terms, TimeToLive, least_cost};
+pub use rent::{
+    Account, ForecastDriven, Hysteresis, MAX_GAIN, Planned, Policy, Reactive, Terms, TimeToLive,
+    least_cost,
+};
 pub use simple::{Ewma, LastValue, SeasonalNaive};

@@ -9,12 +9,16 @@
 //! All sums are integers of one unit, which is the caller's choice.
 
 mod clairvoyant;
+mod driven;
 mod policies;
 
+#[cfg(test)]
+mod driven_tests;
 #[cfg(test)]
 mod tests;
 
 pub use clairvoyant::least_cost;
+pub use driven::{ForecastDriven, Planned};
 pub use policies::{Hysteresis, Policy, Reactive, TimeToLive};
 
 /// Largest gain of a step and largest price that are told apart; more counts as that.

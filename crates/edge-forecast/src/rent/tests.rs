@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn terms(lease_steps: usize, price: u64, deploy_millisteps: u64) -> Terms {
+pub(super) fn terms(lease_steps: usize, price: u64, deploy_millisteps: u64) -> Terms {
     Terms {
         lease_steps,
         price,
@@ -13,7 +13,7 @@ fn terms(lease_steps: usize, price: u64, deploy_millisteps: u64) -> Terms {
 }
 
 /// All that a policy does over some gains.
-fn follow(policy: &mut dyn Policy, terms: Terms, gains: &[u64]) -> Account {
+pub(super) fn follow(policy: &mut dyn Policy, terms: Terms, gains: &[u64]) -> Account {
     let mut account = Account::new(terms);
     for gain in gains {
         if account.is_open() {
