@@ -10,7 +10,7 @@ use crate::holt_winters::Scale;
 pub struct Learning {
     /// How many of the last counts it sees, 1 to 32.
     pub lags: usize,
-    /// Steps of a season; it also sees the count a season before. 0 or 1 for none.
+    /// Steps of a season, at most 2^20; it also sees the count a season before. 0 or 1 for none.
     pub season: usize,
     /// How many sine waves of the season it sees, 0 to 16: the season itself, its half, its third, ...
     pub harmonics: usize,
@@ -28,8 +28,13 @@ pub struct Learner {
     inverse: Vec<f64>,
     /// The last counts on the logarithmic scale, the newest last; a season of them, or as many as there are lags.
     past: VecDeque<f64>,
+    /// Sine and cosine of each step of a season.
+    turns: Vec<(f64, f64)>,
     seen: usize,
 }
+
+/// Longest season.
+const LONGEST_SEASON: usize = 1 << 20;
 
 /// How little the first weights are trusted.
 const START: f64 = 100.0;
@@ -46,7 +51,7 @@ impl Learner {
         let learning = Learning {
             lags: learning.lags.clamp(1, 32),
             season: if learning.season > 1 {
-                learning.season
+                learning.season.min(LONGEST_SEASON)
             } else {
                 0
             },
@@ -65,6 +70,12 @@ impl Learner {
             weights,
             inverse: start(size),
             past: VecDeque::new(),
+            turns: (0..learning.season)
+                .map(|step| {
+                    let turn = step as f64 / learning.season as f64;
+                    (turn * std::f64::consts::TAU).sin_cos()
+                })
+                .collect(),
             seen: 0,
         }
     }
@@ -83,8 +94,7 @@ impl Learner {
             features[1 + lag] = back(lag);
         }
         for wave in 1..=harmonics {
-            let turn = (step * wave % season) as f64 / season as f64;
-            let (sine, cosine) = (turn * std::f64::consts::TAU).sin_cos();
+            let (sine, cosine) = self.turns[step % season * wave % season];
             features[lags + 2 * wave] = sine;
             features[lags + 2 * wave + 1] = cosine;
         }

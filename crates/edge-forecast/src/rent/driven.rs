@@ -223,7 +223,12 @@ impl Policy for ForecastDriven {
     fn wants(&mut self, running: bool) -> bool {
         self.choose_leader();
         let wants = if self.is_covered() {
-            self.experts[self.leader].policy.wants(running)
+            let leader = &mut self.experts[self.leader];
+            if leader.policy.has_a_mind_of_its_own() {
+                leader.is_there_next()
+            } else {
+                leader.policy.wants(running)
+            }
         } else {
             self.guarded += 1;
             self.experts[0].is_there_next()

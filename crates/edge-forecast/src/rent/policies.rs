@@ -12,6 +12,12 @@ pub trait Policy: fmt::Debug {
     /// Rent now? `running` says that the service runs and would be renewed, otherwise it has to be deployed.
     fn wants(&mut self, running: bool) -> bool;
 
+    /// Does it remember what it decided, so that it can be followed only by doing always as it did? Otherwise it can be asked about any
+    /// site, rented or not.
+    fn has_a_mind_of_its_own(&self) -> bool {
+        false
+    }
+
     /// A step went by, in which the site would have gained so much.
     fn observe(&mut self, gain: u64);
 }
@@ -147,6 +153,10 @@ fn share(terms: &Terms) -> i128 {
 impl Policy for Hysteresis {
     fn name(&self) -> &'static str {
         "hysteresis"
+    }
+
+    fn has_a_mind_of_its_own(&self) -> bool {
+        true
     }
 
     fn wants(&mut self, running: bool) -> bool {
