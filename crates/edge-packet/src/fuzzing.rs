@@ -66,6 +66,10 @@ pub fn icmp(bytes: &[u8]) {
     let packet = IcmpError::parse_packet(bytes).map(|(_, error)| error);
     for error in messages.into_iter().chain([packet]).flatten() {
         quote(&error.quoted, bytes);
+        assert!(
+            error.extensions.mpls().count() <= bytes.len() / 4,
+            "labels lie within the message"
+        );
     }
     if let Ok(quoted) = Quoted::parse(bytes) {
         quote(&quoted, bytes);

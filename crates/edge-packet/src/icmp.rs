@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::checksum::Sum;
+use crate::extensions::Extensions;
 use crate::udp::write_ip_header;
 use crate::{
     BuildError, IpHeader, IpVersion, ParseError, UdpView, array, checksum, protocol, require,
@@ -146,6 +147,8 @@ pub struct IcmpError<'a> {
     pub kind: ErrorKind,
     /// The packet that it is about.
     pub quoted: Quoted<'a>,
+    /// What follows the quote.
+    pub extensions: Extensions<'a>,
 }
 
 impl<'a> IcmpError<'a> {
@@ -193,16 +196,16 @@ impl<'a> IcmpError<'a> {
             IpVersion::V4 => usize::from(message[5]) * 4,
             IpVersion::V6 => usize::from(message[4]) * 8,
         };
-        let body = &message[8..];
-        let quote = match quote_len {
-            0 => body,
-            some => body.get(..some).unwrap_or(body),
-        };
+        let (quote, extensions) = Extensions::split(&message[8..], quote_len);
         let quoted = Quoted::parse(quote)?;
         if IpVersion::of(quoted.source) != version {
             return Err(ParseError::Version(quote[0] >> 4));
         }
-        Ok(Self { kind, quoted })
+        Ok(Self {
+            kind,
+            quoted,
+            extensions,
+        })
     }
 }
 
@@ -328,7 +331,8 @@ mod tests {
                     hop_limit: 1,
                     ident: Some(0x0a01),
                     transport: &TIME_EXCEEDED[48..],
-                }
+                },
+                extensions: Extensions::default(),
             }
         );
         assert_eq!(

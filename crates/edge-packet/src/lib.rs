@@ -7,6 +7,7 @@
 
 pub mod checksum;
 mod echo;
+mod extensions;
 mod flow;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -16,6 +17,7 @@ mod tcp;
 mod udp;
 
 pub use echo::{EchoKind, EchoPacket, EchoView};
+pub use extensions::{Extensions, MplsLabel};
 pub use flow::FlowKey;
 pub use icmp::{
     ErrorKind, IcmpError, QuoteSize, Quoted, QuotedUdp, deserves_error, write_icmp_error,
