@@ -47,7 +47,10 @@ const fn tool(name: &'static str, kind: Kind, options: &'static str) -> Tool {
 }
 
 pub(super) const OURS: Tool = tool("ours", Kind::Ours, "--json-lines");
-pub(super) const OURS_LINKS: Tool = tool("ours", Kind::Ours, "--output links");
+/// For routers that take longer to answer than a target usually has.
+pub(super) const OURS_PATIENT: Tool = tool("ours", Kind::Ours, "--json-lines --time-limit 30");
+/// Estimates of links want at least 5 samples.
+pub(super) const OURS_LINKS: Tool = tool("ours", Kind::Ours, "--output links --samples 8");
 pub(super) const OURS_PRIVILEGED: Tool = tool("ours privileged", Kind::Ours, "--json-lines");
 pub(super) const OURS_UNPRIVILEGED: Tool = tool(
     "ours",
