@@ -36,6 +36,8 @@ pub enum BudgetScope {
     Prefix,
     /// The /16 or /32 around it.
     CoveringPrefix,
+    /// What the autonomous system announces that the target belongs to.
+    OriginAs,
     /// Everything.
     Global,
 }
@@ -57,6 +59,9 @@ pub enum TraceError {
         /// Which budget.
         scope: BudgetScope,
     },
+    /// So many wait that this one was left out by chance, so that no single asker fills the queue; transient.
+    #[error("so many targets wait to be traced that {0} was left out; ask again later")]
+    LeftOut(IpAddr),
     /// The prober has stopped.
     #[error("the prober has stopped")]
     Stopped,

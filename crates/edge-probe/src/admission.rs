@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use edge_ports::{BudgetScope, TraceError};
 use edge_types::{IpNet, MonotonicTime, PrefixGrouping};
 
 use crate::config::{Budget, ProberConfig};
+use crate::origins::OriginAs;
 
 /// Probes that a trace reserves; most need fewer. What it used in the end is what it is charged.
 const RESERVED: u32 = 16;
@@ -17,9 +19,33 @@ const MAX_BUCKETS: usize = 65_536;
 /// Decides about every trace before its first probe, and keeps the books of the nested budgets.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    budgets: [(BudgetScope, Budget); 3],
+    site: Budget,
+    covering: Budget,
+    origin: Budget,
+    global: Budget,
+    origins: Option<Arc<dyn OriginAs>>,
     reserved: u32,
-    spent: BTreeMap<(usize, Option<IpNet>), Spent>,
+    spent: BTreeMap<Bucket, Spent>,
+}
+
+/// What is counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Bucket {
+    Site(IpNet),
+    Covering(IpNet),
+    Origin(u32),
+    All,
+}
+
+impl Bucket {
+    const fn scope(self) -> BudgetScope {
+        match self {
+            Self::Site(_) => BudgetScope::Prefix,
+            Self::Covering(_) => BudgetScope::CoveringPrefix,
+            Self::Origin(_) => BudgetScope::OriginAs,
+            Self::All => BudgetScope::Global,
+        }
+    }
 }
 
 /// Tokens missing from a full bucket.
@@ -32,70 +58,90 @@ struct Spent {
 impl Admission {
     pub(crate) fn new(config: &ProberConfig) -> Self {
         Self {
-            budgets: [
-                (BudgetScope::Prefix, config.prefix_budget),
-                (BudgetScope::CoveringPrefix, config.covering_budget),
-                (BudgetScope::Global, config.global_budget),
-            ],
+            site: config.prefix_budget,
+            covering: config.covering_budget,
+            origin: config.origin_budget,
+            global: config.global_budget,
+            origins: config.origins.clone(),
             reserved: RESERVED.min(config.probes_per_target),
             spent: BTreeMap::new(),
         }
     }
 
-    /// Reserves probes in every budget that `target` falls under, or in none.
-    pub(crate) fn admit(
-        &mut self,
-        config: &ProberConfig,
-        target: IpAddr,
-        now: MonotonicTime,
-    ) -> Result<(), TraceError> {
+    /// May `target` be probed at all?
+    pub(crate) fn permit(config: &ProberConfig, target: IpAddr) -> Result<(), TraceError> {
         config
             .policy
             .check(target)
             .map_err(TraceError::NotAllowed)?;
-        if config
-            .opted_out
-            .iter()
-            .any(|prefix| prefix.contains(&target))
-        {
+        let mut opted_out = config.opted_out.iter();
+        if opted_out.any(|prefix| prefix.contains(&target)) {
             return Err(TraceError::OptedOut(target));
         }
+        Ok(())
+    }
+
+    /// Reserves probes in every budget that `target` falls under, or in none.
+    pub(crate) fn reserve(&mut self, target: IpAddr, now: MonotonicTime) -> Result<(), TraceError> {
         self.forget_full(now);
         let wanted = f64::from(self.reserved);
-        for (index, (scope, budget)) in self.budgets.into_iter().enumerate() {
-            if self.spent_at(index, target, now) + wanted > f64::from(budget.probes) {
+        let mut found = Vec::with_capacity(4);
+        for bucket in self.buckets(target) {
+            let probes = self.spent_of(bucket, now) + wanted;
+            if probes > f64::from(self.budget(bucket).probes) {
+                let scope = bucket.scope();
                 return Err(TraceError::OverBudget { target, scope });
             }
+            found.push((bucket, Spent { probes, at: now }));
         }
-        for index in 0..self.budgets.len() {
-            let probes = self.spent_at(index, target, now) + wanted;
-            self.spent
-                .insert((index, scope_of(index, target)), Spent { probes, at: now });
-        }
+        self.spent.extend(found);
         Ok(())
     }
 
     /// Charges a trace that was admitted and is over for the probes that it `used`, in place of those reserved.
     pub(crate) fn settle(&mut self, target: IpAddr, used: u32, now: MonotonicTime) {
         let more = f64::from(used) - f64::from(self.reserved);
-        for index in 0..self.budgets.len() {
-            let probes = (self.spent_at(index, target, now) + more).max(0.0);
-            self.spent
-                .insert((index, scope_of(index, target)), Spent { probes, at: now });
+        for bucket in self.buckets(target) {
+            let probes = (self.spent_of(bucket, now) + more).max(0.0);
+            self.spent.insert(bucket, Spent { probes, at: now });
         }
     }
 
-    fn spent_at(&self, index: usize, target: IpAddr, now: MonotonicTime) -> f64 {
-        self.spent
-            .get(&(index, scope_of(index, target)))
-            .map_or(0.0, |spent| decayed(*spent, self.budgets[index].1, now))
+    /// Everything that `target` counts under, the smallest first.
+    fn buckets(&self, target: IpAddr) -> impl Iterator<Item = Bucket> + use<> {
+        let site = Bucket::Site(PrefixGrouping::SITE.group(target));
+        let covering =
+            PrefixGrouping::new(16, 32).map(|grouping| Bucket::Covering(grouping.group(target)));
+        let origins = self.origins.as_deref();
+        let origin = origins
+            .and_then(|origins| origins.origin_as(target))
+            .map(Bucket::Origin);
+        [Some(site), covering, origin, Some(Bucket::All)]
+            .into_iter()
+            .flatten()
+    }
+
+    const fn budget(&self, bucket: Bucket) -> Budget {
+        match bucket {
+            Bucket::Site(_) => self.site,
+            Bucket::Covering(_) => self.covering,
+            Bucket::Origin(_) => self.origin,
+            Bucket::All => self.global,
+        }
+    }
+
+    fn spent_of(&self, bucket: Bucket, now: MonotonicTime) -> f64 {
+        let spent = self.spent.get(&bucket);
+        spent.map_or(0.0, |spent| decayed(*spent, self.budget(bucket), now))
     }
 
     fn forget_full(&mut self, now: MonotonicTime) {
         if self.spent.len() >= MAX_BUCKETS {
-            let budgets = self.budgets;
-            self.spent
-                .retain(|(index, _), spent| decayed(*spent, budgets[*index].1, now) > 0.0);
+            let spent = std::mem::take(&mut self.spent);
+            self.spent = spent
+                .into_iter()
+                .filter(|(bucket, spent)| decayed(*spent, self.budget(*bucket), now) > 0.0)
+                .collect();
         }
     }
 }
@@ -106,20 +152,12 @@ fn decayed(spent: Spent, budget: Budget, now: MonotonicTime) -> f64 {
     (spent.probes - refilled).max(0.0)
 }
 
-/// The prefix that the budget with this index counts `target` under; none for the global budget.
-fn scope_of(index: usize, target: IpAddr) -> Option<IpNet> {
-    match index {
-        0 => Some(PrefixGrouping::SITE.group(target)),
-        1 => PrefixGrouping::new(16, 32).map(|grouping| grouping.group(target)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use edge_types::AddressPolicy;
 
     use super::*;
+    use crate::origins::OriginTable;
 
     fn config() -> ProberConfig {
         let per_minute = |probes| Budget {
@@ -139,7 +177,8 @@ mod tests {
 
     fn verdict(admission: &mut Admission, target: &str, at_s: u64) -> String {
         let now = MonotonicTime(Duration::from_secs(at_s));
-        match admission.admit(&config(), target.parse().unwrap(), now) {
+        let target = target.parse().unwrap();
+        match Admission::permit(&config(), target).and_then(|()| admission.reserve(target, now)) {
             Ok(()) => "ok".to_owned(),
             Err(TraceError::OverBudget { scope, .. }) => format!("{scope:?}"),
             Err(TraceError::OptedOut(_)) => "opted out".to_owned(),
@@ -163,15 +202,38 @@ mod tests {
     }
 
     #[test]
+    fn what_one_system_announces_shares_a_budget_if_origins_are_known() {
+        let mut table = OriginTable::default();
+        table.add_line("240.1.0.0/16,64500").unwrap();
+        table.add_line("240.2.0.0/16,64500").unwrap();
+        let known = ProberConfig {
+            origin_budget: Budget {
+                probes: 30,
+                per: Duration::from_mins(1),
+            },
+            origins: Some(Arc::new(table)),
+            ..config()
+        };
+        let mut admission = Admission::new(&known);
+        for target in ["240.1.1.1", "240.1.2.1", "240.2.1.1"] {
+            assert_eq!(verdict(&mut admission, target, 0), "ok");
+        }
+        assert_eq!(verdict(&mut admission, "240.2.2.1", 0), "OriginAs");
+        assert_eq!(verdict(&mut admission, "240.3.1.1", 0), "ok");
+        let mut unknown = Admission::new(&config());
+        for target in ["240.1.1.1", "240.1.2.1", "240.2.1.1", "240.2.2.1"] {
+            assert_eq!(verdict(&mut unknown, target, 0), "ok");
+        }
+    }
+
+    #[test]
     fn unused_probes_are_returned() {
         let mut admission = Admission::new(&config());
         for _ in 0..20 {
             assert_eq!(verdict(&mut admission, "240.1.1.1", 0), "ok");
             admission.settle("240.1.1.1".parse().unwrap(), 0, MonotonicTime::ZERO);
         }
-        admission
-            .admit(&config(), "240.1.1.1".parse().unwrap(), MonotonicTime::ZERO)
-            .unwrap();
+        assert_eq!(verdict(&mut admission, "240.1.1.1", 0), "ok");
     }
 
     #[test]

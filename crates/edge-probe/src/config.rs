@@ -1,8 +1,11 @@
 //! What can be chosen about probing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use edge_types::{AddressPolicy, IpNet};
+
+use crate::origins::OriginAs;
 
 /// Whether targets whose paths run together share what they learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,8 +13,8 @@ pub enum Sharing {
     /// Every hop of every target is probed with the target's own flow.
     Off,
     /// What lies before a router is asked through few targets, and the others that pass the same router at the same
-    /// distance take over the answer (a stop set with single flight). Each time that the number of those who took it
-    /// over has doubled one more flow asks, up to `confirmations`, as far as the router's reply budget allows. Where two
+    /// distance take over the answer (a stop set with single flight). Two flows ask at
+    /// first, and one more each time that the number of those who took it over has grown fourfold, up to `confirmations`, as far as the router's reply budget allows. Where two
     /// disagree (flow-hashed parallel routers), flows ask for themselves until the stopping rule of multipath detection
     /// says that all of the routers are known; the rest are taken to pass one of them. So a shared hop always exists, but
     /// in such a place it may be another than the target's own flow passes.
@@ -121,12 +124,18 @@ pub struct ProberConfig {
     pub prefix_budget: Budget,
     /// Budget of each /16 or /32. Default 16,384 per minute.
     pub covering_budget: Budget,
+    /// Budget of all that one autonomous system announces, for targets whose origin `origins` knows. Default 65,536 per
+    /// minute.
+    pub origin_budget: Budget,
+    /// Who announces what. Default `None`: there are no budgets by origin.
+    pub origins: Option<Arc<dyn OriginAs>>,
     /// Budget of everything together. Default 262,144 per minute:
     /// the packet rate binds first, this binds the traces started at once.
     pub global_budget: Budget,
     /// Keep what happened during each trace for [`crate::Prober::take_trail`]? Default: no.
     pub explain: bool,
-    /// Targets traced at the same time; more are refused as over the global budget. Default 4096.
+    /// Targets that are traced or wait; more are refused as over the global budget. From half as many on newcomers are
+    /// left out by chance, the likelier the more wait (random early detection: Floyd and Jacobson, 1993). Default 4096.
     pub max_targets: usize,
 }
 
@@ -158,6 +167,8 @@ impl Default for ProberConfig {
             probes_per_target: 64,
             prefix_budget: per_minute(640),
             covering_budget: per_minute(16_384),
+            origin_budget: per_minute(65_536),
+            origins: None,
             global_budget: per_minute(262_144),
             explain: false,
             max_targets: 4096,

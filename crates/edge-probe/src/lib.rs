@@ -17,6 +17,7 @@ mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
 mod imported;
+mod origins;
 mod pacer;
 mod probe;
 mod prober;
@@ -28,6 +29,7 @@ mod tag;
 pub use config::{Backend, Budget, ProbeMethod, ProberConfig, Sharing};
 pub use engine::{DistanceFrom, ProbeCounters, ProbeReason, Trail, TrailEvent};
 pub use imported::{ImportedConfig, ImportedPaths, ImportedUse};
+pub use origins::{OriginAs, OriginLineError, OriginTable};
 pub use prober::Prober;
 pub use start::{BackendInUse, BackendReason, StartError};
 pub use stream::TraceStream;

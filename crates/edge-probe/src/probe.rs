@@ -69,6 +69,8 @@ pub(crate) struct Reply {
     pub(crate) ttl_left: Option<u8>,
     /// Hop limit with which the reply itself arrived, if known.
     pub(crate) arrived_with: Option<u8>,
+    /// The probe reached the responder with MPLS labels.
+    pub(crate) in_tunnel: bool,
 }
 
 /// The long proof if `payload` is there, else `short`.
@@ -122,6 +124,7 @@ impl Reply {
             proof,
             ttl_left: Some(quoted.hop_limit),
             arrived_with: None,
+            in_tunnel: error.extensions.mpls().next().is_some(),
         })
     }
 
@@ -142,6 +145,7 @@ impl Reply {
             proof: proof(payload, Proof::Socket),
             ttl_left: None,
             arrived_with: None,
+            in_tunnel: false,
         }
     }
 
@@ -161,6 +165,7 @@ impl Reply {
             proof: proof(echo.payload, Proof::Short(echo.sequence)),
             ttl_left: None,
             arrived_with: None,
+            in_tunnel: false,
         })
     }
 
@@ -175,6 +180,7 @@ impl Reply {
             proof: proof(echo.payload, Proof::Short(echo.sequence)),
             ttl_left: None,
             arrived_with: None,
+            in_tunnel: false,
         })
     }
 
@@ -189,6 +195,7 @@ impl Reply {
             proof: Proof::Sequence(sequence),
             ttl_left: None,
             arrived_with: None,
+            in_tunnel: false,
         })
     }
 }
@@ -352,7 +359,7 @@ mod tests {
                 let expected = Reply {
                     responder: router(v6), kind: ReplyKind::Error(ErrorKind::TimeExceeded), target,
                     source_port: probe.source_port, destination_port, proof: short,
-                    ttl_left: Some(ttl), arrived_with: None,
+                    ttl_left: Some(ttl), arrived_with: None, in_tunnel: false,
                 };
                 prop_assert_eq!(quote(method, packet, QuoteSize::Minimum), Some(expected));
                 prop_assert_eq!(quote(method, packet, QuoteSize::Full), Some(Reply { proof: long, ..expected }));
@@ -406,6 +413,35 @@ mod tests {
     }
 
     #[test]
+    fn labels_behind_the_quote_say_that_the_probe_was_in_a_tunnel() {
+        let probe = Probe {
+            method: ProbeMethod::Udp,
+            target: IpAddr::from([240, 1, 0, 1]),
+            ttl: 3,
+            attempt: 1,
+            epoch: 5,
+            source_port: 0x8001,
+            destination_port: 33434,
+            tag: TagKey::new([7; 16]).tag(IpAddr::from([240, 1, 0, 1]), 1, 3, 1, 0),
+        };
+        let mut packet = [0; MAX_PACKET];
+        let source = IpAddr::from([240, 0, 0, 1]);
+        probe.write(source, "text", &mut packet).unwrap();
+        let mut message = vec![11, 0, 0, 0, 0, 32, 0, 0];
+        message.extend(&packet[..MAX_PACKET]);
+        message.resize(8 + 128, 0);
+        let mut reply = |labels: &[u8]| {
+            message.truncate(8 + 128);
+            message.extend(labels);
+            let error = IcmpError::parse_message(edge_packet::IpVersion::V4, &message).unwrap();
+            Reply::to_error(ProbeMethod::Udp, router(false), &error).unwrap()
+        };
+        assert!(!reply(&[]).in_tunnel);
+        let inside = reply(&[0x20, 0, 0, 0, 0, 8, 1, 1, 0x12, 0x34, 0x51, 7]);
+        assert!(inside.in_tunnel && probe.tag.matches(inside.proof));
+    }
+
+    #[test]
     fn an_answer_is_told_from_a_question() {
         let target = IpAddr::from([240, 1, 0, 1]);
         let echo = |kind| EchoView {
@@ -424,6 +460,7 @@ mod tests {
             proof: Proof::Long(0x0101_0101_0101_0101),
             ttl_left: None,
             arrived_with: None,
+            in_tunnel: false,
         };
         assert_eq!(
             Reply::by_echo(target, &echo(EchoKind::Reply)),

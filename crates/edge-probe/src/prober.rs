@@ -101,6 +101,9 @@ impl Prober {
         let system = |what| move |cause: io::Error| StartError::System { what, cause };
         let (link, backend) = Link::open(&config)?;
         tracing::info!(%backend, method = ?config.method, "prober started");
+        if config.origins.is_none() {
+            tracing::info!("no table of origins: there are no probe budgets per autonomous system");
+        }
         let config = ProberConfig {
             source_port: link.source_port().or(config.source_port),
             ..config
@@ -176,20 +179,7 @@ impl Prober {
             .collect()
     }
 
-    /// Traces `targets` and gives each path as soon as it is known, in any order; what is refused too. The stream ends after
-    /// the last. Targets are drawn as they can be started, so that a million of them take no more memory than the
-    /// iterator does. Dropping the receiver does not end the traces; dropping the prober does.
-    pub fn trace_stream<I>(&self, targets: I) -> mpsc::Receiver<Result<PathObservation, TraceError>>
-    where
-        I: IntoIterator<Item = IpAddr>,
-        I::IntoIter: Send + 'static,
-    {
-        let (answers, paths) = mpsc::channel();
-        self.trace_into(targets.into_iter(), &answers);
-        paths
-    }
-
-    /// Traces `targets`; what comes of each goes into `answers`.
+    /// Traces `targets`, drawn as they can be started; what comes of each goes into `answers`.
     pub(crate) fn trace_into(
         &self,
         targets: impl Iterator<Item = IpAddr> + Send + 'static,

@@ -11,8 +11,8 @@ use crate::prober::{Answer, Prober};
 
 /// Traces that one asker has under way; see [`Prober::stream`].
 ///
-/// Unlike [`Prober::trace_stream`] for askers who take paths slowly, or decide from what came what they ask next: no more
-/// paths wait in memory than were begun.
+/// For askers who have more targets than may be under way, take paths slowly, or decide from what came what they ask next:
+/// no more paths wait in memory than were begun. Dropping it does not end the traces; dropping the prober does.
 #[derive(Debug)]
 pub struct TraceStream<'a> {
     prober: &'a Prober,

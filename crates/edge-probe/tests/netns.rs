@@ -50,19 +50,24 @@ fn netns_reaches_a_target_one_hop_away() {
 }
 
 #[test]
-fn netns_a_stream_gives_each_path_when_it_is_known_and_ends() {
+fn netns_a_stream_gives_each_path_when_it_is_known() {
     with_network(|_| {
         let prober = Prober::start(config(Sharing::Off)).unwrap();
         let [far, refused, near] =
             ["241.0.1.1", "192.168.0.1", "127.0.0.1"].map(|text| text.parse::<IpAddr>().unwrap());
-        let mut answers = prober.trace_stream([far, refused, near]).into_iter();
-        let first = answers.next().unwrap();
+        let mut stream = prober.stream();
+        stream.begin(vec![far, refused, near]);
+        let mut next = || stream.next_within(Duration::from_secs(10)).unwrap();
         assert_eq!(
-            first.unwrap_err().to_string(),
+            next().unwrap_err().to_string(),
             format!("not probing {refused}")
         );
-        let targets: Vec<IpAddr> = answers.map(|path| path.unwrap().target).collect();
-        assert_eq!(targets, [near, far]);
+        assert_eq!(
+            [next(), next()].map(|path| path.unwrap().target),
+            [near, far]
+        );
+        assert_eq!(stream.under_way(), 0);
+        assert!(stream.next_within(Duration::from_millis(1)).is_none());
     });
 }
 

@@ -244,7 +244,7 @@ impl Run<'_> {
     }
 
     fn refused(&mut self, error: TraceError) {
-        if let TraceError::OverBudget { target, .. } = error {
+        if let TraceError::OverBudget { target, .. } | TraceError::LeftOut(target) = error {
             // Its turn comes: what the budget lacks now it has a little later.
             self.waiting.push_back(target);
             return;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use edge_types::{MonotonicTime, Rtt};
 
+use super::nearby::Distances;
+
 /// Entries of any kind kept before old ones are dropped.
 const MAX_ENTRIES: usize = 100_000;
 /// Flows remembered for one answer.
@@ -132,6 +134,7 @@ pub(crate) struct Knowledge {
     quiet: BTreeMap<(IpAddr, u8), (MonotonicTime, Vec<IpAddr>)>,
     /// Routers right before a target that was reached.
     access: BTreeMap<IpAddr, MonotonicTime>,
+    distances: Distances,
 }
 
 impl Knowledge {
@@ -144,6 +147,7 @@ impl Knowledge {
             behind: BTreeMap::new(),
             quiet: BTreeMap::new(),
             access: BTreeMap::new(),
+            distances: Distances::new(),
         }
     }
 
@@ -321,6 +325,16 @@ impl Knowledge {
         self.access.insert(router, now);
     }
 
+    /// Notes that `target` said that it is `distance` hops away.
+    pub(crate) fn is_at(&mut self, target: IpAddr, distance: u8, now: MonotonicTime) {
+        self.distances.note(target, distance, now);
+    }
+
+    /// How far away the nearest neighbour of `target` in the address space is, if one is known.
+    pub(crate) fn distance_nearby(&self, target: IpAddr) -> Option<u8> {
+        self.distances.nearby(target)
+    }
+
     /// Was a target reached right behind `router`?
     pub(crate) fn has_hosts_behind(&self, router: IpAddr) -> bool {
         self.access.contains_key(&router)
@@ -428,21 +442,10 @@ impl Knowledge {
                 self.access.clear();
             }
         }
+        self.distances.prune(MAX_ENTRIES, is_fresh);
         if self.limiters.len() > MAX_ENTRIES {
             self.limiters
                 .retain(|_, limiter| limiter.tokens(now) < BURST);
-            if self.quiet.len() > MAX_ENTRIES {
-                self.quiet.retain(|_, (at, _)| is_fresh(*at));
-                if self.quiet.len() > MAX_ENTRIES {
-                    self.quiet.clear();
-                }
-            }
-            if self.access.len() > MAX_ENTRIES {
-                self.access.retain(|_, at| is_fresh(*at));
-                if self.access.len() > MAX_ENTRIES {
-                    self.access.clear();
-                }
-            }
             if self.limiters.len() > MAX_ENTRIES {
                 self.limiters.clear();
             }

@@ -11,6 +11,8 @@ use edge_ports::TracePriority;
 use edge_types::{Hop, MonotonicTime, PathEnd, PathObservation, Rtt};
 
 mod knowledge;
+mod late;
+mod nearby;
 mod sampling;
 mod starting;
 mod target;
@@ -27,6 +29,7 @@ use crate::pacer::Pacer;
 use crate::probe::{Probe, Reply, ReplyKind};
 use crate::tag::{Proof, TagKey};
 use knowledge::Knowledge;
+use late::Late;
 use sampling::Sampled;
 use starting::Waiting;
 use target::{Answer, Sent, Speaker, Target};
@@ -76,6 +79,8 @@ pub(crate) struct Engine {
     /// Of finished traces, until somebody takes them.
     trails: BTreeMap<IpAddr, Trail>,
     traces: u64,
+    /// Traces that were asked for and permitted.
+    newcomers: u64,
     /// Traces that came to an end.
     completed: usize,
     /// How many targets were reached, by distance.
@@ -85,6 +90,7 @@ pub(crate) struct Engine {
     /// The slowest answer of any target.
     slowest: Option<Duration>,
     sampled: Sampled,
+    late: Late,
     /// Probes sent lately by TTL: a level that falls by one per second.
     crowds: [(f64, MonotonicTime); 64],
     counters: ProbeCounters,
@@ -107,11 +113,13 @@ impl Engine {
             finished: VecDeque::new(),
             trails: BTreeMap::new(),
             traces: 0,
+            newcomers: 0,
             completed: 0,
             distances: [0; 64],
             hints: (0, 0),
             slowest: None,
             sampled: Sampled::new(),
+            late: Late::default(),
             crowds: [(0.0, MonotonicTime::ZERO); 64],
             counters: ProbeCounters::default(),
             config,
@@ -142,7 +150,9 @@ impl Engine {
 
     /// `None` if the reply proves nothing.
     fn accept(&mut self, reply: &Reply, received: MonotonicTime, now: MonotonicTime) -> Option<()> {
-        let target = self.targets.get_mut(&reply.target)?;
+        let Some(target) = self.targets.get_mut(&reply.target) else {
+            return self.accept_late(reply, received, now);
+        };
         if (reply.source_port, reply.destination_port)
             != (target.source_port, self.config.destination_port)
         {
@@ -180,6 +190,7 @@ impl Engine {
             rtt: Rtt(round_trip),
             speaker,
             arrived_with: reply.arrived_with,
+            in_tunnel: reply.in_tunnel,
         };
         target.note(now, || TrailEvent::Answered {
             ttl,
@@ -219,6 +230,7 @@ impl Engine {
             match reply.ttl_left {
                 Some(left) if target.hint.is_none() && (1..=ttl).contains(&left) => {
                     target.hint = Some(ttl - left + 1);
+                    self.knowledge.is_at(reply.target, ttl - left + 1, now);
                 }
                 None if !target.located => {
                     if let Some(distance) = reply.distance_back() {
@@ -236,7 +248,8 @@ impl Engine {
 
     /// Writes what the flow to `target` saw at `ttl` into the shared knowledge.
     fn teach(&mut self, target: IpAddr, ttl: u8, now: MonotonicTime) {
-        let Some(state) = self.targets.get(&target) else {
+        let under_way = self.targets.get(&target);
+        let Some(state) = under_way.or_else(|| self.late.get(target)) else {
             return;
         };
         let Some(answer) = state.hop(ttl).answer else {
@@ -404,11 +417,14 @@ impl Engine {
             end,
             probes_sent: u32::try_from(target.sent.len()).unwrap_or(u32::MAX),
         });
+        self.keep_for_late_replies(target, now);
     }
 
     /// What a target that was reached says about others.
     fn learn_from_end(&mut self, target: &Target, hops: &[Hop], now: MonotonicTime) {
         self.distances[hops.len().min(63)] += 1;
+        let distance = u8::try_from(hops.len()).unwrap_or(u8::MAX);
+        self.knowledge.is_at(target.address, distance, now);
         if let [.., Hop::Reply(before), _] = hops {
             self.knowledge.host_behind(before.address, now);
         }

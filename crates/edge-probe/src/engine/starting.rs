@@ -13,12 +13,16 @@ use edge_types::MonotonicTime;
 use super::Engine;
 use super::target::Target;
 use super::trail::Trail;
+use crate::admission::Admission;
 use crate::config::Sharing;
 
 /// Targets traced together while nothing is known, and more for each that is done: if all walked back in step, they would
 /// ask the routers near us before anybody could tell the others.
 const FIRST: usize = 24;
 const MORE_FOR_EACH: usize = 3;
+
+/// Sets the draw about a newcomer apart from what else is drawn for its address.
+const NEWCOMER: u64 = 1 << 63;
 
 /// Targets kept ready to be started, where more can be had at any time.
 const SOON: usize = 256;
@@ -74,15 +78,29 @@ impl Engine {
         if self.is_tracing(target) {
             return Ok(());
         }
+        Admission::permit(&self.config, target)?;
         if !self.has_room() {
             return Err(TraceError::OverBudget {
                 target,
                 scope: BudgetScope::Global,
             });
         }
-        self.admission.admit(&self.config, target, now)?;
+        if self.leaves_out(target) {
+            return Err(TraceError::LeftOut(target));
+        }
+        self.admission.reserve(target, now)?;
         self.waiting.push(target, priority);
         Ok(())
+    }
+
+    /// Is a newcomer left out? Never while at most half of the places for those who wait are taken, then with a chance that
+    /// grows evenly to certainty.
+    fn leaves_out(&mut self, target: IpAddr) -> bool {
+        self.newcomers += 1;
+        let (taken, half) = (self.waiting.len(), self.config.max_targets / 2);
+        let beyond = u64::try_from(taken.saturating_sub(half)).unwrap_or(u64::MAX);
+        let range = u64::try_from(self.config.max_targets - half).unwrap_or(u64::MAX);
+        self.key.chance(target, NEWCOMER | self.newcomers) % range.max(1) < beyond
     }
 
     /// Can another target be taken?

@@ -33,12 +33,14 @@ pub(super) struct Answer {
     pub(super) speaker: Speaker,
     /// Hop limit with which it arrived.
     pub(super) arrived_with: Option<u8>,
+    pub(super) in_tunnel: bool,
 }
 
 impl Answer {
     pub(super) const fn reply(&self) -> HopReply {
         let mut reply = HopReply::new(self.address, self.rtt);
         reply.reply_ttl = self.arrived_with;
+        reply.in_tunnel = self.in_tunnel;
         reply
     }
 
@@ -102,6 +104,8 @@ pub(super) struct Target {
     pub(super) hint: Option<u8>,
     /// Distance to start from if nothing better is known.
     pub(super) guess: u8,
+    /// Distance of its nearest neighbour among the targets, if it keeps silent itself.
+    pub(super) nearby: Option<u8>,
     /// The guess was made from a reply of the end itself.
     pub(super) is_guess_measured: bool,
     pub(super) slowest: Option<Duration>,
@@ -138,6 +142,7 @@ impl Target {
             is_solo: false,
             hint: None,
             guess: guess.min(max_ttl),
+            nearby: None,
             is_guess_measured: false,
             slowest: None,
             most_probes: 0,

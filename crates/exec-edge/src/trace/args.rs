@@ -3,13 +3,19 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use edge_probe::{Budget, ProbeMethod, ProberConfig, Sharing};
+use edge_probe::{
+    Budget, OriginAs, OriginLineError, OriginTable, ProbeMethod, ProberConfig, Sharing,
+};
 use edge_types::{AddressPolicy, IpNet};
 
 use super::lines;
 use crate::exit::Failure;
+
+/// Budget of all that an autonomous system announces in budgets of a /24 or /48.
+const PREFIXES_OF_AN_ORIGIN: u32 = 256;
 
 /// What the exit codes mean here.
 const EXIT_CODES: &str = "Exit codes: 0 a target was reached; 1 ran, but none was; 2 failed or was interrupted while running; \
@@ -94,6 +100,10 @@ pub(crate) struct Args {
     /// A file with one prefix a line that must not be probed.
     #[arg(long, value_name = "FILE")]
     opt_out: Option<PathBuf>,
+    /// A file with one `PREFIX,ASN` a line: what one autonomous system announces is limited too, to 256 times
+    /// `--per-prefix`. Without it there is no limit of that kind.
+    #[arg(long, value_name = "FILE")]
+    origins: Option<PathBuf>,
 }
 
 /// A target on the command line.
@@ -218,10 +228,21 @@ impl Args {
             opted_out: self.opt_out.as_deref().map_or(Ok(Vec::new()), prefixes)?,
             prefix_budget: per_minute(self.per_prefix),
             covering_budget: per_minute(self.per_prefix.saturating_mul(PREFIXES_AT_ONCE)),
+            origin_budget: per_minute(self.per_prefix.saturating_mul(PREFIXES_OF_AN_ORIGIN)),
+            origins: self.origins.as_deref().map(origins).transpose()?,
             global_budget: per_minute(global),
             ..defaults
         })
     }
+}
+
+/// The table in a file.
+fn origins(file: &Path) -> Result<Arc<dyn OriginAs>, Failure> {
+    let mut table = OriginTable::default();
+    lines::each(file, &mut |text| {
+        table.add_line(text).map_err(OriginLineError::what)
+    })?;
+    Ok(Arc::new(table))
 }
 
 /// The prefixes, or addresses, in a file.

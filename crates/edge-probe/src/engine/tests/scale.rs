@@ -211,3 +211,31 @@ fn those_that_wait_cost_nothing_but_their_place() {
     assert!(most <= 16, "{most} at once");
     assert!(world.engine.waiting.len() >= 19_000);
 }
+
+#[test]
+fn newcomers_are_left_out_by_chance_before_the_queue_is_full() {
+    let offer = |key: [u8; 16]| {
+        let mut world = World::with_key(
+            ProberConfig {
+                max_targets: 200,
+                ..config()
+            },
+            Manner::Always,
+            key,
+        );
+        let verdicts: Vec<_> = (0..400).map(|number| world.begin(host(number))).collect();
+        let is_left_out =
+            |verdict: &Result<(), TraceError>| matches!(verdict, Err(TraceError::LeftOut(_)));
+        let left_out: Vec<usize> = (0..400).filter(|at| is_left_out(&verdicts[*at])).collect();
+        (left_out, world.engine.waiting.len())
+    };
+    let (left_out, waiting) = offer([7; 16]);
+    assert!(
+        left_out[0] > 100,
+        "half of the places are for whoever comes first"
+    );
+    assert!((180..230).contains(&left_out.len()), "{}", left_out.len());
+    assert!(waiting <= 200, "{waiting}");
+    assert_eq!(offer([7; 16]).0, left_out, "the same key draws the same");
+    assert_ne!(offer([8; 16]).0, left_out);
+}

@@ -274,3 +274,45 @@ fn shared_hops_are_marked() {
     assert!(!shared[8]);
     assert!(second.probes_sent < first.probes_sent);
 }
+
+#[test]
+fn a_silent_client_is_looked_for_where_its_neighbours_are() {
+    let mut world = World::new(config(), Manner::Always);
+    for number in 0..30 {
+        world.way(host(number), chain(4), 3_000);
+    }
+    let far = |last: u32| chain(14).into_iter().chain([router(100 + last)]);
+    for number in 101..106 {
+        world.way(host(number), far(number).collect(), 3_000);
+    }
+    let silent = host(103);
+    world.ways.get_mut(&silent).unwrap().end = End::Silent;
+    for target in world.ways.keys().copied().collect::<Vec<_>>() {
+        world.begin(target).unwrap();
+    }
+    world.run();
+    let seen = &world.done[&silent].0;
+    assert_eq!(world.path(silent)[..15], world.truth(silent)[..15]);
+    assert_eq!(seen.end, PathEnd::Silent);
+    assert!(seen.probes_sent <= 8, "{}", seen.probes_sent);
+}
+
+#[test]
+fn a_reply_that_comes_after_its_trace_serves_the_next() {
+    let mut world = World::new(config(), Manner::Always);
+    for number in 0..2 {
+        world.way(host(number), chain(3), 10_000);
+    }
+    world.ways.get_mut(&host(0)).unwrap().delays_us[1] = 700_000;
+    let first = world.trace(host(0));
+    assert!(first.observed_at.0 < Duration::from_secs(1), "{first:?}");
+    assert_eq!(world.path(host(0))[1], None);
+    assert_eq!(
+        world.engine.counters().rejected,
+        0,
+        "late replies are replies"
+    );
+    world.manner(router(2), Manner::Never);
+    world.trace(host(1));
+    assert_eq!(world.path(host(1)), world.truth(host(1)));
+}

@@ -4,7 +4,8 @@ use edge_types::{MonotonicTime, PathEnd};
 
 use super::{Engine, Target, Todo, Verdict};
 
-/// Silent hops in a row that end a path behind a router that is the last before other targets.
+/// Silent hops in a row that end a path behind a router that is the last before other targets, or that is as far away as
+/// that of a neighbour.
 const GAP_BEHIND_ACCESS: u8 = 2;
 
 /// One hint in so many is checked although nothing speaks against it.
@@ -37,6 +38,13 @@ impl Engine {
                 return false;
             }
             if ttl == farthest {
+                if target.nearby.is_none() {
+                    target.nearby = self.knowledge.distance_nearby(target.address);
+                }
+                if let Some(distance) = target.nearby {
+                    // Where the last router before the neighbour is.
+                    target.guess = distance.saturating_sub(1).clamp(1, farthest);
+                }
                 ttl = target.guess;
             } else if ttl == 1 {
                 target.guess = 1;
@@ -114,6 +122,10 @@ impl Engine {
                     Verdict::TooLate => is_open |= end.is_none(),
                     _ => {}
                 }
+                // Nothing but silence is expected behind the last router before the neighbours: asked for at once.
+                if target.nearby.is_some() && last_answer >= base && !target.is_alone() {
+                    todo.room = todo.room.max(1);
+                }
                 // One after the other where a hint is nearly always right, or nothing more may be out.
                 if is_open && (target.hint.is_some() || todo.room == 0) {
                     return None;
@@ -139,7 +151,7 @@ impl Engine {
         let most = if self.is_interior(target, ttl) {
             self.attempts(target)
         } else {
-            1 + u8::from(is_next && !self.is_crowd())
+            1 + u8::from(is_next && !self.is_crowd() && target.nearby.is_none())
         };
         self.own_verdict(target, ttl, most, now)
     }
@@ -150,11 +162,16 @@ impl Engine {
             && target
                 .router(last_answer)
                 .is_some_and(|router| self.knowledge.has_hosts_behind(router));
-        if is_access {
-            self.config.gap_limit.min(GAP_BEHIND_ACCESS)
+        let least = if is_access {
+            GAP_BEHIND_ACCESS
         } else {
-            self.config.gap_limit
-        }
+            // As far as one hop beyond the neighbour.
+            let beyond = |distance: u8| (distance + 1).saturating_sub(last_answer);
+            target.nearby.map_or(self.config.gap_limit, |distance| {
+                beyond(distance).max(GAP_BEHIND_ACCESS)
+            })
+        };
+        self.config.gap_limit.min(least)
     }
 
     /// Is the target to be asked again at the distance that it told? A few are, and all once some were wrong: something

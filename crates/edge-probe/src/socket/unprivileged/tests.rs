@@ -77,6 +77,7 @@ fn an_error_tells_the_probe_and_when_the_kernel_took_it_in() {
             proof: Proof::Long(bench.probe(1).tag.long),
             ttl_left: None,
             arrived_with: Some(64),
+            in_tunnel: false,
         }
     );
     assert!(
