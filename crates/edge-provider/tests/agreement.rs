@@ -763,7 +763,7 @@ async fn services_are_listed_to_anybody_unless_the_owner_says_no() {
     assert_eq!(
         refused.reject_reason(),
         Some(&RejectReason::Policy {
-            detail: edge_types::agreement::detail::NOT_LISTED
+            detail: detail::NOT_LISTED
         })
     );
 }

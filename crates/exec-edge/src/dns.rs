@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use edge_discovery::{Discovery, DiscoveryConfig, Limits};
-use edge_resolver::{Resolver, ResolverConfig, random_label};
+use edge_resolver::{Mode, Resolver, ResolverConfig, random_label};
 use edge_types::{AddressPolicy, DnsName, IpNet};
 
 use crate::exit::Failure;
@@ -58,7 +58,9 @@ impl DnsArgs {
 
     pub(crate) fn resolver(&self, servers: Vec<SocketAddr>) -> Result<Resolver, Failure> {
         let config = ResolverConfig {
-            trusts_authentic_data: self.trust_resolver,
+            mode: Mode::Recursive {
+                trusts_authentic_data: self.trust_resolver,
+            },
             ..ResolverConfig::new(servers)
         };
         Resolver::new(config).map_err(Failure::usage)
