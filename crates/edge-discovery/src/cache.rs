@@ -146,7 +146,7 @@ impl Cache {
             }),
             Some(run) => {
                 run.questions_left -= 1;
-                if question.kind == RecordKind::Ptr {
+                if question.is_reverse() {
                     self.early.push_back(question.clone());
                 } else {
                     self.late.push_back(question.clone());
@@ -184,7 +184,7 @@ impl Cache {
         };
         self.in_flight -= 1;
         entry.state = State::Idle;
-        entry.over_limit = normalize(&mut answer, question.kind, limits);
+        entry.over_limit = normalize(&mut answer, question, limits);
         entry.valid_until = now.after(lifetime(&answer, limits));
         entry.answer = Some(answer);
         entry.dependents.clone()
@@ -219,7 +219,8 @@ impl Cache {
 }
 
 /// Sorts the records, drops repetitions, records of another kind and those over the limit; how many were over it.
-fn normalize(answer: &mut Answer, kind: RecordKind, limits: &Limits) -> usize {
+fn normalize(answer: &mut Answer, question: &Question, limits: &Limits) -> usize {
+    let kind = question.kind;
     let Answer::Records { records, .. } = answer else {
         return 0;
     };
@@ -236,10 +237,13 @@ fn normalize(answer: &mut Answer, kind: RecordKind, limits: &Limits) -> usize {
         _ => true,
     });
     let limit = match kind {
-        RecordKind::Ptr => limits.names_per_address,
+        RecordKind::Ptr if question.is_reverse() => limits.names_per_address,
+        RecordKind::Ptr => limits.instances_per_zone,
         RecordKind::Srv => limits.targets_per_zone,
-        RecordKind::A | RecordKind::Aaaa => limits.addresses_per_target,
+        // Of these a site takes fewer; a router's own may be the last.
+        RecordKind::A | RecordKind::Aaaa => limits.addresses_per_name,
         RecordKind::Txt => limits.texts_per_name,
+        RecordKind::Tlsa => limits.pins_per_target,
     };
     records.sort_unstable();
     records.dedup();
@@ -260,6 +264,7 @@ const fn is_of_kind(record: &RecordData, kind: RecordKind) -> bool {
                 RecordKind::Aaaa
             )
             | (RecordData::Txt(_), RecordKind::Txt)
+            | (RecordData::Tlsa(_), RecordKind::Tlsa)
     )
 }
 

@@ -11,6 +11,7 @@ pub struct DiscoveryConfig {
     pub(crate) controls: [DnsName; 3],
     pub(crate) policy: AddressPolicy,
     pub(crate) limits: Limits,
+    pub(crate) asks_owners: bool,
 }
 
 impl DiscoveryConfig {
@@ -47,7 +48,18 @@ impl DiscoveryConfig {
             controls,
             policy,
             limits,
+            asks_owners: false,
         })
+    }
+
+    /// Where no name of an address leads to a zone, its holder is asked for too: the caller has to fetch
+    /// `Discovery::poll_owner` as well.
+    #[must_use]
+    pub fn asking_owners(self) -> Self {
+        Self {
+            asks_owners: true,
+            ..self
+        }
     }
 }
 
@@ -70,10 +82,20 @@ pub struct Limits {
     pub zones_per_name: usize,
     /// SRV records taken from one zone, in order of priority.
     pub targets_per_zone: usize,
+    /// Addresses of each family kept of one name; a router may have one for each link.
+    pub addresses_per_name: usize,
     /// Addresses of each family taken from one SRV target.
     pub addresses_per_target: usize,
     /// TXT records read at one name.
     pub texts_per_name: usize,
+    /// Instances of the service taken from one zone.
+    pub instances_per_zone: usize,
+    /// TLSA records read at one name.
+    pub pins_per_target: usize,
+    /// Routers of one zone whose names are checked to lead back to them.
+    pub routers_confirmed_per_zone: usize,
+    /// Questions for holders of addresses per run.
+    pub owners_per_run: usize,
     /// Shortest and longest time for which records are kept, whatever their TTL says.
     pub record_lifetime: (Duration, Duration),
     /// The same for "there is none"; without SOA record the shortest (RFC 2308 section 5 advises 1 to 3 hours at most).
@@ -94,8 +116,13 @@ impl Default for Limits {
             names_per_address: 4,
             zones_per_name: 6,
             targets_per_zone: 64,
+            addresses_per_name: 64,
             addresses_per_target: 4,
             texts_per_name: 8,
+            instances_per_zone: 16,
+            pins_per_target: 8,
+            routers_confirmed_per_zone: 4,
+            owners_per_run: 64,
             record_lifetime: (Duration::from_secs(30), Duration::from_hours(24)),
             absence_lifetime: (Duration::from_secs(30), Duration::from_hours(3)),
             retry_after: Duration::from_secs(15),

@@ -28,13 +28,20 @@
 mod cache;
 mod config;
 mod evaluate;
+#[doc(hidden)]
+pub mod fuzzing;
 mod international;
 mod key_record;
 mod listed;
 mod machine;
+mod origin;
+mod owner;
+mod profile;
 mod question;
 mod selection;
+mod tls_pin;
 mod trail;
+mod trust;
 mod zones;
 
 pub use config::{DiscoveryConfig, Limits};
@@ -42,14 +49,26 @@ pub use international::{from_people, shown};
 pub use key_record::{KeyBinding, KeyRefusal};
 pub use listed::ListedRefusal;
 pub use machine::{Discovery, HopSighting, PathSegment};
+pub use origin::{LineProblem, Origin, OriginRanges, OriginTable};
+pub use owner::{
+    Bootstrap, BootstrapError, NoOwner, Owner, OwnerAnswer, OwnerSource, WhoisAnswer, read_rdap,
+    read_whois,
+};
+pub use profile::{Profile, ProfileRefusal};
 pub use question::{
     Absence, Answer, AnswerName, NegativeSoa, NoAnswer, Question, RecordData, RecordKind, Security,
-    SrvRecord, reverse_name,
+    SrvRecord, TlsaRecord, reverse_name,
 };
 pub use selection::weighted_order;
+pub use tls_pin::{CertificateUsage, Matching, PinRefusal, Selector, TlsPin};
 pub use trail::{
-    AddressOutcome, AddressTrail, ControlOutcome, IepCandidate, Lookup, NameTrail, NotAsked,
-    PtrTrail, ServiceTrail, SiteOutcome, SiteRejection, SiteTrail, Trail, ZoneDecision, ZoneStep,
-    ZoneTrail,
+    AddressOutcome, AddressTrail, ControlOutcome, DnsEvidence, IepCandidate, InstanceOutcome,
+    InstanceRefusal, InstanceTrail, InstancesTrail, Lookup, NameTrail, NotAsked, PtrTrail,
+    RouterTrail, ServiceTrail, SiteOutcome, SiteRejection, SiteTrail, Trail, ZoneDecision,
+    ZoneStep, ZoneTrail,
+};
+pub use trust::{
+    Assessment, Objection, Position, Sign, Tier, TrustPolicy, TrustRefusal, UnknownTier, Use,
+    assess, position,
 };
 pub use zones::{CandidateZone, NameRefusal, Standing, SuffixSection, candidate_zones};

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use edge_types::{AddressPolicy, AddressRefusal, DnsName, IepOrigin, ListedSite};
 
 use crate::key_record::KeyBinding;
-use crate::trail::IepCandidate;
+use crate::question::Security;
+use crate::trail::{DnsEvidence, IepCandidate};
 
 /// Why a listed site gives no candidate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +63,13 @@ impl IepCandidate {
                 authenticated: is_authentic,
                 published_at: site.id.host.clone(),
             }),
+            pins: Vec::new(),
+            profile: None,
+            evidence: DnsEvidence {
+                service: Security::Indeterminate,
+                addresses: Security::Indeterminate,
+                routers_confirmed: BTreeSet::new(),
+            },
             seen_on: BTreeSet::new(),
         })
     }

@@ -9,10 +9,12 @@ use edge_types::{DnsName, Hop, MonotonicTime, PathEnd, PathObservation};
 use crate::cache::{Cache, Dependent};
 use crate::config::DiscoveryConfig;
 use crate::evaluate;
-use crate::question::{Answer, AnswerName, Question, RecordData};
+use crate::evaluate::ZoneFindings;
+use crate::owner::{OwnerAnswer, Owners};
+use crate::question::{Answer, AnswerName, Question, RecordData, RecordKind};
 use crate::trail::{
-    AddressOutcome, AddressTrail, IepCandidate, Lookup, NameTrail, PtrTrail, SiteOutcome, Trail,
-    ZoneDecision, ZoneTrail,
+    AddressOutcome, AddressTrail, IepCandidate, InstanceOutcome, Lookup, NameTrail, PtrTrail,
+    RouterTrail, ServiceTrail, SiteOutcome, Trail, ZoneDecision, ZoneTrail,
 };
 use crate::zones::{CandidateZone, NameRefusal, candidate_zones};
 
@@ -54,6 +56,16 @@ struct Ladder {
     addresses: BTreeSet<IpAddr>,
 }
 
+#[derive(Debug, Default)]
+struct Zone {
+    /// Those that lead to it.
+    ladders: BTreeSet<DnsName>,
+    /// Routers whose names are checked to lead back to them.
+    routers: BTreeMap<IpAddr, DnsName>,
+    /// Does it have SRV records that can be followed?
+    is_followed: bool,
+}
+
 /// Finds IEPs from the addresses of routers; see the crate's documentation.
 ///
 /// Long-lived: answers are kept for their time to live, and each run asks only what is new or no longer holds.
@@ -65,9 +77,10 @@ pub struct Discovery {
     sightings_over_limit: u64,
     /// By the most specific zone of a name.
     ladders: BTreeMap<DnsName, Ladder>,
-    /// Zones asked, with the ladders that lead to them.
-    zones: BTreeMap<DnsName, BTreeSet<DnsName>>,
+    /// Zones asked.
+    zones: BTreeMap<DnsName, Zone>,
     configured: BTreeSet<DnsName>,
+    owners: Owners,
     /// What was last announced, without `seen_on`.
     announced: BTreeMap<DnsName, Vec<IepCandidate>>,
     news: VecDeque<IepCandidate>,
@@ -84,6 +97,7 @@ impl Discovery {
             ladders: BTreeMap::new(),
             zones: BTreeMap::new(),
             configured: BTreeSet::new(),
+            owners: Owners::default(),
             announced: BTreeMap::new(),
             news: VecDeque::new(),
         }
@@ -98,6 +112,7 @@ impl Discovery {
         self.addresses
             .retain(|_, address| now.since(address.last_seen) <= retention);
         self.cache.start_run(&self.config.limits, now);
+        self.owners.start_run(self.config.limits.owners_per_run);
         self.ladders.clear();
         self.zones.clear();
         let addresses: Vec<IpAddr> = self.addresses.keys().copied().collect();
@@ -253,6 +268,7 @@ impl Discovery {
                 .map(|(&address, known)| AddressTrail {
                     address,
                     paths: known.sightings.len(),
+                    owner: self.owners.get(address).cloned(),
                     outcome: self.address_outcome(address),
                 })
                 .collect(),
@@ -266,19 +282,37 @@ impl Discovery {
     }
 
     fn zone_trail(&self, zone: &DnsName) -> ZoneTrail {
-        let (service, _) = evaluate::zone(&self.config, &self.cache, zone);
+        let mut found = evaluate::zone(&self.config, &self.cache, zone);
+        for service in services_of(&mut found) {
+            for site in &mut service.sites {
+                if let SiteOutcome::Candidate(candidate) = &mut site.outcome {
+                    self.add_sightings(candidate);
+                }
+            }
+        }
         ZoneTrail {
             zone: zone.clone(),
             is_configured: self.configured.contains(zone),
-            service: service.map(|mut service| {
-                for site in &mut service.sites {
-                    if let SiteOutcome::Candidate(found) = &mut site.outcome {
-                        found.seen_on = self.seen_on(zone);
-                    }
-                }
-                service
-            }),
+            service: found.service,
+            instances: found.instances,
+            routers: self
+                .zones
+                .get(zone)
+                .into_iter()
+                .flat_map(|known| &known.routers)
+                .map(|(&address, name)| RouterTrail {
+                    address,
+                    name: name.clone(),
+                    confirmed: self.confirmed(address, name),
+                })
+                .collect(),
         }
+    }
+
+    fn confirmed(&self, address: IpAddr, name: &DnsName) -> Lookup<bool> {
+        self.cache
+            .lookup(&forward_question(address, name))
+            .map(|answer| answer.data.contains(&RecordData::Address(address)))
     }
 
     fn address_outcome(&self, address: IpAddr) -> AddressOutcome {
@@ -333,12 +367,17 @@ impl Discovery {
             .want(&question, Dependent::Address(address), limits, now);
         let names = match self.cache.lookup(&question) {
             Lookup::Records(answer) => answer.data,
+            Lookup::Absent { .. } => &[],
             _ => return,
         };
-        let ladders: Vec<Vec<CandidateZone>> = names
+        let mut ladders: Vec<Vec<CandidateZone>> = names
             .iter()
             .filter_map(|record| self.zones_named(record).1.ok())
             .collect();
+        if ladders.is_empty() && self.config.asks_owners {
+            self.owners.want(address, now);
+            ladders = self.owners.ladders(address);
+        }
         for zones in ladders {
             let Some(base) = zones.first().map(|found| found.zone.clone()) else {
                 continue;
@@ -347,6 +386,30 @@ impl Discovery {
             ladder.zones = zones;
             ladder.addresses.insert(address);
             self.advance_ladder(&base, now);
+        }
+    }
+
+    /// The next address to ask the holder of, for [`DiscoveryConfig::asking_owners`], while a run is open.
+    pub fn poll_owner(&mut self, now: MonotonicTime) -> Option<IpAddr> {
+        if self.cache.deadline().is_none_or(|deadline| now >= deadline) {
+            return None;
+        }
+        self.owners.poll(now)
+    }
+
+    /// Takes what came of a question for a holder. Questions follow for its domains, in this run if it is still open.
+    pub fn handle_owner(&mut self, address: IpAddr, answer: OwnerAnswer, now: MonotonicTime) {
+        let prefix = match &answer {
+            OwnerAnswer::Found(owner) => owner.prefix,
+            _ => address.into(),
+        };
+        if !self.owners.answer(address, answer, now) {
+            return;
+        }
+        let known = self.addresses.keys().copied();
+        let told: Vec<IpAddr> = known.filter(|known| prefix.contains(known)).collect();
+        for address in told {
+            self.advance_address(address, now);
         }
     }
 
@@ -363,8 +426,8 @@ impl Discovery {
 
     fn enter_zone(&mut self, zone: &DnsName, base: Option<&DnsName>, now: MonotonicTime) {
         let is_new = !self.zones.contains_key(zone);
-        let ladders = self.zones.entry(zone.clone()).or_default();
-        let is_new_ladder = base.is_some_and(|base| ladders.insert(base.clone()));
+        let known = self.zones.entry(zone.clone()).or_default();
+        let is_new_ladder = base.is_some_and(|base| known.ladders.insert(base.clone()));
         if is_new_ladder
             && let (Some(base), Some(question)) =
                 (base, evaluate::service_question(&self.config, zone))
@@ -375,16 +438,27 @@ impl Discovery {
         }
         if is_new {
             self.advance_zone(zone, now);
+        } else {
+            self.confirm_routers(zone, now);
         }
     }
 
     fn advance_zone(&mut self, zone: &DnsName, now: MonotonicTime) {
-        let (_, wanted) = evaluate::zone(&self.config, &self.cache, zone);
-        for question in wanted {
+        let mut found = evaluate::zone(&self.config, &self.cache, zone);
+        for question in &found.wanted {
             let dependent = Dependent::Zone(zone.clone());
             self.cache
-                .want(&question, dependent, &self.config.limits, now);
+                .want(question, dependent, &self.config.limits, now);
         }
+        // The service's own question and that for instances are asked of every zone.
+        let is_followed = services_of(&mut found).any(|service| {
+            let mut sites = service.sites.iter();
+            sites.any(|site| !matches!(site.outcome, SiteOutcome::Rejected(_)))
+        });
+        if let Some(known) = self.zones.get_mut(zone) {
+            known.is_followed = is_followed;
+        }
+        self.confirm_routers(zone, now);
         let found = candidates_of(&self.config, &self.cache, zone);
         let announced = self.announced.entry(zone.clone()).or_default();
         self.news.extend(
@@ -396,34 +470,117 @@ impl Discovery {
         *announced = found;
     }
 
+    /// Asks whether the names of some routers lead back to them, where the answer matters.
+    fn confirm_routers(&mut self, zone: &DnsName, now: MonotonicTime) {
+        let limit = self.config.limits.routers_confirmed_per_zone;
+        let Some(known) = self.zones.get(zone) else {
+            return;
+        };
+        let room = limit.saturating_sub(known.routers.len());
+        if room == 0 || !known.is_followed {
+            return;
+        }
+        let found: Vec<(IpAddr, DnsName)> = self
+            .routers_of(known)
+            .filter(|address| !known.routers.contains_key(address))
+            .filter_map(|address| Some((address, self.name_within(address, zone)?)))
+            .take(room)
+            .collect();
+        for (address, name) in found {
+            let question = forward_question(address, &name);
+            self.cache.want(
+                &question,
+                Dependent::Zone(zone.clone()),
+                &self.config.limits,
+                now,
+            );
+            if let Some(known) = self.zones.get_mut(zone) {
+                known.routers.insert(address, name);
+            }
+        }
+    }
+
+    /// The name of a router that led to `zone`.
+    fn name_within(&self, address: IpAddr, zone: &DnsName) -> Option<DnsName> {
+        let Lookup::Records(answer) = self.cache.lookup(&Question::reverse(address)) else {
+            return None;
+        };
+        answer.data.iter().find_map(|record| match record {
+            RecordData::Ptr(AnswerName::Name(name)) if name.is_within(zone) => Some(name.clone()),
+            _ => None,
+        })
+    }
+
+    fn routers_of<'a>(&'a self, known: &'a Zone) -> impl Iterator<Item = IpAddr> + 'a {
+        known
+            .ladders
+            .iter()
+            .filter_map(|base| self.ladders.get(base))
+            .flat_map(|ladder| ladder.addresses.iter().copied())
+    }
+
     fn seen_on(&self, zone: &DnsName) -> BTreeSet<IpAddr> {
         self.zones
             .get(zone)
             .into_iter()
-            .flatten()
-            .filter_map(|base| self.ladders.get(base))
-            .flat_map(|ladder| ladder.addresses.iter().copied())
+            .flat_map(|known| self.routers_of(known))
             .collect()
     }
 
-    fn with_sightings(&self, found: IepCandidate) -> IepCandidate {
-        IepCandidate {
-            seen_on: self.seen_on(&found.zone),
-            ..found
-        }
+    fn with_sightings(&self, mut found: IepCandidate) -> IepCandidate {
+        self.add_sightings(&mut found);
+        found
+    }
+
+    fn add_sightings(&self, found: &mut IepCandidate) {
+        found.seen_on = self.seen_on(&found.zone);
+        let routers = self.zones.get(&found.zone).into_iter();
+        found.evidence.routers_confirmed = routers
+            .flat_map(|known| &known.routers)
+            .filter(|(address, name)| self.confirmed(**address, name) == Lookup::Records(true))
+            .map(|(address, _)| *address)
+            .collect();
     }
 }
 
-fn candidates_of(config: &DiscoveryConfig, cache: &Cache, zone: &DnsName) -> Vec<IepCandidate> {
-    let Lookup::Records(service) = evaluate::zone(config, cache, zone).0 else {
-        return Vec::new();
+/// The addresses of a router's name, of the router's family.
+fn forward_question(address: IpAddr, name: &DnsName) -> Question {
+    let kind = match address {
+        IpAddr::V4(_) => RecordKind::A,
+        IpAddr::V6(_) => RecordKind::Aaaa,
     };
-    service
-        .sites
-        .into_iter()
+    Question::new(name.clone(), kind)
+}
+
+/// The SRV answers of a zone: its own, then those of its instances.
+fn services_of(found: &mut ZoneFindings) -> impl Iterator<Item = &mut ServiceTrail> {
+    let own = match &mut found.service {
+        Lookup::Records(service) => Some(service),
+        _ => None,
+    };
+    let instances = match &mut found.instances {
+        Some(Lookup::Records(found)) => found.instances.as_mut_slice(),
+        _ => &mut [],
+    };
+    let described = instances
+        .iter_mut()
+        .filter_map(|instance| match &mut instance.outcome {
+            InstanceOutcome::Followed {
+                service: Lookup::Records(service),
+                ..
+            } => Some(service),
+            _ => None,
+        });
+    own.into_iter().chain(described)
+}
+
+fn candidates_of(config: &DiscoveryConfig, cache: &Cache, zone: &DnsName) -> Vec<IepCandidate> {
+    let mut found = evaluate::zone(config, cache, zone);
+    services_of(&mut found)
+        .flat_map(|service| service.sites.drain(..))
         .filter_map(|site| match site.outcome {
             SiteOutcome::Candidate(found) => Some(found),
-            SiteOutcome::Pending | SiteOutcome::Rejected(_) => None,
+            SiteOutcome::Pending | SiteOutcome::Listed | SiteOutcome::Rejected(_) => None,
         })
         .collect()
 }

@@ -25,8 +25,10 @@ pub enum RecordKind {
     A,
     /// IPv6 addresses (RFC 3596).
     Aaaa,
-    /// Text; here the key of a provider.
+    /// Text; here the key of a provider, or the profile of an instance of the service.
     Txt,
+    /// Which TLS keys and certificates a server has (RFC 6698).
+    Tlsa,
 }
 
 impl Question {
@@ -38,6 +40,11 @@ impl Question {
     /// Asks for the names of `address`.
     pub fn reverse(address: IpAddr) -> Self {
         Self::new(reverse_name(address), RecordKind::Ptr)
+    }
+
+    /// Does it ask for the names of an address?
+    pub(crate) fn is_reverse(&self) -> bool {
+        self.kind == RecordKind::Ptr && self.name.as_str().ends_with(".arpa")
     }
 }
 
@@ -171,6 +178,21 @@ pub enum RecordData {
     Address(IpAddr),
     /// The strings of one TXT record.
     Txt(Vec<Vec<u8>>),
+    /// A TLS key or certificate.
+    Tlsa(TlsaRecord),
+}
+
+/// The fields of a TLSA record (RFC 6698 section 2.1), as they came.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TlsaRecord {
+    /// Certificate usage.
+    pub usage: u8,
+    /// Which part of the certificate is compared.
+    pub selector: u8,
+    /// How `data` stands for that part.
+    pub matching: u8,
+    /// The part itself or its digest.
+    pub data: Vec<u8>,
 }
 
 /// The fields of an SRV record (RFC 2782).

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use edge_types::{AddressRefusal, DnsName, IepId, IepOrigin};
 
 use crate::key_record::{KeyBinding, KeyRefusal};
-use crate::question::{Absence, NoAnswer, SrvRecord};
+use crate::owner::OwnerAnswer;
+use crate::profile::{Profile, ProfileRefusal};
+use crate::question::{Absence, AnswerName, NoAnswer, Security, SrvRecord};
+use crate::tls_pin::{PinRefusal, TlsPin};
 use crate::zones::{NameRefusal, Standing};
 
 /// An entry point of a provider, as DNS tells it. Nothing of it is proven but what `key` says.
@@ -27,8 +30,26 @@ pub struct IepCandidate {
     pub weight: u16,
     /// The key that DNS names for it.
     pub key: Option<KeyBinding>,
+    /// The TLS keys that signed records name for it; none if there are no such records or they are not signed.
+    pub pins: Vec<TlsPin>,
+    /// What it says of itself, where DNS-SD names it as an instance. May come later than the rest.
+    pub profile: Option<Profile>,
+    /// What speaks for it in DNS.
+    pub evidence: DnsEvidence,
     /// Routers whose names led to the zone; empty if the zone was configured.
     pub seen_on: BTreeSet<IpAddr>,
+}
+
+/// What in DNS speaks for a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsEvidence {
+    /// What DNSSEC says of the records that led from the zone to the target.
+    pub service: Security,
+    /// What it says of the target's addresses, the least of both families.
+    pub addresses: Security,
+    /// Routers of those in `seen_on` whose name leads back to their address: the zone knows them. Of a large zone only some
+    /// are asked for, and answers may come later than the candidate.
+    pub routers_confirmed: BTreeSet<IpAddr>,
 }
 
 /// What is known about one question.
@@ -103,6 +124,8 @@ pub struct AddressTrail {
     pub address: IpAddr,
     /// Number of paths it was seen on.
     pub paths: usize,
+    /// Who holds it, if that was asked for since no name led to a zone.
+    pub owner: Option<OwnerAnswer>,
     /// Its names.
     pub outcome: AddressOutcome,
 }
@@ -168,6 +191,66 @@ pub struct ZoneTrail {
     pub is_configured: bool,
     /// The SRV question.
     pub service: Lookup<ServiceTrail>,
+    /// The instances of the service (RFC 6763); `None` where the name of the service does not exist, so nothing below it.
+    pub instances: Option<Lookup<InstancesTrail>>,
+    /// Whether names of routers lead back to them, as far as was asked.
+    pub routers: Vec<RouterTrail>,
+}
+
+/// Whether the name of a router, which led to the zone, leads back to its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterTrail {
+    /// The router.
+    pub address: IpAddr,
+    /// Its name.
+    pub name: DnsName,
+    /// Is the address one of the name's? Absence says no.
+    pub confirmed: Lookup<bool>,
+}
+
+/// The instances of a zone's service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstancesTrail {
+    /// Whether names that nobody registered have the same instances.
+    pub control: ControlOutcome,
+    /// Every instance that was looked at.
+    pub instances: Vec<InstanceTrail>,
+    /// How many further ones there were, over the limit.
+    pub over_limit: usize,
+}
+
+/// What became of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceTrail {
+    /// Its name.
+    pub name: AnswerName,
+    /// Where it led.
+    pub outcome: InstanceOutcome,
+}
+
+/// Where an instance led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InstanceOutcome {
+    /// Not followed, and why.
+    Refused(InstanceRefusal),
+    /// Its SRV and TXT records were asked for.
+    Followed {
+        /// The SRV records.
+        service: Lookup<ServiceTrail>,
+        /// The TXT record.
+        profile: Lookup<Result<Profile, ProfileRefusal>>,
+    },
+}
+
+/// Why an instance is not followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstanceRefusal {
+    /// The name has characters that no name of ours has. DNS-SD allows any, we take letters, digits, `-` and `_`.
+    #[error("the name is not taken: {0}")]
+    UnacceptableName(String),
+    /// The name is not one label in front of the service's name in this zone.
+    #[error("not an instance of this zone's service")]
+    NotOfThisService,
 }
 
 /// The SRV records of a zone.
@@ -179,6 +262,8 @@ pub struct ServiceTrail {
     pub sites: Vec<SiteTrail>,
     /// How many further records there were, over the limit.
     pub over_limit: usize,
+    /// What DNSSEC says of them and of what led to them.
+    pub security: Security,
 }
 
 /// Outcome of the wildcard control questions (RFC 4592).
@@ -215,6 +300,22 @@ pub struct SiteTrail {
     pub addresses_over_limit: usize,
     /// Key records that could not be used, with the name that holds them.
     pub keys_refused: Vec<(DnsName, KeyRefusal)>,
+    /// TLSA records that could not be used.
+    pub pins_refused: Vec<PinRefusal>,
+}
+
+impl SiteTrail {
+    /// A record, with nothing known of its target.
+    pub(crate) const fn new(record: SrvRecord, outcome: SiteOutcome) -> Self {
+        Self {
+            record,
+            outcome,
+            addresses_refused: Vec::new(),
+            addresses_over_limit: 0,
+            keys_refused: Vec::new(),
+            pins_refused: Vec::new(),
+        }
+    }
 }
 
 /// The verdict on one SRV record.
@@ -224,6 +325,8 @@ pub enum SiteOutcome {
     Pending,
     /// A candidate.
     Candidate(IepCandidate),
+    /// An entry point that is looked at elsewhere in the zone's trail; an instance's profile is added to it there.
+    Listed,
     /// Not used, and why.
     Rejected(SiteRejection),
 }

@@ -2,180 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+mod world;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edge_discovery::{
-    Absence, AddressOutcome, Answer, AnswerName, ControlOutcome, Discovery, DiscoveryConfig,
-    HopSighting, IepCandidate, KeyBinding, Limits, Lookup, NegativeSoa, NoAnswer, NotAsked,
-    PathSegment, Question, RecordData, RecordKind, Security, SiteOutcome, SiteRejection, SrvRecord,
-    ZoneDecision, ZoneTrail,
+    Absence, AddressOutcome, Answer, AnswerName, ControlOutcome, DnsEvidence, IepCandidate,
+    KeyBinding, Limits, Lookup, NegativeSoa, NoAnswer, NotAsked, PathSegment, Question, RecordData,
+    RecordKind, Security, SiteOutcome, SiteRejection, SrvRecord, ZoneDecision,
 };
 use edge_types::{
-    AddressPolicy, ChainId, DnsName, Hop, HopReply, IepId, IepOrigin, MonotonicTime, PathEnd,
-    PathObservation, Rtt,
+    AddressPolicy, ChainId, Hop, HopReply, IepId, IepOrigin, PathEnd, PathObservation, Rtt,
 };
 use proptest::prelude::*;
 
+use world::{
+    World, absent, address, at, discover, listing_1, machine, name, policy, ptr, sighting, srv,
+    verdict, zone_trail,
+};
+
 const KEY: &str = "0x00000000000000000000000000000000000000aa";
-
-fn name(text: &str) -> DnsName {
-    text.parse().unwrap()
-}
-
-fn address(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn at(seconds: u64) -> MonotonicTime {
-    MonotonicTime(Duration::from_secs(seconds))
-}
-
-fn policy() -> AddressPolicy {
-    AddressPolicy::new(vec![
-        "240.0.0.0/4".parse().unwrap(),
-        "3fff::/20".parse().unwrap(),
-    ])
-}
-
-fn machine(limits: Limits) -> Discovery {
-    Discovery::new(
-        DiscoveryConfig::new(DiscoveryConfig::SERVICE, "t0ken", policy(), limits).unwrap(),
-    )
-}
-
-fn srv(priority: u16, weight: u16, port: u16, target: &str) -> RecordData {
-    RecordData::Srv(SrvRecord {
-        priority,
-        weight,
-        port,
-        target: AnswerName::parse(target),
-    })
-}
-
-fn ptr(host: &str) -> RecordData {
-    RecordData::Ptr(AnswerName::parse(host))
-}
-
-fn absent(apex: &str) -> Answer {
-    Answer::Absent {
-        absence: Absence::NxDomain,
-        soa: Some(NegativeSoa {
-            apex: name(apex),
-            negative_ttl_seconds: 300,
-        }),
-        security: Security::Indeterminate,
-    }
-}
-
-/// Answers by question; everything else is NXDOMAIN without SOA.
-#[derive(Default)]
-struct World {
-    answers: BTreeMap<Question, Answer>,
-}
-
-impl World {
-    fn set(mut self, owner: &str, kind: RecordKind, answer: Answer) -> Self {
-        self.answers
-            .insert(Question::new(name(owner), kind), answer);
-        self
-    }
-
-    fn records(self, owner: &str, kind: RecordKind, records: Vec<RecordData>) -> Self {
-        self.set(
-            owner,
-            kind,
-            Answer::Records {
-                records,
-                ttl_seconds: 600,
-                security: Security::Secure,
-            },
-        )
-    }
-
-    fn router(self, router: &str, host: &str) -> Self {
-        let owner = edge_discovery::reverse_name(address(router));
-        self.records(owner.as_str(), RecordKind::Ptr, vec![ptr(host)])
-    }
-
-    fn host(self, host: &str, at: &str) -> Self {
-        self.records(host, RecordKind::A, vec![RecordData::Address(address(at))])
-    }
-
-    fn answer(&self, question: &Question) -> Answer {
-        self.answers
-            .get(question)
-            .cloned()
-            .unwrap_or(Answer::Absent {
-                absence: Absence::NxDomain,
-                soa: None,
-                security: Security::Indeterminate,
-            })
-    }
-
-    /// Answers until nothing is asked any more; the questions in the order asked.
-    fn run(&self, discovery: &mut Discovery, now: MonotonicTime) -> Vec<Question> {
-        let mut asked = Vec::new();
-        while let Some(question) = discovery.poll_question(now) {
-            discovery.handle_answer(&question, self.answer(&question), now);
-            asked.push(question);
-        }
-        asked
-    }
-}
-
-fn sighting(router: &str, path: &str, ttl: u8) -> HopSighting {
-    HopSighting {
-        address: address(router),
-        path: address(path),
-        ttl,
-    }
-}
-
-/// One router of one provider with two sites, as in the paper's Listing 1.
-fn listing_1() -> World {
-    World::default()
-        .router("240.0.1.1", "cr1.domaina.example")
-        .records(
-            "_edge._tcp.domaina.example",
-            RecordKind::Srv,
-            vec![
-                srv(10, 10, 5060, "edgeplatformb.domaina.example"),
-                srv(10, 30, 5060, "mecservera.domaina.example"),
-            ],
-        )
-        .host("mecservera.domaina.example", "240.0.1.30")
-        .host("edgeplatformb.domaina.example", "240.0.1.31")
-}
-
-fn discover(world: &World, routers: &[&str]) -> Discovery {
-    let mut discovery = machine(Limits::default());
-    discovery.start_run(at(0));
-    for router in routers {
-        discovery.observe_hop(sighting(router, "240.9.9.9", 3), at(0));
-    }
-    world.run(&mut discovery, at(0));
-    assert!(discovery.is_settled());
-    discovery
-}
-
-fn zone_trail(discovery: &Discovery, zone: &str) -> ZoneTrail {
-    let found = discovery
-        .trail()
-        .zones
-        .into_iter()
-        .find(|trail| trail.zone == name(zone));
-    found.unwrap()
-}
-
-/// The verdict on the only SRV record of a zone.
-fn verdict(discovery: &Discovery, zone: &str) -> SiteOutcome {
-    match zone_trail(discovery, zone).service {
-        Lookup::Records(service) => service.sites[0].outcome.clone(),
-        other => panic!("no records but {other:?}"),
-    }
-}
 
 #[test]
 fn finds_the_sites_of_listing_1() {
@@ -192,6 +39,13 @@ fn finds_the_sites_of_listing_1() {
         priority: 10,
         weight,
         key: None,
+        pins: Vec::new(),
+        profile: None,
+        evidence: DnsEvidence {
+            service: Security::Secure,
+            addresses: Security::Secure,
+            routers_confirmed: BTreeSet::new(),
+        },
         seen_on: [address("240.0.1.1")].into(),
     };
     let want = vec![
@@ -212,14 +66,24 @@ fn asks_nothing_twice_while_answers_hold() {
     assert_eq!(world.run(&mut discovery, at(1)), []);
     discovery.start_run(at(20));
     assert_eq!(world.run(&mut discovery, at(20)), []);
-    // AAAA, TXT and controls were absent without SOA and hold the shortest time; the records hold 600 s.
+    // AAAA, TXT, TLSA, instances, the router's own address and controls were absent without SOA and hold the shortest
+    // time; the records hold 600 s.
     discovery.start_run(at(40));
     let asked = world.run(&mut discovery, at(40));
-    assert!(asked.iter().all(|question| matches!(
-        question.kind,
-        RecordKind::Aaaa | RecordKind::Txt
-    ) || question.name.as_str().starts_with("_t0ken")));
-    assert_eq!(asked.len(), 2 + 3 + 3);
+    let hosts = [
+        "mecservera.domaina.example",
+        "edgeplatformb.domaina.example",
+    ];
+    for question in &asked {
+        let name = question.name.as_str();
+        let is_of_a_host = hosts.iter().any(|host| name.ends_with(host));
+        assert!(question.kind != RecordKind::A || !is_of_a_host, "{name}");
+        assert!(
+            question.kind != RecordKind::Srv || name.starts_with("_t0ken"),
+            "{name}"
+        );
+    }
+    assert_eq!(asked.len(), 2 + 3 + 2 + 1 + 1 + 3);
     assert_eq!(discovery.candidates().len(), 2);
 }
 

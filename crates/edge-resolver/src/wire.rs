@@ -2,7 +2,7 @@
 
 use edge_discovery::{
     Absence, Answer, AnswerName, NegativeSoa, NoAnswer, Question, RecordData, RecordKind, Security,
-    SrvRecord,
+    SrvRecord, TlsaRecord,
 };
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -52,6 +52,7 @@ pub(crate) const fn record_type(kind: RecordKind) -> RecordType {
         RecordKind::A => RecordType::A,
         RecordKind::Aaaa => RecordType::AAAA,
         RecordKind::Txt => RecordType::TXT,
+        RecordKind::Tlsa => RecordType::TLSA,
     }
 }
 
@@ -313,6 +314,12 @@ fn record_data(record: &Record) -> Option<RecordData> {
         RData::TXT(text) => {
             RecordData::Txt(text.txt_data.iter().map(|part| part.to_vec()).collect())
         }
+        RData::TLSA(tlsa) => RecordData::Tlsa(TlsaRecord {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            data: tlsa.cert_data.clone(),
+        }),
         _ => return None,
     })
 }

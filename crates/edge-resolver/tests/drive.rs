@@ -65,7 +65,7 @@ fn answer(question: &Question) -> Answer {
         .map(|label| format!("{label}.example"))
         .unwrap_or_default();
     let records = match question.kind {
-        RecordKind::Ptr => {
+        RecordKind::Ptr if name.ends_with(".arpa") => {
             let number: u8 = name.split('.').next().unwrap().parse().unwrap();
             vec![RecordData::Ptr(AnswerName::parse(&format!(
                 "r{number}.pop.isp{}.example",

@@ -259,6 +259,8 @@ async fn look_at_site(
     }
     let candidate = match &site.outcome {
         SiteOutcome::Candidate(candidate) => candidate,
+        // Told where the zone's own record is.
+        SiteOutcome::Listed => return,
         SiteOutcome::Rejected(reason) => {
             findings.problem(
                 &name,

@@ -187,6 +187,7 @@ fn of_site(site: &SiteTrail) -> String {
     let mut line = format!("{target}:{port}");
     match &site.outcome {
         SiteOutcome::Pending => line.push_str(" pending"),
+        SiteOutcome::Listed => line.push_str(" listed elsewhere"),
         SiteOutcome::Rejected(why) => line = format!("{line} refused {}", variant(why)),
         SiteOutcome::Candidate(found) => {
             line.push_str(" candidate");

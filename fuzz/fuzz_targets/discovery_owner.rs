@@ -1,0 +1,5 @@
+//! See `edge_discovery::fuzzing::owner`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| edge_discovery::fuzzing::owner(bytes));
