@@ -13,6 +13,7 @@ mod drive;
 mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
+mod owner;
 mod race;
 mod resolver;
 mod servers;
@@ -21,6 +22,7 @@ mod walk;
 mod wire;
 
 pub use drive::{drive, drive_stream};
+pub use owner::{HttpAnswer, HttpGet, Limited, PlainHttp, Registries, drive_with_owners};
 pub use resolver::{
     DNS_PORT, Mode, ROOT_SERVERS, RandomnessError, Resolver, ResolverConfig, ResolverError,
     random_label,
