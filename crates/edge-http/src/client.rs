@@ -27,6 +27,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use tokio::net::TcpStream;
 
+use crate::capped::Capped;
 use crate::exchange::{BoxError, exchange};
 use crate::passive::shortest_round_trip;
 
@@ -158,6 +159,8 @@ impl ContactBudget {
     const ADDRESSES: usize = 65_536;
 
     fn begin(&self, address: IpAddr, now: MonotonicTime) -> Result<(), ClientError> {
+        // One host, however its address is written.
+        let address = address.to_canonical();
         let mut contacts = self.contacts.lock().unwrap_or_else(PoisonError::into_inner);
         if contacts.len() >= Self::ADDRESSES {
             contacts.retain(|_, contact| match contact {
@@ -179,11 +182,18 @@ impl ContactBudget {
         Ok(())
     }
 
+    /// Did the address send a valid greeting? Before that it gets no other request.
+    pub fn has_greeted(&self, address: IpAddr) -> bool {
+        let contacts = self.contacts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = contacts.get(&address.to_canonical());
+        matches!(known, Some(Contact::Greeted))
+    }
+
     fn greeted(&self, address: IpAddr) {
         self.contacts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(address, Contact::Greeted);
+            .insert(address.to_canonical(), Contact::Greeted);
     }
 }
 
@@ -229,6 +239,9 @@ impl IepClient {
         self.address
     }
 
+    /// Octets taken from an address before it has sent a valid greeting, headers included (security rule 5).
+    pub const MOST_BEFORE_GREETING: usize = 64 * 1024;
+
     /// `GET /`: the first thing asked of an address, within the budget.
     pub async fn greet(
         &self,
@@ -247,7 +260,9 @@ impl IepClient {
         now: MonotonicTime,
     ) -> Result<FirstContact, ClientError> {
         budget.begin(self.address.ip(), now)?;
-        let response = self.ask(Method::GET, "/", &[], None).await?;
+        let response = self
+            .ask(Self::MOST_BEFORE_GREETING, Method::GET, "/", &[], None)
+            .await?;
         let (rtt, time) = (response.rtt, response.time);
         let greeting = self.read(response)?;
         budget.greeted(self.address.ip());
@@ -308,18 +323,22 @@ impl IepClient {
         body: &[u8],
         signature: Option<[(&'static str, String); 3]>,
     ) -> Result<T, ClientError> {
-        let response = self.ask(method, path, body, signature).await?;
+        let response = self
+            .ask(2 * MAX_BODY_BYTES, method, path, body, signature)
+            .await?;
         self.read(response)
     }
 
+    /// Takes at most `most` octets, headers included.
     async fn ask(
         &self,
+        most: usize,
         method: Method,
         path: &str,
         body: &[u8],
         signature: Option<[(&'static str, String); 3]>,
     ) -> Result<Response, ClientError> {
-        let exchange = self.exchange(method, path, body, signature);
+        let exchange = self.exchange(most, method, path, body, signature);
         tokio::time::timeout(self.timeouts.call, exchange)
             .await
             .map_err(|_| ClientError::Timeout {
@@ -359,6 +378,7 @@ impl IepClient {
 
     async fn exchange(
         &self,
+        most: usize,
         method: Method,
         path: &str,
         body: &[u8],
@@ -386,6 +406,7 @@ impl IepClient {
             .body(Full::new(Bytes::copy_from_slice(body)))
             .map_err(|cause| failed(cause.into()))?;
 
+        let stream = Capped::new(stream, most);
         let (head, body) = exchange(stream, request, MAX_BODY_BYTES)
             .await
             .map_err(failed)?;
@@ -530,5 +551,55 @@ mod tests {
         assert!(budget.begin(a, at(3_600)).is_ok());
         budget.greeted(b);
         assert!(budget.begin(b, at(2)).is_ok());
+        assert!(budget.has_greeted(b) && !budget.has_greeted(a));
+        let mapped = "::ffff:240.0.0.1".parse().unwrap();
+        assert!(budget.begin(mapped, at(3_601)).is_err());
+    }
+
+    /// Answers the first connection with these octets; how many were taken before the other side closed.
+    async fn serve_once(listener: tokio::net::TcpListener, answer: Vec<u8>) -> usize {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request).await.unwrap();
+        let mut taken = 0;
+        for part in answer.chunks(1024) {
+            match stream.write_all(part).await {
+                Ok(()) => taken += part.len(),
+                Err(_) => break,
+            }
+        }
+        taken
+    }
+
+    #[tokio::test]
+    async fn an_address_that_was_not_greeted_gets_no_more_than_64_kib_taken() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Headers without end are not the body that the answer's own limit counts.
+        let mut answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n".to_vec();
+        for n in 0..40 {
+            answer.extend(format!("X-{n}: {}\r\n", "a".repeat(1000)).bytes());
+        }
+        answer.extend(b"Content-Length: 60000\r\n\r\n");
+        answer.extend(vec![b' '; 60_000]);
+        let server = tokio::spawn(serve_once(listener, answer));
+        let site = IepId {
+            host: "s.isp.example".parse().unwrap(),
+            port: address.port(),
+        };
+        let client = IepClient::new(address, site, ClientTimeouts::default());
+        let budget = ContactBudget::default();
+        let now = MonotonicTime::ZERO;
+        let refused = client.greet(&budget, now).await.unwrap_err();
+        let ClientError::Exchange { cause, .. } = &refused else {
+            panic!("{refused:?}");
+        };
+        let told = format!("{cause:?}");
+        assert!(told.contains("more than 65536 octets"), "{told}");
+        assert!(!budget.has_greeted(address.ip()));
+        let again = client.greet(&budget, now).await.unwrap_err();
+        assert!(matches!(again, ClientError::ContactedBefore { .. }));
+        server.await.unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! Client and server of the IEP API, the front end that redirects, lists of entry points on the web, and the relay.
 
 pub mod api;
+mod capped;
 pub mod client;
 mod exchange;
 pub mod fetch;
