@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use edge_discovery::{Tier, TrustPolicy};
 use edge_negotiation::KeyBinding;
 use edge_placement::Algorithm;
 use edge_types::{
@@ -198,6 +199,10 @@ pub struct Budget {
     pub wei_per_day: String,
     /// Most wei for one agreement.
     pub wei_per_site: String,
+    /// Most wei for one agreement with a site that is trusted enough for a trial but not for more. Default: a tenth of
+    /// `wei_per_site`.
+    #[serde(default)]
+    pub wei_per_trial: Option<String>,
 }
 
 /// What is acceptable.
@@ -216,6 +221,16 @@ pub struct Policy {
     pub price_ceiling_wei_per_s: String,
     /// How a provider's key must be bound to its zone: `dnssec`, or `dns` where the resolver and the way to it are trusted.
     pub key_binding: String,
+    /// Least trust with which an entry point is greeted: `unverified`, `measured` (something that its owner cannot make up
+    /// alone speaks for it) or `authenticated` (DNSSEC binds its key to its zone).
+    pub contact: String,
+    /// Least trust with which a site is rented for up to `budget.wei_per_trial`. `key_binding` comes on top.
+    pub trial: String,
+    /// Least trust with which a site is rented for more. `key_binding` comes on top.
+    pub money: String,
+    /// Tables of which autonomous system announces which addresses, with which origins of routers and entry points are
+    /// compared: lines `prefix asn domain organisation` or `first,last,asn,"organisation"`.
+    pub origins: Vec<PathBuf>,
     /// Prefixes outside global unicast that may be probed and contacted all the same.
     pub allowed_prefixes: Vec<IpNet>,
     /// Prefixes whose owners asked not to be probed.
@@ -245,6 +260,10 @@ impl Default for Policy {
             min_saving_ms: 5,
             price_ceiling_wei_per_s: "1000000000000".to_owned(),
             key_binding: "dnssec".to_owned(),
+            contact: "unverified".to_owned(),
+            trial: "measured".to_owned(),
+            money: "measured".to_owned(),
+            origins: Vec::new(),
             allowed_prefixes: Vec::new(),
             opted_out: Vec::new(),
             max_redirect_s: 300,
@@ -358,6 +377,10 @@ pub struct Settings {
     pub wei_per_day: u128,
     /// Cap for one agreement in wei.
     pub wei_per_site: u128,
+    /// Cap for one agreement with a site on trial in wei.
+    pub wei_per_trial: u128,
+    /// How far sites have to be trusted for what.
+    pub trust: TrustPolicy,
     /// Price ceiling in wei per second.
     pub price_ceiling: u128,
     /// Placement algorithm.
@@ -471,6 +494,25 @@ impl Settings {
                 return Err(value("policy.key_binding", &problem));
             }
         };
+        let tier = |field, text: &str| {
+            text.parse::<Tier>()
+                .map_err(|error| value(field, &error.to_string()))
+        };
+        let trust = TrustPolicy {
+            contact: tier("policy.contact", &policy.contact)?,
+            trial: tier("policy.trial", &policy.trial)?,
+            money: tier("policy.money", &policy.money)?,
+        };
+        if trust.contact > trust.trial || trust.trial > trust.money {
+            let problem =
+                "contact needs at most the trust of a trial, and a trial at most that of money";
+            return Err(value("policy.contact, policy.trial, policy.money", problem));
+        }
+        let wei_per_site = wei("budget.wei_per_site", &config.budget.wei_per_site)?;
+        let wei_per_trial = match &config.budget.wei_per_trial {
+            Some(text) => wei("budget.wei_per_trial", text)?,
+            None => wei_per_site / 10,
+        };
         let (upstream, edge_service, predeployed) = services(&config.application)?;
         let lists = Lists::resolve(&config.discovery)?;
         Ok(Self {
@@ -484,7 +526,9 @@ impl Settings {
                 .map_err(|error| value("wallet.escrow", &format!("{error}")))?,
             wei_per_hour: wei("budget.wei_per_hour", &config.budget.wei_per_hour)?,
             wei_per_day: wei("budget.wei_per_day", &config.budget.wei_per_day)?,
-            wei_per_site: wei("budget.wei_per_site", &config.budget.wei_per_site)?,
+            wei_per_site,
+            wei_per_trial,
+            trust,
             price_ceiling: wei(
                 "policy.price_ceiling_wei_per_s",
                 &config.policy.price_ceiling_wei_per_s,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use edge_discovery::{Discovery, IepCandidate};
+use edge_discovery::{Discovery, IepCandidate, OriginTable, Use};
 use edge_placement::{
     Algorithm, Application, Assignment, Candidate, Effort, Plan, PlanInput, Service, Severity,
     Trust, Whereabouts, check_plan, plan,
@@ -19,7 +19,9 @@ use edge_placement::{
 use edge_ports::{Clock, NameLookup, PathSource, SiteList, TracePriority};
 use edge_resolver::drive;
 use edge_topology::AggregateTree;
-use edge_types::{AddressPolicy, Amount, Generation, IepId, MonotonicTime, PathEnd, Rtt};
+use edge_types::{
+    AddressPolicy, Amount, Generation, IepId, MonotonicTime, PathEnd, PathObservation, Rtt,
+};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
@@ -49,6 +51,9 @@ const TRACE_AGAIN_AFTER: Duration = Duration::from_millis(1500);
 /// A site that rejected or failed is left out of plans for this long.
 const EXCLUDED_FOR: Duration = Duration::from_secs(120);
 
+/// Routers whose round trips are remembered.
+const MOST_ROUTERS: usize = 100_000;
+
 /// While something is awaited, the task looks again this often.
 const WHILE_WAITING: Duration = Duration::from_millis(100);
 
@@ -76,6 +81,8 @@ pub struct PlacementTask {
     pub addresses: AddressPolicy,
     /// Sites of our own.
     pub predeployed: Arc<Predeployed>,
+    /// Who announces which addresses, where known.
+    pub origins: Option<Arc<dyn OriginTable>>,
     /// Paths to entry points.
     pub paths: Arc<dyn PathSource>,
     /// Greets entry points.
@@ -99,6 +106,8 @@ pub struct PlacementTask {
 pub struct Memory {
     known: BTreeMap<IepId, KnownSite>,
     paths_taken: BTreeMap<IpAddr, MonotonicTime>,
+    /// Least round trip to each router, from all paths.
+    least: BTreeMap<IpAddr, Rtt>,
     generation: Generation,
     /// Traces and greetings under way, and since when the oldest of them.
     under_way: JoinSet<News>,
@@ -118,6 +127,20 @@ pub struct Memory {
 enum News {
     Path(IepId, Option<PathToSite>),
     Inquiry(IepId, Box<Inquiry>),
+}
+
+impl Memory {
+    fn note_round_trips(&mut self, path: &PathObservation) {
+        for (_, reply) in path.replies() {
+            let Some(rtt) = reply.rtt else { continue };
+            let router = reply.address.to_canonical();
+            if self.least.len() >= MOST_ROUTERS && !self.least.contains_key(&router) {
+                continue;
+            }
+            let known = self.least.entry(router).or_insert(rtt);
+            *known = rtt.min(*known);
+        }
+    }
 }
 
 impl PlacementTask {
@@ -195,6 +218,7 @@ impl PlacementTask {
             let seen = self.memory.paths_taken.insert(*target, path.observed_at);
             if seen != Some(path.observed_at) {
                 self.discovery.observe_path(path, now);
+                self.memory.note_round_trips(path);
                 is_new = true;
             }
         }
@@ -215,6 +239,10 @@ impl PlacementTask {
         .await;
         for candidate in self.discovery.candidates() {
             self.note(candidate);
+        }
+        // More paths may tell more of sites that are known.
+        for site in self.memory.known.values_mut() {
+            site.assess(self.origins.as_deref(), &self.memory.least);
         }
     }
 
@@ -256,10 +284,13 @@ impl PlacementTask {
             let found = format!("found {} by {}", candidate.id, candidate.origin);
             self.status.event(self.at_ms(), found);
             let id = candidate.id.clone();
-            self.memory.known.insert(id, KnownSite::new(candidate));
+            let mut site = KnownSite::new(candidate);
+            site.assess(self.origins.as_deref(), &self.memory.least);
+            self.memory.known.insert(id, site);
             return;
         };
         known.candidate = better(&known.candidate, candidate);
+        known.assess(self.origins.as_deref(), &self.memory.least);
     }
 
     /// Begins to trace and to greet the entry points that the two questions select; were there any?
@@ -279,7 +310,12 @@ impl PlacementTask {
                     News::Path(id, path.ok().map(|path| PathToSite { path, at: now }))
                 });
             }
-            if is_to_ask(site, now) && !site.is_being_asked && !self.agreements.holds(id) {
+            let may_be_asked = self.settings.trust.check(Use::Contact, &site.assessment);
+            if may_be_asked.is_ok()
+                && is_to_ask(site, now)
+                && !site.is_being_asked
+                && !self.agreements.holds(id)
+            {
                 site.is_being_asked = true;
                 let (inquirer, id, site) = (Arc::clone(&self.inquirer), id.clone(), site.clone());
                 let turns = Arc::clone(&self.turns);
@@ -306,13 +342,15 @@ impl PlacementTask {
                         self.agreements.note_found(&id, path);
                     }
                     site.path = path;
+                    site.assess(self.origins.as_deref(), &self.memory.least);
                 }
             }
             Ok(News::Inquiry(id, inquiry)) => {
                 if let Some(site) = self.memory.known.get_mut(&id) {
                     site.inquiry = Some(*inquiry);
                     site.is_being_asked = false;
-                    tracing::debug!(site = %id, verdict = site.verdict(), "heard");
+                    let verdict = site.verdict(&self.settings.trust, self.settings.wei_per_trial);
+                    tracing::debug!(site = %id, verdict, "heard");
                 }
             }
             Err(error) => tracing::error!(%error, "an inquiry ended abnormally"),
@@ -423,7 +461,11 @@ impl PlacementTask {
             let attachment = tree.attach(&path.path);
             let key = site.candidate.key.as_ref();
             let is_bound = key.is_some_and(|key| key.authenticated);
-            candidates.extend(site.offers().map(|offer| Candidate {
+            let (trust, trial) = (&self.settings.trust, self.settings.wei_per_trial);
+            let payable = site
+                .offers()
+                .filter(|offer| site.may_be_rented(offer, trust, trial).is_ok());
+            candidates.extend(payable.map(|offer| Candidate {
                 site: id.clone(),
                 offer: Some(offer.id),
                 attachment,
@@ -514,7 +556,8 @@ impl PlacementTask {
             zone: site.candidate.zone.to_string(),
             address: Some(site.entry_point()),
             rtt_ms: site.rtt().map(Rtt::as_ms),
-            verdict: site.verdict(),
+            trust: site.assessment.tier.to_string(),
+            verdict: site.verdict(&self.settings.trust, self.settings.wei_per_trial),
         });
         let discovery = DiscoveryStatus {
             addresses: trail.addresses.len(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use edge_discovery::{Discovery, DiscoveryConfig};
+use edge_discovery::{Discovery, DiscoveryConfig, OriginTable};
 use edge_dispatch::{DispatchTable, HostClass, HostPolicy, HostRefusal, RedirectPolicy};
 use edge_http::client::ContactBudget;
 use edge_http::front_end::{FrontEnd, FrontEndConfig, FrontEndCounters};
@@ -38,6 +38,8 @@ pub struct Adapters {
     pub lookup: Arc<dyn NameLookup>,
     /// Lists of entry points beside the DNS.
     pub lists: Vec<Arc<dyn SiteList>>,
+    /// Who announces which addresses, where tables tell.
+    pub origins: Option<Arc<dyn OriginTable>>,
     /// Money.
     pub ledger: Arc<dyn Ledger>,
     /// The paying key.
@@ -152,6 +154,7 @@ pub async fn run(
         wake: Arc::clone(&wake),
         discovery: Discovery::new(discovery),
         lookup: Arc::clone(&adapters.lookup),
+        origins: adapters.origins.clone(),
         paths: Arc::clone(&adapters.paths),
         inquirer: Arc::new(inquirer(&settings, &adapters)),
         agreements: Arc::clone(&agreements),

@@ -1,10 +1,14 @@
 //! Entry points that discovery found: where they are, and what they offered.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_discovery::IepCandidate;
+use edge_discovery::{
+    Assessment, IepCandidate, OriginTable, Position, Tier, TrustPolicy, TrustRefusal, Use, assess,
+    position,
+};
 use edge_http::client::{ClientTimeouts, ContactBudget, IepClient};
 use edge_negotiation::{
     Action, Evidence, GreenListPolicy, KeyBinding, Negotiation, NegotiationState, Now, Pace,
@@ -43,6 +47,8 @@ pub struct KnownSite {
     pub candidate: IepCandidate,
     /// The way to it, once traced.
     pub path: Option<PathToSite>,
+    /// How far it is to be trusted.
+    pub assessment: Assessment,
     /// What its latest answer was.
     pub inquiry: Option<Inquiry>,
     /// Is a greeting under way?
@@ -51,15 +57,47 @@ pub struct KnownSite {
 }
 
 impl KnownSite {
-    /// A site that was only just found.
+    /// A site that was only just found. [`KnownSite::assess`] tells how far it is to be trusted.
     pub const fn new(candidate: IepCandidate) -> Self {
         Self {
             candidate,
             path: None,
+            assessment: Assessment {
+                tier: Tier::Unverified,
+                signs: Vec::new(),
+                objection: None,
+            },
             inquiry: None,
             is_being_asked: false,
             trace_started: None,
         }
+    }
+
+    /// Weighs anew what is known. `least` is the least round trip known to routers.
+    pub fn assess(&mut self, origins: Option<&dyn OriginTable>, least: &BTreeMap<IpAddr, Rtt>) {
+        let place = match &self.path {
+            Some(known) => position(&known.path, &self.candidate.seen_on, least, NEAR),
+            None => Position::default(),
+        };
+        self.assessment = assess(&self.candidate, self.address(), origins, &place);
+    }
+
+    /// May it be rented on these terms? `trial` is the most that a site on trial gets, in wei.
+    ///
+    /// # Errors
+    /// It is trusted too little for the sum.
+    pub fn may_be_rented(
+        &self,
+        offer: &Offer,
+        policy: &TrustPolicy,
+        trial: u128,
+    ) -> Result<(), TrustRefusal> {
+        let sum = offer.price_per_second.times(offer.slot.seconds());
+        let wanted = match sum {
+            Ok(sum) if sum.units <= trial => Use::Trial,
+            _ => Use::Money,
+        };
+        policy.check(wanted, &self.assessment)
     }
 
     /// The address used: pinned from the lookup that the policy checked (security rule 4).
@@ -142,12 +180,21 @@ impl KnownSite {
     }
 
     /// What its offer, or the lack of one, came to, in words.
-    pub fn verdict(&self) -> String {
+    pub fn verdict(&self, policy: &TrustPolicy, trial: u128) -> String {
         let Some(inquiry) = &self.inquiry else {
-            return "not asked yet".to_owned();
+            return match policy.check(Use::Contact, &self.assessment) {
+                Ok(()) => "not asked yet".to_owned(),
+                Err(refusal) => format!("not asked: {refusal}"),
+            };
         };
+        let unpaid = self
+            .offers()
+            .find_map(|offer| self.may_be_rented(offer, policy, trial).err());
         match inquiry.negotiation.state() {
-            NegotiationState::Offered => "green-listed".to_owned(),
+            NegotiationState::Offered => match unpaid {
+                None => "green-listed".to_owned(),
+                Some(refusal) => format!("a fair offer, not taken: {refusal}"),
+            },
             NegotiationState::Rejected(reason) => format!("refused: {reason}"),
             NegotiationState::Failed(failure) => with_cause(failure),
             _ => "no answer".to_owned(),
@@ -165,6 +212,10 @@ pub fn with_cause(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// How much later than the router before it a site may answer to count as near, and how much sooner a router may be
+/// passed than it answers itself.
+const NEAR: Duration = Duration::from_millis(5);
 
 /// How far ahead of a greeting the wanted period begins.
 const LEAD_SECONDS: u64 = 1;
@@ -221,7 +272,8 @@ impl Inquirer {
             ClientTimeouts::default(),
         );
         let mut made_an_offer = false;
-        if !site.made_an_offer()
+        // Not "did the site make an offer": its name may lead to another address by now.
+        if !self.contacts.has_greeted(site.address())
             && let Err(error) = client.greet(&self.contacts, self.clock.monotonic()).await
         {
             tracing::debug!(site = %site.candidate.id, error = %with_cause(&error), "no greeting");

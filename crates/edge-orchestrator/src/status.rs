@@ -76,6 +76,9 @@ pub struct FoundSite {
     pub address: Option<SocketAddr>,
     /// Measured round trip.
     pub rtt_ms: Option<f64>,
+    /// How far it is trusted: `unverified`, `measured` or `authenticated`.
+    #[serde(default)]
+    pub trust: String,
     /// What its offer, or the lack of one, came to.
     pub verdict: String,
 }

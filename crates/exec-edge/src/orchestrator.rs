@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edge_chain::client::{EthLedger, LedgerConfig};
+use edge_discovery::{OriginRanges, OriginTable};
 use edge_http::fetch::{Fetcher, read_roots};
 use edge_http::site_lists::{FeedList, WellKnownList};
 use edge_image::registry::{ReadAccess, Registry};
@@ -106,6 +107,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         paths,
         lookup,
         lists,
+        origins: origins(&settings)?,
         ledger: Arc::new(ledger),
         signer: Arc::new(key),
         clock: Arc::new(clock),
@@ -120,6 +122,33 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         _ = tokio::signal::ctrl_c() => {}
     }
     Ok(())
+}
+
+/// Reads the tables of `policy.origins`; none if there are none.
+fn origins(settings: &Settings) -> Result<Option<Arc<dyn OriginTable>>, Failure> {
+    let files = &settings.config.policy.origins;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    for file in files {
+        let shown = file.display();
+        let read = std::fs::read_to_string(file)
+            .with_context(|| format!("policy.origins: reading the table {shown}"))
+            .map_err(Failure::usage)?;
+        text.push_str(&read);
+        text.push('\n');
+    }
+    let table = OriginRanges::read(&text);
+    for problem in &table.problems {
+        tracing::warn!(%problem, "a line of policy.origins is not used");
+    }
+    tracing::info!(
+        ranges = table.len(),
+        refused = table.refused,
+        "origins read"
+    );
+    Ok(Some(Arc::new(table)))
 }
 
 /// Binds a configured address; before anything else, so that a port in use is told at once.

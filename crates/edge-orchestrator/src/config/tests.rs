@@ -100,3 +100,31 @@ fn plans_are_acted_on_unless_told_otherwise() {
     let error = Settings::parse(&shares).unwrap_err().to_string();
     assert!(error.contains("application.calls.share"), "{error}");
 }
+
+#[test]
+fn trust_is_understood_and_grows_with_what_is_at_stake() {
+    let with = |lines: &str| Settings::parse(&format!("{SAMPLE}\n    [policy]\n{lines}"));
+    let settings = Settings::parse(SAMPLE).unwrap();
+    assert_eq!(settings.trust.contact, Tier::Unverified);
+    assert_eq!(settings.trust.money, Tier::Measured);
+    assert_eq!(settings.wei_per_trial, 10, "a tenth of a site's");
+    let strict = with("    contact = \"measured\"\n    money = \"authenticated\"").unwrap();
+    assert_eq!(strict.trust.contact, Tier::Measured);
+    assert_eq!(strict.trust.trial, Tier::Measured);
+    for (lines, field) in [
+        ("contact = \"friends\"", "policy.contact"),
+        (
+            "trial = \"authenticated\"",
+            "policy.contact, policy.trial, policy.money",
+        ),
+        (
+            "contact = \"authenticated\"",
+            "policy.contact, policy.trial, policy.money",
+        ),
+    ] {
+        let Err(ConfigError::Value { field: found, .. }) = with(lines) else {
+            panic!("{lines} is taken");
+        };
+        assert_eq!(found, field);
+    }
+}
