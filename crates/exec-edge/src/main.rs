@@ -11,6 +11,7 @@ mod discover;
 mod dns;
 mod drawing;
 mod exit;
+mod explain;
 mod lab;
 mod logging;
 mod orchestrator;
@@ -58,6 +59,8 @@ enum Command {
     Aggregator(aggregator::Args),
     /// Trace the paths to many targets at once.
     Trace(trace::Args),
+    /// Tell why a zone or an address leads to edge sites or does not.
+    Explain(explain::Args),
     /// Show what files of paths hold, or turn them into another format.
     Paths(paths::Args),
     /// Tell how large the tree of files of paths is, or how much two of them differ.
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Relay(args) => relay::run(&args),
         Command::Aggregator(args) => aggregator::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Paths(args) => paths::run(&args),
         Command::Topology(args) => topology::run(&args),
         Command::Lab(args) => lab::run(args, &arguments, inside),
