@@ -134,5 +134,6 @@ fn record(record: &RecordData) -> String {
         ),
         RecordData::Address(address) => address.to_string(),
         RecordData::Txt(strings) => format!("{} strings", strings.len()),
+        RecordData::Tlsa(record) => format!("{record:?}"),
     }
 }
