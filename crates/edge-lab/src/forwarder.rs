@@ -24,6 +24,7 @@ use crate::network::Network;
 use burst::{OFFLOAD_OCTETS, Offload};
 use engine::{AHEAD, Engine};
 pub use priority::Priority;
+pub use ration::Rations;
 pub use statistics::{DropReason, Lateness, Statistics, StatisticsSnapshot, TrafficClass, Volume};
 
 /// Packets read from one device before the others get their turn.

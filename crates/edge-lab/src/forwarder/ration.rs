@@ -16,15 +16,15 @@ struct Bucket {
     filled: Duration,
 }
 
-/// The token buckets of all routers.
+/// The token buckets of all routers; also for networks that are only calculated.
 #[derive(Debug, Default)]
-pub(super) struct Rations {
+pub struct Rations {
     buckets: HashMap<(RouterIndex, Option<IpAddr>), Bucket>,
 }
 
 impl Rations {
     /// May `router` send an error to `destination` now? Takes a token if so.
-    pub(super) fn take(
+    pub fn take(
         &mut self,
         now: Duration,
         router: RouterIndex,
