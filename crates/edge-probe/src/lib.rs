@@ -25,6 +25,7 @@ mod socket;
 mod start;
 mod stream;
 mod tag;
+pub mod virtual_time;
 
 pub use config::{Backend, Budget, ProbeMethod, ProberConfig, Sharing};
 pub use engine::{DistanceFrom, ProbeCounters, ProbeReason, Trail, TrailEvent};
