@@ -4,6 +4,7 @@
 //! when, and what the paths are. All randomness comes from a seed ([`Random`]), sums are integers, and no result depends on the number
 //! of threads, so that equal seeds give equal bytes.
 
+pub mod figures;
 pub mod population;
 pub mod random;
 
