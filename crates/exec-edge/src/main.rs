@@ -18,9 +18,11 @@ mod orchestrator;
 mod output;
 mod path_files;
 mod paths;
+mod place;
 mod provider;
 mod relay;
 mod runtime_helper;
+mod simulate;
 mod topology;
 mod trace;
 
@@ -65,6 +67,11 @@ enum Command {
     Paths(paths::Args),
     /// Tell how large the tree of files of paths is, or how much two of them differ.
     Topology(topology::Args),
+    /// Say where edge services would help most, in a topology that was traced before.
+    Place(place::Args),
+    /// The paper's evaluation again: figures, and which of its statements hold.
+    #[command(subcommand)]
+    Simulate(simulate::Args),
     /// An Internet in a box.
     #[command(subcommand)]
     Lab(lab::Args),
@@ -106,6 +113,8 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Paths(args) => paths::run(&args),
         Command::Topology(args) => topology::run(&args),
+        Command::Place(args) => place::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Lab(args) => lab::run(args, &arguments, inside),
         Command::Chain(args) => chain::run(args),
         Command::App(args) => app::run(args),

@@ -43,7 +43,8 @@ pub(crate) fn load(file: &Path, format: Option<Format>) -> Result<Loaded, Failur
     })
 }
 
-fn contents(file: &Path) -> anyhow::Result<Vec<u8>> {
+/// The bytes of `file`, inflated if it is compressed by gzip.
+pub(crate) fn contents(file: &Path) -> anyhow::Result<Vec<u8>> {
     let bytes = bounded(File::open(file)?)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         return bounded(MultiGzDecoder::new(&bytes[..]));

@@ -50,7 +50,7 @@ pub(crate) struct Args {
 
 /// How addresses are put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-enum Group {
+pub(crate) enum Group {
     #[serde(rename = "16")]
     Sixteen,
     #[serde(rename = "24")]
@@ -123,8 +123,8 @@ struct Difference<'a> {
 }
 
 /// The paths of one or more files.
-struct Loaded {
-    observations: Observations,
+pub(crate) struct Loaded {
+    pub(crate) observations: Observations,
     superseded: usize,
 }
 
@@ -212,6 +212,14 @@ fn tell_json(value: &impl Serialize) {
 
 /// Puts the paths of all files together; what could not be read goes to standard error.
 fn read(files: &[impl AsRef<Path>], format: Option<Format>) -> Result<Loaded, Failure> {
+    observe(records(files, format)?)
+}
+
+/// The paths of all files; what could not be read goes to standard error.
+pub(crate) fn records(
+    files: &[impl AsRef<Path>],
+    format: Option<Format>,
+) -> Result<Vec<PathRecord>, Failure> {
     let mut records: Vec<PathRecord> = Vec::new();
     for file in files {
         let file = file.as_ref();
@@ -225,6 +233,11 @@ fn read(files: &[impl AsRef<Path>], format: Option<Format>) -> Result<Loaded, Fa
         }
         records.extend(import.records);
     }
+    Ok(records)
+}
+
+/// Puts paths together; the latest to each target counts.
+pub(crate) fn observe(records: Vec<PathRecord>) -> Result<Loaded, Failure> {
     // Everything was read within the limits of files.
     let mut observations = Observations::new(Limits {
         max_targets: records.len(),
@@ -255,7 +268,7 @@ fn graph(observations: &Observations, args: &Args) -> PathGraph {
 }
 
 /// Equal demand for each target; the smallest address that answers stands for its prefix, else the smallest.
-fn demand(observations: &Observations, clients: PrefixGrouping) -> Demand {
+pub(crate) fn demand(observations: &Observations, clients: PrefixGrouping) -> Demand {
     let mut demand: BTreeMap<_, (bool, ClientDemand)> = BTreeMap::new();
     for (target, answered) in observations.traced() {
         let (known, client) = demand.entry(clients.group(target)).or_insert((
