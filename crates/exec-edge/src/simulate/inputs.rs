@@ -66,7 +66,7 @@ pub(super) fn scenario_tree(scenario: &Scenario, seed: u64) -> Result<Input, Fai
     })
 }
 
-/// The shipped scenario for Figure 3: every other... routers with clients, seen from the router that is nearest to Frankfurt.
+/// The shipped scenario for Figure 3: some routers with clients, seen from the router that is nearest to Frankfurt.
 pub(super) fn scenario_from_frankfurt(seed: u64) -> Result<Input, Failure> {
     const NEAREST: &str = "heidelberg";
     let mut scenario = shipped()?;
