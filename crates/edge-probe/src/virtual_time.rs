@@ -104,6 +104,7 @@ pub fn trace(
                         proof: Proof::Long(probe.tag.long),
                         ttl_left: Some(reply.ttl_left),
                         arrived_with: None,
+                        in_tunnel: false,
                     };
                     on_the_way.insert((arrives, run.probes), reply);
                 }
