@@ -30,23 +30,27 @@ mod brandes;
 
 pub use brandes::{Ways, graph_betweenness};
 
-/// Betweenness of every node of a tree for these weights, by node; up to 2^63 in all.
+/// Betweenness of every node of a tree for these weights, by node. What is missing weighs nothing; all together weigh less
+/// than 2^63.
 pub fn tree_betweenness(tree: &Tree, weights: &[u64]) -> Vec<u128> {
     let square = |weight: u64| u128::from(weight) * u128::from(weight);
-    let behind = tree.sums(weights);
-    let all = behind[0];
-    let mut within_children = vec![0u128; tree.len()];
-    for node in 1..tree.len() {
+    let mut behind = weights.to_vec();
+    behind.resize(tree.len(), 0);
+    let all = behind
+        .iter()
+        .fold(0u64, |sum, own| sum.saturating_add(*own));
+    // By node, first the squares of its children's weights; these come after it, so they are complete when it is reached.
+    let mut values = vec![0u128; tree.len()];
+    for node in (0..tree.len()).rev() {
+        let (own, here) = (weights.get(node).copied().unwrap_or(0), behind[node]);
+        let ends = square(all - own).saturating_sub(square(all - here));
+        values[node] = ends.saturating_sub(values[node]) / 2;
         if let Some(parent) = tree.parent(node) {
-            within_children[parent] += square(behind[node]);
+            behind[parent] = behind[parent].saturating_add(here).min(all);
+            values[parent] = values[parent].saturating_add(square(here));
         }
     }
-    let nodes = weights.iter().zip(&behind).zip(within_children);
-    nodes
-        .map(|((own, behind), within_children)| {
-            (square(all - own) - within_children - square(all - behind)) / 2
-        })
-        .collect()
+    values
 }
 
 /// Betweenness between all nodes, in thousandths.

@@ -211,6 +211,9 @@ fn disconnected_parts() {
 fn betweenness_of_nothing() {
     let tree = Tree::new(&[]).unwrap();
     assert_eq!(tree_betweenness(&tree, &[7]), [0]);
+    assert_eq!(tree_betweenness(&tree, &[]), [0]);
+    let pair = Tree::new(&[(0, 1)]).unwrap();
+    assert_eq!(tree_betweenness(&pair, &[u64::MAX, u64::MAX]), [0, 0]);
     let graph = Graph::new(1, &[]).unwrap();
     let values = graph_betweenness(&graph, &[0], crate::Ways::FewestLinks, 0);
     assert_eq!(values, [0.0]);
