@@ -10,6 +10,7 @@
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use edge_discovery::{Answer, AnswerName, Question, RecordData, RecordKind};
 use edge_ports::NameLookup;
@@ -49,7 +50,11 @@ async fn main() -> Result<(), Problem> {
     let config = if is_direct {
         ResolverConfig::direct(servers, AddressPolicy::new(allowed))
     } else {
-        ResolverConfig::new(servers)
+        ResolverConfig {
+            // A resolver that has to ask all others first needs time, and no second copy of each question.
+            first_timeout: Duration::from_secs(1),
+            ..ResolverConfig::new(servers)
+        }
     };
     let resolver = Arc::new(Resolver::new(ResolverConfig {
         max_in_flight: at_a_time,

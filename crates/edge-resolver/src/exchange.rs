@@ -1,16 +1,15 @@
 //! One query to one server: UDP first, TCP where that is not enough.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hickory_proto::op::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 
+use crate::ports::{Arrival, Ports};
 use crate::wire::{Reply, SentQuery};
 
-/// Largest datagram looked at. Servers keep to the size asked for; larger ones are cut and then decided by TCP.
-const MAX_DATAGRAM: usize = 4096;
 /// After this many datagrams that are not the answer, somebody is guessing: TCP decides.
 const MAX_UNRELATED: usize = 16;
 
@@ -32,42 +31,41 @@ impl From<std::io::Error> for ExchangeFailure {
     }
 }
 
-/// Sends the query from a fresh port and waits for its answer, without limit of time.
+/// Sends the query from a port that `random` picks and waits for its answer, without limit of time.
 pub(crate) async fn exchange(
+    ports: &Ports,
     server: SocketAddr,
     query: &SentQuery,
+    random: u32,
 ) -> Result<Message, ExchangeFailure> {
-    match over_udp(server, query).await? {
+    match over_udp(ports, server, query, random).await? {
         Some(message) => Ok(message),
         None => over_tcp(server, query).await,
     }
 }
 
 async fn over_udp(
+    ports: &Ports,
     server: SocketAddr,
     query: &SentQuery,
+    random: u32,
 ) -> Result<Option<Message>, ExchangeFailure> {
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = loop {
-        match UdpSocket::bind((any, 0)).await {
+    let mut waiting = loop {
+        match ports.send(server, query.id, &query.octets, random).await {
             // Others give theirs back soon; the caller's time-out ends the wait.
             Err(error) if is_out_of_files(&error) => tokio::time::sleep(FILE_WAIT).await,
-            bound => break bound?,
+            sent => break sent?,
         }
     };
-    // Connected: the kernel drops datagrams from anybody else, and tells of a closed port.
-    socket.connect(server).await?;
-    socket.send(&query.octets).await?;
-    let mut buffer = vec![0; MAX_DATAGRAM];
     for _ in 0..MAX_UNRELATED {
-        let length = socket.recv(&mut buffer).await?;
-        match query.judge(&buffer[..length], false) {
-            Reply::Answer(message) => return Ok(Some(*message)),
-            Reply::Doubtful(_) => return Ok(None),
-            Reply::Unrelated => {}
+        match waiting.next().await {
+            None => return Err(ExchangeFailure::Unreachable),
+            Some(Arrival::Flood) => return Ok(None),
+            Some(Arrival::Datagram(octets)) => match query.judge(&octets, false) {
+                Reply::Answer(message) => return Ok(Some(*message)),
+                Reply::Doubtful(_) => return Ok(None),
+                Reply::Unrelated => {}
+            },
         }
     }
     Ok(None)

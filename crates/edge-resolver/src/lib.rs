@@ -14,6 +14,7 @@ mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
 mod owner;
+mod ports;
 mod race;
 mod resolver;
 mod servers;

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::exchange::{ExchangeFailure, exchange};
+use crate::ports::Ports;
 use crate::servers::{Choice, Servers};
 use crate::wire::{Asking, CASE_OCTETS, SentQuery};
 
@@ -37,6 +38,7 @@ pub(crate) enum Judgement<T> {
 #[derive(Debug)]
 pub(crate) struct Sender {
     servers: Servers,
+    ports: Ports,
     in_flight: Semaphore,
     /// When the next packet may leave, were there no bursts.
     next: Mutex<Option<Instant>>,
@@ -70,6 +72,8 @@ impl Sender {
                 manners.max_in_flight_per_server,
                 manners.adapts,
             ),
+            // Where thousands of servers are asked, no port is worth binding to one.
+            ports: Ports::new(!manners.adapts),
             in_flight: Semaphore::new(manners.max_in_flight.min(Semaphore::MAX_PERMITS)),
             next: Mutex::new(None),
             interval: Duration::from_secs(1) / manners.max_per_second.max(1),
@@ -210,16 +214,23 @@ impl Sender {
             };
             self.pace().await;
             has_left.store(true, Ordering::Relaxed);
-            let mut random = [0; 2 + CASE_OCTETS];
+            let mut random = [0; 6 + CASE_OCTETS];
             getrandom::fill(&mut random).map_err(|_| NoAnswer::Unreachable)?;
-            let [id_high, id_low, case @ ..] = random;
+            let [p0, p1, p2, p3, id_high, id_low, case @ ..] = random;
             let id = u16::from_be_bytes([id_high, id_low]);
             let query =
                 SentQuery::new(name, kind, asking, id, &case).ok_or(NoAnswer::Malformed {
                     detail: "a name that cannot be asked for",
                 })?;
             let sent = Instant::now();
-            match exchange(server, &query).await {
+            match exchange(
+                &self.ports,
+                server,
+                &query,
+                u32::from_be_bytes([p0, p1, p2, p3]),
+            )
+            .await
+            {
                 Ok(message) => Ok((message, sent.elapsed())),
                 Err(ExchangeFailure::Unreachable) => Err(NoAnswer::Unreachable),
                 Err(ExchangeFailure::Malformed(detail)) => Err(NoAnswer::Malformed { detail }),

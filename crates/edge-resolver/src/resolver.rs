@@ -30,7 +30,7 @@ pub struct ResolverConfig {
     /// Attempts per query, all servers together; at least one is made, and one at each of several servers. All stay
     /// open until the time of the last is over.
     pub attempts: u32,
-    /// Queries under way at a time, over all servers. Each holds a socket, and another for each further attempt.
+    /// Queries under way at a time, over all servers. A source port takes up to 32 of them.
     pub max_in_flight: usize,
     /// Queries under way at a time to one server.
     pub max_in_flight_per_server: usize,
