@@ -4,7 +4,10 @@
 //! when, and what the paths are. All randomness comes from a seed ([`Random`]), sums are integers, and no result depends on the number
 //! of threads, so that equal seeds give equal bytes.
 
+pub mod anonymise;
 pub mod figures;
+pub mod over_time;
+pub mod parallel;
 pub mod population;
 pub mod random;
 
