@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use edge_http::client::{ClientError, ClientTimeouts, ContactBudget, IepClient};
 use edge_ports::{Clock as _, SystemClock};
 use edge_types::{IepId, Rtt};
 use edge_wire::services::ServiceListing;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex as Turn, Semaphore};
 use tokio::task::JoinSet;
 
 use super::Site;
@@ -34,8 +34,7 @@ pub(super) struct Measured {
 /// Measures each address once; rule 5 allows no more to one that did not greet.
 pub(super) struct Measurer {
     asks_services: bool,
-    contacts: Arc<ContactBudget>,
-    clock: SystemClock,
+    contacts: Arc<Contacts>,
     known: BTreeMap<IepId, Measured>,
 }
 
@@ -43,8 +42,11 @@ impl Measurer {
     pub(super) fn new(asks_services: bool, clock: SystemClock) -> Self {
         Self {
             asks_services,
-            contacts: Arc::default(),
-            clock,
+            contacts: Arc::new(Contacts {
+                budget: ContactBudget::default(),
+                clock,
+                addresses: Mutex::default(),
+            }),
             known: BTreeMap::new(),
         }
     }
@@ -62,13 +64,13 @@ impl Measurer {
             }
             let addresses = site.candidate.addresses.clone();
             let (turns, contacts) = (Arc::clone(&turns), Arc::clone(&self.contacts));
-            let (asks_services, clock) = (self.asks_services, self.clock);
+            let asks_services = self.asks_services;
             under_way.spawn(async move {
                 let _turn = turns.acquire_owned().await;
                 let measured = if asks_services {
-                    inquire(&id, &addresses, &contacts, clock).await
+                    contacts.inquire(&id, &addresses).await
                 } else {
-                    connect(&id, &addresses, &contacts, clock).await
+                    contacts.connect(&id, &addresses).await
                 };
                 (id, measured)
             });
@@ -93,64 +95,86 @@ impl Measurer {
     }
 }
 
+/// Who may be contacted, and what came of it. Sites at one address take turns: what one learns holds for the others, and
+/// its greeting lets them be asked too.
+struct Contacts {
+    budget: ContactBudget,
+    clock: SystemClock,
+    addresses: Mutex<BTreeMap<IpAddr, Arc<Turn<Option<Rtt>>>>>,
+}
+
+impl Contacts {
+    /// The address's turn, with its round trip if that was measured.
+    fn turn(&self, address: IpAddr) -> Arc<Turn<Option<Rtt>>> {
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(addresses.entry(address).or_default())
+    }
+
+    /// Connects to each address once and hangs up.
+    async fn connect(&self, id: &IepId, addresses: &[IpAddr]) -> Measured {
+        let mut best = Measured::default();
+        for address in addresses {
+            let turn = self.turn(*address);
+            let mut known = turn.lock().await;
+            let rtt = match *known {
+                Some(rtt) => Ok(rtt),
+                None => {
+                    let now = self.clock.monotonic();
+                    client(id, *address).measure(&self.budget, now).await
+                }
+            };
+            match rtt {
+                Ok(rtt) => {
+                    *known = Some(rtt);
+                    if best.rtt.is_none_or(|least| rtt < least) {
+                        best.address = Some(*address);
+                        best.rtt = Some(rtt);
+                        best.problem = None;
+                    }
+                }
+                Err(error) if best.rtt.is_none() => best.problem = Some(told(error)),
+                Err(_) => {}
+            }
+        }
+        best
+    }
+
+    /// Greets the first address that answers, and asks it for its services.
+    async fn inquire(&self, id: &IepId, addresses: &[IpAddr]) -> Measured {
+        let mut measured = Measured::default();
+        for address in addresses {
+            let client = client(id, *address);
+            let turn = self.turn(*address);
+            let contact = {
+                let _turn = turn.lock().await;
+                client.contact(&self.budget, self.clock.monotonic()).await
+            };
+            match contact {
+                Ok(contact) => {
+                    let services = client.services().await;
+                    return Measured {
+                        address: Some(*address),
+                        rtt: contact.rtt,
+                        problem: None,
+                        services: Some(services.map(|listed| listed.services).map_err(told)),
+                    };
+                }
+                Err(error) => measured.problem = Some(told(error)),
+            }
+        }
+        measured
+    }
+}
+
 fn client(id: &IepId, address: IpAddr) -> IepClient {
     IepClient::new(
         SocketAddr::new(address, id.port),
         id.clone(),
         ClientTimeouts::default(),
     )
-}
-
-/// Connects to each address and hangs up.
-async fn connect(
-    id: &IepId,
-    addresses: &[IpAddr],
-    contacts: &ContactBudget,
-    clock: SystemClock,
-) -> Measured {
-    let mut best = Measured::default();
-    for address in addresses {
-        match client(id, *address)
-            .measure(contacts, clock.monotonic())
-            .await
-        {
-            Ok(rtt) if best.rtt.is_none_or(|least| rtt < least) => {
-                best.address = Some(*address);
-                best.rtt = Some(rtt);
-                best.problem = None;
-            }
-            Ok(_) => {}
-            Err(error) if best.rtt.is_none() => best.problem = Some(told(error)),
-            Err(_) => {}
-        }
-    }
-    best
-}
-
-/// Greets the first address that answers, and asks it for its services.
-async fn inquire(
-    id: &IepId,
-    addresses: &[IpAddr],
-    contacts: &ContactBudget,
-    clock: SystemClock,
-) -> Measured {
-    let mut measured = Measured::default();
-    for address in addresses {
-        let client = client(id, *address);
-        match client.contact(contacts, clock.monotonic()).await {
-            Ok(contact) => {
-                let services = client.services().await;
-                return Measured {
-                    address: Some(*address),
-                    rtt: contact.rtt,
-                    problem: None,
-                    services: Some(services.map(|listed| listed.services).map_err(told)),
-                };
-            }
-            Err(error) => measured.problem = Some(told(error)),
-        }
-    }
-    measured
 }
 
 fn told(error: ClientError) -> String {
