@@ -168,8 +168,39 @@ pub struct Call {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resolver {
-    /// Resolvers, tried in order.
+    /// Resolvers, tried in order; with `mode = "direct"` servers of the root, those of the Internet's if there are none.
+    #[serde(default)]
     pub addresses: Vec<SocketAddr>,
+    /// Who finds the answers.
+    #[serde(default)]
+    pub mode: ResolverMode,
+    /// Who proves answers by DNSSEC. Without, `own` where `policy.key_binding` is `dnssec`, else `none`.
+    pub validation: Option<Validation>,
+    /// File with DNSKEY records of the root, from which `validation = "own"` proves; without, the Internet's.
+    pub trust_anchor: Option<PathBuf>,
+}
+
+/// Who finds the answers to questions of names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolverMode {
+    /// The resolvers, by asking others.
+    #[default]
+    Recursive,
+    /// We, by asking the servers of each zone from the root down.
+    Direct,
+}
+
+/// Who proves answers by DNSSEC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Validation {
+    /// We, with further questions for the keys of zones.
+    Own,
+    /// The resolvers, whose word is taken. Right only where they validate and the way to them is safe, e.g. on loopback.
+    Resolver,
+    /// Nobody: no answer counts as proven.
+    None,
 }
 
 /// The paying key and its chain.
@@ -452,10 +483,19 @@ impl Settings {
             policy.group_routers_v6,
             "policy.group_routers_v4, policy.group_routers_v6",
         )?;
-        if config.resolver.addresses.is_empty() {
+        let resolver = &config.resolver;
+        if resolver.addresses.is_empty() && resolver.mode == ResolverMode::Recursive {
             return Err(value(
                 "resolver.addresses",
                 "at least one resolver is needed",
+            ));
+        }
+        if resolver.validation == Some(Validation::Resolver)
+            && resolver.mode == ResolverMode::Direct
+        {
+            return Err(value(
+                "resolver.validation",
+                "servers of zones do not validate; \"own\" does",
             ));
         }
         let listen = &config.application.listen;
@@ -566,6 +606,18 @@ impl Settings {
             80 => format!("http://{host}"),
             port => format!("http://{host}:{port}"),
         }
+    }
+
+    /// Who proves answers by DNSSEC.
+    pub fn validation(&self) -> Validation {
+        let policy = &self.config.policy;
+        self.config
+            .resolver
+            .validation
+            .unwrap_or(match policy.key_binding.as_str() {
+                "dnssec" => Validation::Own,
+                _ => Validation::None,
+            })
     }
 
     /// Addresses of the resolvers without their ports.

@@ -17,5 +17,5 @@ pub mod status;
 pub mod topology_task;
 
 pub use agreements::ImageAccess;
-pub use config::{ConfigError, ImportedUse, Settings};
+pub use config::{ConfigError, ImportedUse, ResolverMode, Settings, Validation};
 pub use run::{Adapters, RunError, run};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use edge_discovery::{Discovery, DiscoveryConfig, Limits};
-use edge_resolver::{Mode, Resolver, ResolverConfig, random_label};
+use edge_resolver::{Mode, Resolver, ResolverConfig, TrustAnchor, random_label};
 use edge_types::{AddressPolicy, DnsName, IpNet};
 
 use crate::exit::Failure;
@@ -28,6 +28,9 @@ pub(crate) struct DnsArgs {
     /// Believe the resolver that it has validated signatures (DNSSEC). Right if it does and the way to it is safe.
     #[arg(long)]
     trust_resolver: bool,
+    /// Prove answers by DNSSEC from the key of the Internet's root, with further questions for the keys of zones.
+    #[arg(long, conflicts_with = "trust_resolver")]
+    validate: bool,
     /// Prefix outside global unicast whose addresses may be contacted all the same; may be repeated.
     #[arg(long, value_name = "PREFIX")]
     allow: Vec<IpNet>,
@@ -61,6 +64,7 @@ impl DnsArgs {
             mode: Mode::Recursive {
                 trusts_authentic_data: self.trust_resolver,
             },
+            trust_anchor: self.validate.then(TrustAnchor::root),
             ..ResolverConfig::new(servers)
         };
         Resolver::new(config).map_err(Failure::usage)

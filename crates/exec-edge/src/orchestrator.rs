@@ -13,13 +13,16 @@ use edge_http::fetch::{Fetcher, read_roots};
 use edge_http::site_lists::{FeedList, WellKnownList};
 use edge_image::registry::{ReadAccess, Registry};
 use edge_orchestrator::{
-    Adapters, ConfigError, ImageAccess, ImportedUse, Settings, run as run_tasks,
+    Adapters, ConfigError, ImageAccess, ImportedUse, ResolverMode, Settings, Validation,
+    run as run_tasks,
 };
 use edge_ports::{
     Clock, FixedList, Ledger, LedgerError, NameLookup, PathSource, SiteList, SystemClock,
 };
 use edge_probe::{ImportedConfig, ImportedPaths, Prober, ProberConfig};
-use edge_resolver::{Resolver, ResolverConfig, random_label};
+use edge_resolver::{
+    DNS_PORT, Mode, ROOT_SERVERS, Resolver, ResolverConfig, TrustAnchor, random_label,
+};
 use edge_types::AddressPolicy;
 use tokio::net::TcpListener;
 
@@ -87,7 +90,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let prober =
         Prober::start_with_clock(prober_config(&settings), clock).context("starting the prober")?;
     let paths = path_source(&settings, Arc::new(prober), Arc::new(clock))?;
-    let resolver = Resolver::new(ResolverConfig::new(config.resolver.addresses.clone()))
+    let resolver = Resolver::new(resolver_config(&settings)?)
         .context("resolver")
         .map_err(Failure::usage)?;
     let lookup: Arc<dyn NameLookup> = Arc::new(resolver);
@@ -122,6 +125,40 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         _ = tokio::signal::ctrl_c() => {}
     }
     Ok(())
+}
+
+fn resolver_config(settings: &Settings) -> Result<ResolverConfig, Failure> {
+    let config = &settings.config.resolver;
+    let mut asked = match config.mode {
+        ResolverMode::Recursive => ResolverConfig {
+            mode: Mode::Recursive {
+                trusts_authentic_data: settings.validation() == Validation::Resolver,
+            },
+            ..ResolverConfig::new(config.addresses.clone())
+        },
+        ResolverMode::Direct => {
+            let roots = match config.addresses.as_slice() {
+                [] => ROOT_SERVERS
+                    .map(|root| SocketAddr::new(root, DNS_PORT))
+                    .to_vec(),
+                roots => roots.to_vec(),
+            };
+            let allowed = settings.config.policy.allowed_prefixes.clone();
+            ResolverConfig::direct(roots, AddressPolicy::new(allowed))
+        }
+    };
+    if settings.validation() == Validation::Own {
+        asked.trust_anchor = Some(match &config.trust_anchor {
+            None => TrustAnchor::root(),
+            Some(file) => std::fs::read_to_string(file)
+                .with_context(|| format!("reading resolver.trust_anchor {}", file.display()))
+                .map_err(Failure::usage)?
+                .parse()
+                .with_context(|| format!("resolver.trust_anchor {}", file.display()))
+                .map_err(Failure::usage)?,
+        });
+    }
+    Ok(asked)
 }
 
 /// Reads the tables of `policy.origins`; none if there are none.

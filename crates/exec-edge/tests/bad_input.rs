@@ -285,7 +285,7 @@ fn provider_config(directory: &Path) -> String {
 }
 
 const BAD_PROVIDERS: &[(&str, &str, &[&str])] = &[
-    ("chain_id = 1337", "chian_id = 1337", &["16", "chian_id"]),
+    ("chain_id = 1337", "chian_id = 1337", &["18", "chian_id"]),
     ("port = 80\n", "port = 80000\n", &["port"]),
     (
         "service_ports = [20000, 20099]",

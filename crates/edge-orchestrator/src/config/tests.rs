@@ -56,8 +56,37 @@ fn paths_may_be_imported() {
 }
 
 #[test]
+fn keys_bound_by_dnssec_are_proven_unless_the_resolver_is_believed() {
+    assert_eq!(
+        Settings::parse(SAMPLE).unwrap().validation(),
+        Validation::Own
+    );
+    let addresses = "addresses = [\"240.0.0.53:53\"]";
+    for (to, want) in [
+        ("validation = \"resolver\"", Validation::Resolver),
+        ("mode = \"direct\"", Validation::Own),
+    ] {
+        let text = SAMPLE.replace(addresses, &format!("{addresses}\n{to}"));
+        assert_eq!(Settings::parse(&text).unwrap().validation(), want);
+    }
+    let by_plain_dns = format!("{SAMPLE}\n[policy]\nkey_binding = \"dns\"\n");
+    let settings = Settings::parse(&by_plain_dns).unwrap();
+    assert_eq!(settings.validation(), Validation::None);
+}
+
+#[test]
 fn mistakes_name_their_field() {
     for (from, to, field) in [
+        (
+            "addresses = [\"240.0.0.53:53\"]",
+            "addresses = []",
+            "resolver.addresses",
+        ),
+        (
+            "addresses = [\"240.0.0.53:53\"]",
+            "mode = \"direct\"\nvalidation = \"resolver\"",
+            "resolver.validation",
+        ),
         (
             "wei_per_site = \"100\"",
             "wei_per_site = \"1e3\"",
