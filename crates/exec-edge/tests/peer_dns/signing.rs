@@ -77,6 +77,16 @@ pub(crate) fn write(
     (zone, ds)
 }
 
+/// The DNSKEY record of the root's key.
+pub(crate) fn key_of_root(directory: &Path) -> String {
+    let mut files = fs::read_dir(directory).unwrap().flatten();
+    let is_key = |name: &str| name.starts_with("K.+") && name.ends_with(".key");
+    let file = files
+        .find(|file| is_key(&file.file_name().to_string_lossy()))
+        .unwrap();
+    fs::read_to_string(file.path()).unwrap()
+}
+
 /// Makes a key that signs everything; returns its name.
 fn make_key(origin: &str, directory: &Path) -> String {
     let output = run(Command::new("dnssec-keygen")

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use crate::place::Host;
@@ -127,6 +127,9 @@ impl Case {
     }
 }
 
+/// Where a zone's server ought to be, and is not.
+pub(crate) const NOBODY: Ipv4Addr = Ipv4Addr::new(240, 0, 99, 99);
+
 /// Seconds that all records hold, and absences.
 pub(crate) const TTL: u32 = 600;
 const NEGATIVE_TTL: u32 = 120;
@@ -145,6 +148,8 @@ pub(crate) struct Served {
     pub(crate) zones: BTreeMap<Host, Vec<ZoneFile>>,
     /// A DS record of the root: the trust anchor.
     pub(crate) anchor: String,
+    /// The same as a DNSKEY record.
+    pub(crate) key: String,
 }
 
 /// Writes and signs the zones of all cases for `hosts`, and the registry's, which delegates the zones of `hostile` to our own
@@ -178,6 +183,7 @@ pub(crate) fn write(cases: &[Case], hosts: &[Host], hostile: &[Case], home: &Pat
     let (zones, anchor) = write_registry(&all, &delegations, home);
     served.zones.insert(Host::Registry, zones);
     served.anchor = anchor;
+    served.key = signing::key_of_root(&home.join("zones-registry"));
     served
 }
 
@@ -252,7 +258,7 @@ fn write_registry(hosts: &[Host], delegations: &str, home: &Path) -> (Vec<ZoneFi
             host.name()
         );
     }
-    example.push_str("ns-nobody IN A 240.0.99.99\n");
+    let _infallible = writeln!(example, "ns-nobody IN A {NOBODY}");
     for (host, other) in hosts.iter().zip(hosts.iter().cycle().skip(1)) {
         let (name, address) = (host.name(), other.address());
         let _infallible = writeln!(example, "ns-not-{name} IN A {address}");
