@@ -127,6 +127,8 @@ impl Ports {
         };
         let mut open = locked(&self.open);
         let ports = open.entry(peer).or_default();
+        // A reader ends at an error, or with the runtime that it was started on.
+        ports.retain(|(port, _)| !port.reader.is_finished());
         let mut index = random as usize % OPEN;
         let is_taken = |port: &Port| locked(&port.waiting).contains_key(&key);
         if ports.len() < OPEN || ports.get(index).is_none_or(|(port, _)| is_taken(port)) {
@@ -180,10 +182,10 @@ async fn read(socket: Arc<UdpSocket>, waiting: Arc<Mutex<Table>>) {
     let mut unrelated = 0;
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
-            // A host refused. The kernel tells that only where the port is bound to one server, to all who wait.
+            // A host refused, which the kernel tells only where the port is bound to one server: to all who wait. Further
+            // queries leave from other ports.
             locked(&waiting).clear();
-            tokio::task::yield_now().await;
-            continue;
+            return;
         };
         let Some(id) = buffer[..length].first_chunk() else {
             continue;
@@ -200,5 +202,41 @@ async fn read(socket: Arc<UdpSocket>, waiting: Arc<Mutex<Table>>) {
                 let _is_full = query.try_send(Arrival::Flood);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_whose_runtime_is_gone_is_replaced() {
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        // One more than are opened before any is used again.
+        let rounds = u16::try_from(OPEN + 1).unwrap();
+        let echo = std::thread::spawn(move || {
+            for _ in 0..rounds {
+                let mut octets = [0; 16];
+                let (length, from) = server.recv_from(&mut octets).unwrap();
+                server.send_to(&octets[..length], from).unwrap();
+            }
+        });
+        let ports = Ports::new(false);
+        for id in 1..=rounds {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let arrival = runtime.block_on(async {
+                let octets = id.to_be_bytes();
+                let mut waiting = ports.send(address, id, &octets, 0).await.unwrap();
+                waiting.next().await
+            });
+            assert!(
+                matches!(arrival, Some(Arrival::Datagram(octets)) if octets == id.to_be_bytes())
+            );
+        }
+        echo.join().unwrap();
     }
 }
