@@ -204,9 +204,10 @@ async fn the_target_s_own_connections_are_further_samples_of_it() {
 async fn what_stays_as_it_was_raises_no_signal() {
     let bench = Bench::start();
     let ask_for = async |seconds: u32| {
-        for _ in 0..4 * seconds {
+        // So many that one more or less is far below the threshold of change.
+        for _ in 0..20 * seconds {
             bench.request("240.2.0.7").await;
-            bench.pass(SECOND / 4).await;
+            bench.pass(SECOND / 20).await;
         }
     };
     // Eight times the forgetting time: the rate has settled.

@@ -46,7 +46,7 @@ impl Scheme {
             Self::Random => "random",
             Self::Greedy => "greedy (most clients)",
             Self::Centrality => "betweenness",
-            Self::Weighted => "betweenness of clients, nearer first",
+            Self::Weighted => "betweenness by demand",
             Self::Saving => "ours: saving",
             Self::Optimum => "optimum",
         }

@@ -218,7 +218,13 @@ impl Chart {
             let at = self.at(*x, self.y.end);
             svg.line("mark", at, point(at.x, bottom));
             let below = 14.0 + 19.0 * number as f64;
-            svg.text("", point(at.x + 6.0, at.y + below), what);
+            // On the side that has more room.
+            let (class, beside) = if at.x > f64::midpoint(left, right) {
+                ("e", at.x - 6.0)
+            } else {
+                ("", at.x + 6.0)
+            };
+            svg.text(class, point(beside, at.y + below), what);
         }
         for series in &self.series {
             self.band(svg, series);
