@@ -30,6 +30,16 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
         .args(arguments)
         .current_dir(root())
         .stdin(Stdio::null());
+    // What cargo tells this program about itself would make build scripts that look at it run again, and with `ring` half of
+    // the workspace be built again.
+    for (name, _) in std::env::vars_os() {
+        let is_of_this_package = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if is_of_this_package {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
