@@ -16,84 +16,23 @@ use std::collections::BTreeMap;
 
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, Amount, ChainAddress, Generation,
-    HardwareProfile, Hash32, IepId, Offer, OfferId, Preferences, Receipt, RejectReason,
-    ReservationId, ResourceLimits, Settlement, Signature, SlaTerms, Slot, UtcTime,
+    AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, HardwareProfile,
+    Hash32, IepId, Offer, OfferId, Preferences, Receipt, RejectReason, ReservationId,
+    ResourceLimits, Signature, Slot, UtcTime,
 };
 
-use crate::escrow::CHALLENGE_WINDOW_SECONDS;
+mod agreement;
+mod capacity;
+mod terms;
 
-/// One site and the conditions on which it is let.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SiteTerms {
-    /// Its entry point.
-    pub site: IepId,
-    /// The key that signs and is paid.
-    pub provider: ChainAddress,
-    /// All the hardware that can be let.
-    pub capacity: HardwareProfile,
-    /// Price of one second of one lease.
-    pub price_per_second: Amount,
-    /// The promises.
-    pub sla: SlaTerms,
-    /// How it is paid.
-    pub settlement: Settlement,
-    /// False: every agreement is rejected, however well paid.
-    pub accepts: bool,
-}
+use agreement::{SETTLE_BACKOFF_SECONDS, Stage};
+use capacity::fits;
 
-/// The book's own bounds; the defaults suit leases of minutes to hours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BookLimits {
-    /// How long an offer can be accepted, seconds; at most 600 (security rule 8).
-    pub offer_seconds: u64,
-    /// How long a reservation waits for the money, seconds.
-    pub time_to_commit_seconds: u64,
-    /// How far ahead a slot may start, seconds.
-    pub horizon_seconds: u64,
-    /// Unfunded reservations of one buyer over all sites.
-    pub reservations_per_buyer: u32,
-    /// Unfunded reservations of all buyers at one site: this percentage of its hardware …
-    pub unfunded_percent: u32,
-    /// … but at least this many, so that small sites can be reserved at all.
-    pub unfunded_at_least: u32,
-    /// Agreements kept, closed ones included.
-    pub agreements: usize,
-    /// How long before its slot a workload may be deployed, seconds.
-    pub deploy_lead_seconds: u64,
-    /// How long after the slot to wait for the buyer's final receipt, seconds.
-    pub final_receipt_seconds: u64,
-    /// Stop serving after this many receipt intervals without a receipt …
-    pub missed_receipts: u32,
-    /// … but not before this time, seconds: a workload that is being pulled and started earns no receipt yet.
-    pub patience_at_least_seconds: u64,
-    /// How long a closed agreement can still be read, seconds.
-    pub keep_closed_seconds: u64,
-}
-
-impl Default for BookLimits {
-    fn default() -> Self {
-        Self {
-            offer_seconds: 300,
-            time_to_commit_seconds: 120,
-            horizon_seconds: 7 * 86_400,
-            reservations_per_buyer: 8,
-            unfunded_percent: 20,
-            unfunded_at_least: 2,
-            agreements: 1024,
-            deploy_lead_seconds: 30,
-            final_receipt_seconds: 10,
-            missed_receipts: 3,
-            patience_at_least_seconds: 60,
-            keep_closed_seconds: 3600,
-        }
-    }
-}
+pub use agreement::Agreement;
+pub use terms::{BookLimits, SiteTerms};
 
 /// Settling is tried this often before the agreement is left to the operator.
 const SETTLE_ATTEMPTS: u32 = 20;
-/// Longest wait between two attempts to settle, seconds.
-const SETTLE_BACKOFF_SECONDS: u64 = 600;
 
 /// What to tell the ledger about a funded agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,89 +62,6 @@ struct Reservation {
     offer: Offer,
     buyer: ChainAddress,
     until: UtcTime,
-}
-
-/// One agreement as its provider sees it.
-#[derive(Clone, Debug)]
-pub struct Agreement {
-    /// The terms.
-    pub offer: Offer,
-    /// Who pays.
-    pub buyer: ChainAddress,
-    /// What the ledger shows, as far as we know.
-    pub state: AgreementState,
-    /// Why we rejected it, if we did.
-    pub reason: Option<RejectReason>,
-    /// The generation of the workload in force; 0 before the first.
-    pub generation: Generation,
-    /// The buyer's last receipt.
-    pub receipt: Option<Receipt>,
-    deposit: Amount,
-    /// The end of the slot, or earlier if somebody closed it.
-    ends_at: UtcTime,
-    /// The buyer has said its last word: no further receipt is waited for.
-    closed_by_buyer: bool,
-    stage: Stage,
-    receipt_at: UtcTime,
-    changed_at: UtcTime,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// The ledger is being told our answer.
-    Answering,
-    /// Confirmed; serving or about to.
-    Serving,
-    /// In the notice period.
-    Draining,
-    /// Stopped; settle at this time.
-    Settling { at: UtcTime, attempts: u32 },
-    /// Nothing is left to do.
-    Closed,
-}
-
-impl Agreement {
-    /// Everything due by the last receipt.
-    pub fn due(&self) -> Amount {
-        self.receipt.map_or(
-            Amount {
-                units: 0,
-                ..self.deposit
-            },
-            |receipt| receipt.due,
-        )
-    }
-
-    /// When the service ends: the end of the slot, or earlier if somebody closed it.
-    pub const fn ends_at(&self) -> UtcTime {
-        self.ends_at
-    }
-
-    /// May the workload run now?
-    pub const fn is_serving(&self) -> bool {
-        matches!(self.stage, Stage::Serving | Stage::Draining)
-    }
-
-    fn holds_hardware(&self) -> bool {
-        matches!(
-            self.stage,
-            Stage::Answering | Stage::Serving | Stage::Draining
-        )
-    }
-
-    fn drain_at(&self) -> UtcTime {
-        let notice = self.offer.sla.notice_seconds.into();
-        UtcTime(self.ends_at.0.saturating_sub(notice))
-    }
-
-    /// When silence of the buyer ends the service.
-    fn patience_ends(&self, limits: &BookLimits) -> UtcTime {
-        let interval = u64::from(self.offer.sla.receipt_interval_seconds.max(1));
-        let patience = interval * u64::from(limits.missed_receipts);
-        self.receipt_at
-            .max(self.offer.slot.start)
-            .plus_seconds(patience.max(limits.patience_at_least_seconds))
-    }
 }
 
 /// The book of one provider.
@@ -623,133 +479,6 @@ impl ProviderBook {
             agreement.stage != Stage::Closed || agreement.changed_at.plus_seconds(keep) > now
         });
     }
-
-    /// How many leases of this hardware fit in the share of a site that unfunded reservations may hold.
-    fn unfunded_limit(&self, terms: &SiteTerms, hardware: &HardwareProfile) -> u32 {
-        let share = |whole: u64, part: u64| {
-            whole.saturating_mul(self.limits.unfunded_percent.into()) / 100 / part.max(1)
-        };
-        let leases = share(terms.capacity.milli_cpu.into(), hardware.milli_cpu.into())
-            .min(share(terms.capacity.memory_bytes, hardware.memory_bytes))
-            .min(share(terms.capacity.pids.into(), hardware.pids.into()));
-        u32::try_from(leases)
-            .unwrap_or(u32::MAX)
-            .max(self.limits.unfunded_at_least)
-    }
-
-    /// What is held or sold at a site, with its period.
-    fn held_at<'a>(
-        &'a self,
-        site: &'a IepId,
-        now: UtcTime,
-    ) -> impl Iterator<Item = (Slot, HardwareProfile)> + 'a {
-        let reservations = self
-            .reservations
-            .values()
-            .filter(move |held| held.until > now)
-            .map(|held| (&held.offer, held.offer.slot.end));
-        let agreements = self
-            .agreements
-            .values()
-            .filter(|agreement| agreement.reason.is_none() && agreement.holds_hardware())
-            .map(|agreement| (&agreement.offer, agreement.ends_at));
-        reservations
-            .chain(agreements)
-            .filter(move |(offer, _)| offer.site == *site)
-            .map(|(offer, end)| (Slot { end, ..offer.slot }, offer.hardware))
-    }
-
-    fn check_free(
-        &self,
-        terms: &SiteTerms,
-        offer: &Offer,
-        now: UtcTime,
-    ) -> Result<(), RejectReason> {
-        let held: Vec<_> = self.held_at(&terms.site, now).collect();
-        is_free(terms, &offer.slot, &offer.hardware, &held)
-    }
-
-    /// `wanted`, or the earliest later slot of the same length in which `hardware` is free.
-    fn next_free(
-        &self,
-        terms: &SiteTerms,
-        wanted: Slot,
-        hardware: &HardwareProfile,
-        now: UtcTime,
-    ) -> Option<Slot> {
-        let held: Vec<_> = self.held_at(&terms.site, now).collect();
-        let mut starts: Vec<_> = held
-            .iter()
-            .map(|(slot, _)| slot.end)
-            .filter(|end| {
-                *end > wanted.start && end.seconds_since(now) <= self.limits.horizon_seconds
-            })
-            .collect();
-        starts.push(wanted.start);
-        starts.sort_unstable();
-        starts
-            .into_iter()
-            .map(|start| Slot {
-                start,
-                end: start.plus_seconds(wanted.seconds()),
-            })
-            .find(|slot| is_free(terms, slot, hardware, &held).is_ok())
-    }
-}
-
-impl Agreement {
-    fn close(&mut self, state: AgreementState, now: UtcTime) {
-        self.state = state;
-        self.stage = Stage::Closed;
-        self.changed_at = now;
-    }
-
-    fn poll_action(
-        &mut self,
-        id: AgreementId,
-        limits: &BookLimits,
-        now: UtcTime,
-    ) -> Option<ProviderAction> {
-        let end = self.ends_at;
-        match self.stage {
-            Stage::Serving | Stage::Draining if now >= end => Some(self.stop(id, limits, now)),
-            Stage::Serving if now >= self.drain_at() => {
-                self.stage = Stage::Draining;
-                Some(ProviderAction::Drain(id))
-            }
-            Stage::Serving if now >= self.patience_ends(limits) => {
-                let notice = self.offer.sla.notice_seconds.into();
-                self.ends_at = end.min(now.plus_seconds(notice));
-                self.stage = Stage::Draining;
-                Some(ProviderAction::Drain(id))
-            }
-            Stage::Settling { at, attempts } if now >= at => {
-                // Whoever settles may take a while; the next attempt is due only if nothing is heard of this one.
-                self.stage = Stage::Settling {
-                    at: now.plus_seconds(SETTLE_BACKOFF_SECONDS),
-                    attempts: attempts + 1,
-                };
-                Some(ProviderAction::Settle(id, self.receipt))
-            }
-            _ => None,
-        }
-    }
-
-    fn stop(&mut self, id: AgreementId, limits: &BookLimits, now: UtcTime) -> ProviderAction {
-        let at = match self.receipt {
-            Some(receipt) if self.closed_by_buyer || receipt.due == self.deposit => now,
-            Some(_) => now.plus_seconds(limits.final_receipt_seconds),
-            // Without a receipt the ledger counts from the end of the slot, however early we stopped.
-            None => self
-                .offer
-                .slot
-                .end
-                .plus_seconds(CHALLENGE_WINDOW_SECONDS + 1),
-        };
-        self.stage = Stage::Settling { at, attempts: 0 };
-        self.changed_at = now;
-        ProviderAction::Stop(id)
-    }
 }
 
 const fn policy(detail: &'static str) -> RejectReason {
@@ -763,52 +492,4 @@ fn unexpired(offer: &Offer, now: UtcTime) -> Result<(), RejectReason> {
         });
     }
     Ok(())
-}
-
-/// Is `hardware` free at every second of `slot`, beside what is held? Usage only rises where something starts, so the
-/// slot's own start and the starts within it are all that need a look.
-fn is_free(
-    terms: &SiteTerms,
-    slot: &Slot,
-    hardware: &HardwareProfile,
-    held: &[(Slot, HardwareProfile)],
-) -> Result<(), RejectReason> {
-    let overlapping: Vec<_> = held
-        .iter()
-        .filter(|(other, _)| other.overlaps(slot))
-        .collect();
-    let starts = overlapping
-        .iter()
-        .map(|(other, _)| other.start.max(slot.start));
-    for at in starts.chain([slot.start]) {
-        let used = overlapping
-            .iter()
-            .filter(|(other, _)| other.start <= at && at < other.end)
-            .map(|(_, hardware)| hardware);
-        fits(&terms.capacity, hardware, used)?;
-    }
-    Ok(())
-}
-
-fn fits<'a>(
-    capacity: &HardwareProfile,
-    wanted: &'a HardwareProfile,
-    used: impl Iterator<Item = &'a HardwareProfile>,
-) -> Result<(), RejectReason> {
-    let (mut cpu, mut memory, mut pids) = (0u64, 0u64, 0u64);
-    for hardware in used.chain([wanted]) {
-        cpu = cpu.saturating_add(hardware.milli_cpu.into());
-        memory = memory.saturating_add(hardware.memory_bytes);
-        pids = pids.saturating_add(hardware.pids.into());
-    }
-    let resource = if cpu > capacity.milli_cpu.into() {
-        "cpu"
-    } else if memory > capacity.memory_bytes {
-        "memory"
-    } else if pids > capacity.pids.into() {
-        "pids"
-    } else {
-        return Ok(());
-    };
-    Err(RejectReason::Capacity { resource })
 }

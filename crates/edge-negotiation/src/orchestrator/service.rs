@@ -1,0 +1,63 @@
+//! Service while a workload runs: what is checked when, how much of it was measured, and what is due for it.
+
+use std::time::Duration;
+
+use edge_types::{AgreementId, Amount, UtcTime};
+
+use super::{Action, Negotiation, NegotiationState, Now};
+
+impl Negotiation {
+    /// Everything due to the provider by now.
+    pub fn due(&self) -> Amount {
+        let Some(offer) = self.offer() else {
+            return Amount::wei(0);
+        };
+        let price = offer.price_per_second;
+        let slot = offer.slot.seconds();
+        let served = self.service.served.as_secs().min(slot);
+        let promised = u128::from(slot) * u128::from(offer.sla.availability_ppm);
+        let is_over = matches!(
+            self.state,
+            NegotiationState::Settling | NegotiationState::Settled
+        );
+        let kept = is_over && served > 0 && u128::from(served) * 1_000_000 >= promised;
+        price
+            .times(if kept { slot } else { served })
+            .unwrap_or(Amount { units: 0, ..price })
+    }
+
+    /// The health check or receipt that is due while the workload runs.
+    pub(super) fn serve(&mut self, id: AgreementId, now: Now) -> Option<Action> {
+        let receipt_is_due =
+            self.state == NegotiationState::Running && now.monotonic >= self.service.next_receipt;
+        self.service.next_is_receipt = receipt_is_due;
+        if receipt_is_due {
+            self.service.next_receipt = now.monotonic.after(self.receipt_interval());
+            Some(Action::SendReceipt(id, self.due()))
+        } else if now.monotonic >= self.service.next_check {
+            Some(Action::CheckHealth(id))
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn receipt_interval(&self) -> Duration {
+        let seconds = self
+            .offer()
+            .map_or(1, |offer| offer.sla.receipt_interval_seconds.max(1));
+        Duration::from_secs(seconds.into())
+    }
+
+    pub(super) fn deploy_at(&self) -> UtcTime {
+        let start = self.offer().map_or(UtcTime(0), |offer| offer.slot.start);
+        UtcTime(start.0.saturating_sub(self.pace.deploy_lead_seconds))
+    }
+
+    /// Adds the time since the last good check to the service measured, as far as it lies in the slot.
+    pub(super) fn count_service(&mut self, now: Now) {
+        let began = self.offer().is_some_and(|offer| now.utc > offer.slot.start);
+        if let Some(since) = self.service.good_since.filter(|_| began) {
+            self.service.served += now.monotonic.since(since);
+        }
+    }
+}

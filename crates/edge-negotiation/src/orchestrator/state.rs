@@ -1,0 +1,192 @@
+//! The words of a negotiation: where it stands, what comes next, how fast, and why it failed.
+
+use std::time::Duration;
+
+use edge_types::{
+    AgreementId, Amount, MonotonicTime, Offer, Preferences, RejectReason, ReservationId, UtcTime,
+};
+
+use crate::green_list::{GreenListRefusal, GreenListed};
+
+/// Both clocks that a negotiation needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For retries and measured service.
+    pub monotonic: MonotonicTime,
+    /// For slots and expiries.
+    pub utc: UtcTime,
+}
+
+/// How fast and how often things are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// After this an action without a result counts as failed.
+    pub action_timeout: Duration,
+    /// Wait before an action is tried again; doubles with each failure, up to eight times.
+    pub retry: Duration,
+    /// Failures in a row after which an action is given up.
+    pub attempts: u32,
+    /// Seconds that the provider has to confirm; at most 600 (security rule 9).
+    pub confirm_within_seconds: u64,
+    /// Time between two looks at the ledger.
+    pub ledger_interval: Duration,
+    /// Time between two health checks.
+    pub health_interval: Duration,
+    /// Time from the deployment's acceptance to the first good health check.
+    pub start_timeout: Duration,
+    /// Bad health checks in a row after which a running site is left.
+    pub health_failures: u32,
+    /// How long before its slot a workload is deployed, seconds.
+    pub deploy_lead_seconds: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            action_timeout: Duration::from_secs(15),
+            retry: Duration::from_millis(500),
+            attempts: 4,
+            confirm_within_seconds: 120,
+            ledger_interval: Duration::from_secs(1),
+            health_interval: Duration::from_secs(1),
+            start_timeout: Duration::from_mins(1),
+            health_failures: 3,
+            deploy_lead_seconds: 20,
+        }
+    }
+}
+
+/// Where a negotiation stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NegotiationState {
+    /// Not begun.
+    Idle,
+    /// Waiting for offers.
+    HelloSent,
+    /// An offer is green-listed; waiting to be selected by a plan.
+    Offered,
+    /// Selected; asking for a reservation.
+    Reserving,
+    /// The slot is held; the money may move.
+    Reserved,
+    /// The money is in escrow; telling the provider.
+    Proposed,
+    /// The provider was told; waiting for its word on the ledger.
+    Acknowledged,
+    /// Agreed; waiting for the time to deploy.
+    Confirmed,
+    /// The workload is being handed over and started.
+    Deploying,
+    /// Clients can be sent there.
+    Running,
+    /// No client may be sent there any more.
+    Draining,
+    /// Waiting for the money to be divided.
+    Settling,
+    /// Final: the money is divided.
+    Settled,
+    /// Final: the provider does not want to; the money, if any, was credited back.
+    Rejected(RejectReason),
+    /// Final: the time for it ran out; the money, if any, was credited back.
+    Expired,
+    /// Final: it did not come to an agreement.
+    Failed(NegotiationFailure),
+}
+
+impl NegotiationState {
+    /// Can nothing change any more?
+    pub const fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Settled | Self::Rejected(_) | Self::Expired | Self::Failed(_)
+        )
+    }
+
+    /// Is money of ours in escrow, as far as we know?
+    pub const fn is_funded(&self) -> bool {
+        matches!(
+            self,
+            Self::Proposed
+                | Self::Acknowledged
+                | Self::Confirmed
+                | Self::Deploying
+                | Self::Running
+                | Self::Draining
+                | Self::Settling
+        )
+    }
+}
+
+/// Why a negotiation, or the service after it, failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NegotiationFailure {
+    /// The IEP did not answer this step within its attempts.
+    #[error("no usable answer to {step} in {attempts} attempts")]
+    NoAnswer {
+        /// `hello`, `reservation`, …
+        step: &'static str,
+        /// How many.
+        attempts: u32,
+    },
+    /// It made no offer.
+    #[error("no offer")]
+    NoOffer,
+    /// None of its offers is acceptable; why not the first.
+    #[error("the offer is not green-listed")]
+    NotGreenListed(#[source] GreenListRefusal),
+    /// The ledger did not take the money.
+    #[error("the ledger shows no payment")]
+    NotFunded,
+    /// The ledger took the money under another id than the offer's: not our escrow.
+    #[error("paid under another id than the offer's")]
+    WrongAgreement,
+    /// The workload never served.
+    #[error("the workload did not become healthy")]
+    NeverHealthy,
+    /// The workload stopped serving before the end.
+    #[error("the workload stopped answering its health check")]
+    Unhealthy,
+    /// The ledger could not be read until long after every deadline; the money's fate is unknown.
+    #[error("the ledger did not answer until after every deadline")]
+    LedgerSilent,
+    /// We stopped it ourselves.
+    #[error("abandoned by the orchestrator")]
+    Abandoned,
+}
+
+/// What to do next. Report back with the method named; a silent action times out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `POST /hello`; then [`super::Negotiation::handle_offers`].
+    SendHello(Preferences),
+    /// `POST /reservations`; then [`super::Negotiation::handle_reserved`].
+    Reserve(Offer),
+    /// Pay into escrow; then [`super::Negotiation::handle_proposed`]. Given once in a negotiation's life.
+    Propose {
+        /// The green-listed offer.
+        offer: GreenListed,
+        /// Chain seconds from the latest block that the provider has to confirm.
+        confirm_within_seconds: u64,
+    },
+    /// Read the agreement and the chain's time; then [`super::Negotiation::handle_ledger`].
+    ReadLedger(AgreementId),
+    /// `POST /agreements`; then [`super::Negotiation::handle_acknowledged`].
+    Acknowledge {
+        /// The offer taken up.
+        offer: Offer,
+        /// The reservation held.
+        reservation: ReservationId,
+    },
+    /// Take the money back on the ledger; then [`super::Negotiation::handle_done`].
+    Expire(AgreementId),
+    /// `PUT …/deployment`; then [`super::Negotiation::handle_done`].
+    Deploy(AgreementId),
+    /// Ask through the client-facing address whether it serves; then [`super::Negotiation::handle_health`].
+    CheckHealth(AgreementId),
+    /// Sign and `POST …/receipts` over this sum; then [`super::Negotiation::handle_done`].
+    SendReceipt(AgreementId, Amount),
+    /// Sign and `POST …/close` with the final receipt over this sum; then [`super::Negotiation::handle_done`].
+    SettleWithReceipt(AgreementId, Amount),
+    /// The provider did not divide the money in its time: do it on the ledger; then [`super::Negotiation::handle_done`].
+    SettleOnLedger(AgreementId, Amount),
+}

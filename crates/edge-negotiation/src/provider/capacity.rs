@@ -1,0 +1,127 @@
+//! How much hardware of a site is free, and when.
+
+use edge_types::{HardwareProfile, IepId, Offer, RejectReason, Slot, UtcTime};
+
+use super::{ProviderBook, SiteTerms};
+
+impl ProviderBook {
+    /// How many leases of this hardware fit in the share of a site that unfunded reservations may hold.
+    pub(super) fn unfunded_limit(&self, terms: &SiteTerms, hardware: &HardwareProfile) -> u32 {
+        let share = |whole: u64, part: u64| {
+            whole.saturating_mul(self.limits.unfunded_percent.into()) / 100 / part.max(1)
+        };
+        let leases = share(terms.capacity.milli_cpu.into(), hardware.milli_cpu.into())
+            .min(share(terms.capacity.memory_bytes, hardware.memory_bytes))
+            .min(share(terms.capacity.pids.into(), hardware.pids.into()));
+        u32::try_from(leases)
+            .unwrap_or(u32::MAX)
+            .max(self.limits.unfunded_at_least)
+    }
+
+    /// What is held or sold at a site, with its period.
+    pub(super) fn held_at<'a>(
+        &'a self,
+        site: &'a IepId,
+        now: UtcTime,
+    ) -> impl Iterator<Item = (Slot, HardwareProfile)> + 'a {
+        let reservations = self
+            .reservations
+            .values()
+            .filter(move |held| held.until > now)
+            .map(|held| (&held.offer, held.offer.slot.end));
+        let agreements = self
+            .agreements
+            .values()
+            .filter(|agreement| agreement.reason.is_none() && agreement.holds_hardware())
+            .map(|agreement| (&agreement.offer, agreement.ends_at));
+        reservations
+            .chain(agreements)
+            .filter(move |(offer, _)| offer.site == *site)
+            .map(|(offer, end)| (Slot { end, ..offer.slot }, offer.hardware))
+    }
+
+    pub(super) fn check_free(
+        &self,
+        terms: &SiteTerms,
+        offer: &Offer,
+        now: UtcTime,
+    ) -> Result<(), RejectReason> {
+        let held: Vec<_> = self.held_at(&terms.site, now).collect();
+        is_free(terms, &offer.slot, &offer.hardware, &held)
+    }
+
+    /// `wanted`, or the earliest later slot of the same length in which `hardware` is free.
+    pub(super) fn next_free(
+        &self,
+        terms: &SiteTerms,
+        wanted: Slot,
+        hardware: &HardwareProfile,
+        now: UtcTime,
+    ) -> Option<Slot> {
+        let held: Vec<_> = self.held_at(&terms.site, now).collect();
+        let mut starts: Vec<_> = held
+            .iter()
+            .map(|(slot, _)| slot.end)
+            .filter(|end| {
+                *end > wanted.start && end.seconds_since(now) <= self.limits.horizon_seconds
+            })
+            .collect();
+        starts.push(wanted.start);
+        starts.sort_unstable();
+        starts
+            .into_iter()
+            .map(|start| Slot {
+                start,
+                end: start.plus_seconds(wanted.seconds()),
+            })
+            .find(|slot| is_free(terms, slot, hardware, &held).is_ok())
+    }
+}
+
+/// Is `hardware` free at every second of `slot`, beside what is held? Usage only rises where something starts, so the
+/// slot's own start and the starts within it are all that need a look.
+fn is_free(
+    terms: &SiteTerms,
+    slot: &Slot,
+    hardware: &HardwareProfile,
+    held: &[(Slot, HardwareProfile)],
+) -> Result<(), RejectReason> {
+    let overlapping: Vec<_> = held
+        .iter()
+        .filter(|(other, _)| other.overlaps(slot))
+        .collect();
+    let starts = overlapping
+        .iter()
+        .map(|(other, _)| other.start.max(slot.start));
+    for at in starts.chain([slot.start]) {
+        let used = overlapping
+            .iter()
+            .filter(|(other, _)| other.start <= at && at < other.end)
+            .map(|(_, hardware)| hardware);
+        fits(&terms.capacity, hardware, used)?;
+    }
+    Ok(())
+}
+
+pub(super) fn fits<'a>(
+    capacity: &HardwareProfile,
+    wanted: &'a HardwareProfile,
+    used: impl Iterator<Item = &'a HardwareProfile>,
+) -> Result<(), RejectReason> {
+    let (mut cpu, mut memory, mut pids) = (0u64, 0u64, 0u64);
+    for hardware in used.chain([wanted]) {
+        cpu = cpu.saturating_add(hardware.milli_cpu.into());
+        memory = memory.saturating_add(hardware.memory_bytes);
+        pids = pids.saturating_add(hardware.pids.into());
+    }
+    let resource = if cpu > capacity.milli_cpu.into() {
+        "cpu"
+    } else if memory > capacity.memory_bytes {
+        "memory"
+    } else if pids > capacity.pids.into() {
+        "pids"
+    } else {
+        return Ok(());
+    };
+    Err(RejectReason::Capacity { resource })
+}
