@@ -132,9 +132,12 @@ pub fn run(inside: Inside, duration: Duration) -> Result<Value, BenchError> {
         milliseconds(lateness.p99),
         Some(2.0),
     ));
-    let priority = format!("{:?}", lab.priority());
+    let (priority, awake) = (
+        format!("{:?}", lab.priority()),
+        lab.keeps_processors_awake(),
+    );
     lab.stop()?;
-    Ok(json!({ "rows": rows, "priority": priority }))
+    Ok(json!({ "rows": rows, "priority": priority, "processors_awake": awake }))
 }
 
 fn row(case: &str, unit: &str, value: f64, goal: Option<f64>) -> Value {

@@ -1,5 +1,6 @@
 //! Carries packets between the parties' TUN devices, as the network's routers and links would.
 
+mod awake;
 mod burst;
 mod engine;
 mod priority;
@@ -21,6 +22,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::network::Network;
+use awake::Awake;
 use burst::{OFFLOAD_OCTETS, Offload};
 use engine::{AHEAD, Engine};
 pub use priority::Priority;
@@ -45,6 +47,7 @@ pub(crate) struct Forwarder {
     thread: Option<JoinHandle<io::Result<()>>>,
     stop: Arc<EventFd>,
     priority: Priority,
+    awake: Awake,
 }
 
 impl Forwarder {
@@ -91,11 +94,16 @@ impl Forwarder {
             thread: Some(thread),
             stop,
             priority,
+            awake: Awake::ask(),
         })
     }
 
     pub(crate) const fn priority(&self) -> Priority {
         self.priority
+    }
+
+    pub(crate) const fn keeps_processors_awake(&self) -> bool {
+        self.awake.is_granted()
     }
 
     /// Ends the thread; packets under way are lost.

@@ -176,6 +176,11 @@ impl Lab {
         self.forwarder.priority()
     }
 
+    /// Do idle processors wait awake while the lab runs, so that packets are in time? Root may ask the kernel for it.
+    pub const fn keeps_processors_awake(&self) -> bool {
+        self.forwarder.keeps_processors_awake()
+    }
+
     /// Stops the forwarder; the namespaces go when their last process ends.
     ///
     /// # Errors
