@@ -13,8 +13,9 @@ pub enum Sharing {
     /// Every hop of every target is probed with the target's own flow.
     Off,
     /// What lies before a router is asked through few targets, and the others that pass the same router at the same
-    /// distance take over the answer (a stop set with single flight). Two flows ask at
-    /// first, and one more each time that the number of those who took it over has grown fourfold, up to `confirmations`, as far as the router's reply budget allows. Where two
+    /// distance take over the answer (a stop set with single flight). The first takes it over as it is, the next asks too, and
+    /// one more each time that the number of those who took it over has grown fourfold, up to `confirmations`, as far as the
+    /// router's reply budget allows. Where two
     /// disagree (flow-hashed parallel routers), flows ask for themselves until the stopping rule of multipath detection
     /// says that all of the routers are known; the rest are taken to pass one of them. So a shared hop always exists, but
     /// in such a place it may be another than the target's own flow passes.
@@ -78,7 +79,7 @@ pub struct ProberConfig {
     pub method: ProbeMethod,
     /// Which sockets to send from. Default: raw ones if permitted.
     pub backend: Backend,
-    /// Do targets share hops? Default: verified by up to 6 flows.
+    /// Do targets share hops? Default: verified by 2 flows.
     pub sharing: Sharing,
     /// Hard cap on probes per second over all targets. Default 500.
     pub packets_per_second: u32,
@@ -102,7 +103,7 @@ pub struct ProberConfig {
     /// Wait for a reply while no round trip is known. Default 1 s. Afterwards twice the slowest reply on the path,
     /// between 100 ms and 1.5 s. Replies that come later still count.
     pub initial_timeout: Duration,
-    /// Longest time for one target. Default 5 s. What others know about its path by then is still taken over.
+    /// Longest time for one target, its waits for its turn aside. Default 5 s. What others know about its path by then is still taken over.
     pub time_limit: Duration,
     /// How long what one trace found may be taken over by others. Default 60 s.
     pub share_for: Duration,
@@ -148,7 +149,7 @@ impl Default for ProberConfig {
         Self {
             method: ProbeMethod::Udp,
             backend: Backend::Auto,
-            sharing: Sharing::Verified { confirmations: 6 },
+            sharing: Sharing::Verified { confirmations: 2 },
             packets_per_second: 500,
             window: 16,
             max_ttl: 32,

@@ -20,6 +20,10 @@ const BURST: f64 = 6.0;
 const KEPT_FOR_QUESTIONS: f64 = 4.0;
 /// With fewer replies left a router may well have kept silent for want of them.
 const LOW: f64 = 2.0;
+/// Time between the turns of those who wait for one router's replies, which come back one per second.
+const TURN: Duration = Duration::from_millis(1000);
+/// Waited after a reply should be there: its time is only known from when answers arrived here.
+const TURN_MARGIN: Duration = Duration::from_millis(50);
 /// So many targets have to find silence behind a router before others take it for granted.
 const QUIET: usize = 3;
 /// Flows that have to ask before no further answer is to be expected, with 95 % confidence, where so many (counted from
@@ -113,11 +117,25 @@ struct Limiter {
     /// Until then it had, or has, hardly any replies left.
     low_until: MonotonicTime,
     proven_unlimited: bool,
+    /// The first turn that nobody has taken.
+    next_turn: MonotonicTime,
 }
 
 impl Limiter {
     fn tokens(&self, now: MonotonicTime) -> f64 {
         (self.tokens + now.since(self.at).as_secs_f64()).min(BURST)
+    }
+
+    /// The next turn.
+    fn turn(&self, now: MonotonicTime) -> MonotonicTime {
+        let missing = (1.0 - self.tokens(now)).max(0.0);
+        let regained = now.after(Duration::from_secs_f64(missing));
+        self.next_turn.max(regained.after(TURN_MARGIN))
+    }
+
+    /// Had it hardly any replies left when a probe was sent at `asked`?
+    fn was_low(&self, asked: MonotonicTime) -> bool {
+        !self.proven_unlimited && self.low_until >= asked
     }
 }
 
@@ -128,6 +146,8 @@ pub(crate) struct Knowledge {
     inquiries: BTreeMap<Question, Inquiry>,
     waiting: BTreeMap<Question, BTreeSet<IpAddr>>,
     limiters: BTreeMap<IpAddr, Limiter>,
+    /// Routers that had hardly any replies left, by distance.
+    exhausted: BTreeMap<u8, BTreeSet<IpAddr>>,
     /// Routers seen right behind a router at a distance.
     behind: BTreeMap<(IpAddr, u8), (MonotonicTime, BTreeSet<IpAddr>)>,
     /// Flows that found silence right behind a router at a distance.
@@ -144,6 +164,7 @@ impl Knowledge {
             inquiries: BTreeMap::new(),
             waiting: BTreeMap::new(),
             limiters: BTreeMap::new(),
+            exhausted: BTreeMap::new(),
             behind: BTreeMap::new(),
             quiet: BTreeMap::new(),
             access: BTreeMap::new(),
@@ -296,18 +317,20 @@ impl Knowledge {
         self.waiting.remove(&question).unwrap_or_default()
     }
 
-    /// Takes one reply off what `router` can say.
-    pub(crate) fn spend(&mut self, router: IpAddr, now: MonotonicTime) {
+    /// Takes one reply off what `router` at distance `ttl` can say.
+    pub(crate) fn spend(&mut self, router: IpAddr, ttl: u8, now: MonotonicTime) {
         let limiter = self.limiters.entry(router).or_insert(Limiter {
             tokens: BURST,
             at: now,
             low_until: MonotonicTime::ZERO,
             proven_unlimited: false,
+            next_turn: MonotonicTime::ZERO,
         });
         limiter.tokens = limiter.tokens(now) - 1.0;
         limiter.at = now;
         if limiter.tokens < LOW {
             limiter.low_until = now.after(Duration::from_secs_f64(LOW - limiter.tokens));
+            self.exhausted.entry(ttl).or_default().insert(router);
         }
         // It said more than a limited router can, with some margin for jitter.
         limiter.proven_unlimited |= limiter.tokens < -1.5;
@@ -394,12 +417,65 @@ impl Knowledge {
         asked: MonotonicTime,
     ) -> bool {
         let node = node.unwrap_or(HERE);
-        self.behind.get(&(node, ttl)).is_some_and(|(_, routers)| {
-            routers.iter().any(|router| {
-                self.limiters
-                    .get(router)
-                    .is_some_and(|limiter| !limiter.proven_unlimited && limiter.low_until >= asked)
-            })
+        self.behind
+            .get(&(node, ttl))
+            .is_some_and(|(_, routers)| routers.iter().any(|router| self.was_low(*router, asked)))
+    }
+
+    /// A turn, before `latest`, to ask the router that [`Knowledge::limited_behind`] speaks of: when it should have a reply
+    /// to give that nobody else waits for.
+    pub(crate) fn take_turn_behind(
+        &mut self,
+        node: Option<IpAddr>,
+        ttl: u8,
+        asked: MonotonicTime,
+        latest: MonotonicTime,
+        now: MonotonicTime,
+    ) -> Option<MonotonicTime> {
+        let (_, routers) = self.behind.get(&(node.unwrap_or(HERE), ttl))?;
+        let mut routers = routers.iter().copied();
+        let router = routers.find(|router| self.was_low(*router, asked))?;
+        self.take_turn(router, latest, now)
+    }
+
+    /// The same of a router anywhere at distance `ttl`: of those that lack replies, the one that most wait for if a router
+    /// is `beyond`, as behind a hub, else the one that fewest wait for, as among many that hosts are behind.
+    pub(crate) fn take_turn_at(
+        &mut self,
+        ttl: u8,
+        beyond: bool,
+        asked: MonotonicTime,
+        latest: MonotonicTime,
+        now: MonotonicTime,
+    ) -> Option<MonotonicTime> {
+        let routers = self.exhausted.get(&ttl)?.iter().copied();
+        let low = routers.filter(|router| self.was_low(*router, asked));
+        let turn = |router: &IpAddr| self.limiters.get(router).map(|limiter| limiter.turn(now));
+        let router = if beyond {
+            low.max_by_key(turn)?
+        } else {
+            low.min_by_key(turn)?
+        };
+        self.take_turn(router, latest, now)
+    }
+
+    fn was_low(&self, router: IpAddr, asked: MonotonicTime) -> bool {
+        self.limiters
+            .get(&router)
+            .is_some_and(|limiter| limiter.was_low(asked))
+    }
+
+    fn take_turn(
+        &mut self,
+        router: IpAddr,
+        latest: MonotonicTime,
+        now: MonotonicTime,
+    ) -> Option<MonotonicTime> {
+        let limiter = self.limiters.get_mut(&router)?;
+        let turn = limiter.turn(now);
+        (turn <= latest).then(|| {
+            limiter.next_turn = turn.after(TURN);
+            turn
         })
     }
 
@@ -449,6 +525,7 @@ impl Knowledge {
             if self.limiters.len() > MAX_ENTRIES {
                 self.limiters.clear();
             }
+            self.exhausted.clear();
         }
     }
 }

@@ -78,7 +78,7 @@ impl Engine {
                 arrived_with: reply.arrived_with,
                 in_tunnel: reply.in_tunnel,
             });
-            self.knowledge.spend(reply.responder, now);
+            self.knowledge.spend(reply.responder, ttl, now);
             self.teach(reply.target, ttl, now);
         }
         Some(())

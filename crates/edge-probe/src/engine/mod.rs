@@ -31,7 +31,7 @@ use crate::tag::{Proof, TagKey};
 use knowledge::Knowledge;
 use late::Late;
 use sampling::Sampled;
-use starting::Waiting;
+use starting::{Located, Waiting};
 use target::{Answer, Sent, Speaker, Target};
 pub use trail::{DistanceFrom, ProbeReason, Trail, TrailEvent};
 
@@ -70,6 +70,9 @@ pub(crate) struct Engine {
     pacer: Pacer,
     knowledge: Knowledge,
     waiting: Waiting,
+    located: Located,
+    /// Of the targets, those whose walk has begun.
+    walking: usize,
     targets: BTreeMap<IpAddr, Target>,
     queue: BTreeMap<(TracePriority, u64), (IpAddr, u8)>,
     queued: u64,
@@ -105,6 +108,8 @@ impl Engine {
             knowledge: Knowledge::new(config.share_for),
             key: TagKey::new(key),
             waiting: Waiting::default(),
+            located: Located::default(),
+            walking: 0,
             targets: BTreeMap::new(),
             queue: BTreeMap::new(),
             queued: 0,
@@ -221,7 +226,7 @@ impl Engine {
         }
         if speaker == Speaker::Router {
             if !was_confirming {
-                self.knowledge.spend(reply.responder, now);
+                self.knowledge.spend(reply.responder, ttl, now);
             }
         } else {
             if speaker == Speaker::Target {
@@ -333,7 +338,7 @@ impl Engine {
 
     /// When to call [`Engine::poll`] again if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<MonotonicTime> {
-        let is_busy = !self.queue.is_empty() || self.may_start();
+        let is_busy = !self.queue.is_empty() || self.may_start() || self.may_walk();
         let pacer = is_busy.then(|| self.pacer.next());
         let timer = self.timers.first().map(|(at, _)| *at);
         pacer.into_iter().chain(timer).min()
@@ -439,6 +444,7 @@ impl Engine {
     /// Cleans up behind a trace that is over.
     fn close(&mut self, target: &Target, now: MonotonicTime) {
         self.timers.remove(&(target.deadline, target.address));
+        self.walking -= usize::from(target.walks);
         let used = u32::try_from(target.sent.len()).unwrap_or(u32::MAX);
         self.admission.settle(target.address, used, now);
         for (_, hop) in target.hops() {

@@ -1,10 +1,11 @@
 //! Which targets are traced now, and which wait for their turn.
 //!
-//! A target costs memory and time only from its first probe on. The next one is started when no probe of the others waits
-//! for the pacer: so those under way are finished as fast as the network answers, what they find serves those that
-//! come later, and the packet rate is used up all the same.
+//! A target costs memory and time only from its first probe on, which asks for its distance. The next one is started
+//! when no probe of the others waits for the pacer: so those under way are finished as fast as the network answers, what
+//! they find serves those that come later, and the packet rate is used up all the same. Of some targets the distance is asked
+//! ahead of their walk, so that nothing is held up by waiting for those that keep silent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use edge_ports::{BudgetScope, TraceError, TracePriority};
@@ -16,8 +17,8 @@ use super::trail::Trail;
 use crate::admission::Admission;
 use crate::config::Sharing;
 
-/// Targets traced together while nothing is known, and more for each that is done: if all walked back in step, they would
-/// ask the routers near us before anybody could tell the others.
+/// Targets walked to together while nothing is known, and more for each that is done: if all walked back in step, they
+/// would ask the routers near us before anybody could tell the others.
 const FIRST: usize = 24;
 const MORE_FOR_EACH: usize = 3;
 
@@ -26,6 +27,11 @@ const NEWCOMER: u64 = 1 << 63;
 
 /// Targets kept ready to be started, where more can be had at any time.
 const SOON: usize = 256;
+
+/// Most targets whose distance is asked ahead of their walk, and the share of a second's packets that they may be: what was
+/// asked long ago may not hold any more.
+const AHEAD: usize = 256;
+const AHEAD_SHARE: usize = 2;
 
 /// Targets that were admitted and wait, in the order in which they are to be started.
 #[derive(Debug, Default)]
@@ -62,6 +68,11 @@ impl Waiting {
         place.is_some_and(|place| self.order.remove(&place).is_some())
     }
 }
+
+/// Targets whose distance was asked for and that wait for their walk: by priority, those first that kept silent, and in the
+/// order in which they were started.
+#[derive(Debug, Default)]
+pub(super) struct Located(BTreeSet<(TracePriority, bool, u64, IpAddr)>);
 
 impl Engine {
     pub(crate) fn is_tracing(&self, target: IpAddr) -> bool {
@@ -124,14 +135,31 @@ impl Engine {
 
     /// Does a target wait that may be started beside those under way?
     pub(super) fn may_start(&self) -> bool {
-        let most = FIRST + MORE_FOR_EACH * self.completed;
-        let is_early = self.config.sharing != Sharing::Off && self.targets.len() >= most;
-        self.waiting.len() > 0 && !is_early
+        let ahead = self.targets.len() - self.walking;
+        self.waiting.len() > 0 && ahead < self.most_ahead()
     }
 
-    /// Starts the next target if nothing else is to be sent; true if one was.
+    /// Targets whose distance may be asked ahead of their walk.
+    fn most_ahead(&self) -> usize {
+        let per_second = usize::try_from(self.config.packets_per_second).unwrap_or(usize::MAX);
+        (per_second / AHEAD_SHARE).clamp(1, AHEAD)
+    }
+
+    /// Does a target whose distance was asked for wait for its walk, and may it begin beside the others?
+    pub(super) fn may_walk(&self) -> bool {
+        let most = FIRST + MORE_FOR_EACH * self.completed;
+        let is_early = self.config.sharing != Sharing::Off && self.walking >= most;
+        !self.located.0.is_empty() && !is_early
+    }
+
+    /// Starts the next target, or the next walk, if nothing else is to be sent; true if one was.
     pub(super) fn start_next(&mut self, now: MonotonicTime) -> bool {
-        if !self.may_start() || !self.queue.is_empty() || self.pacer.next() > now {
+        let may_send = self.queue.is_empty() && self.pacer.next() <= now;
+        may_send && (self.start_target(now) || self.start_walk(now))
+    }
+
+    fn start_target(&mut self, now: MonotonicTime) -> bool {
+        if !self.may_start() {
             return false;
         }
         let Some((target, priority)) = self.waiting.pop() else {
@@ -143,26 +171,65 @@ impl Engine {
             && self.config.sharing != Sharing::Off;
         self.knowledge.prune(self.targets.is_empty(), now);
         self.traces += 1;
-        let deadline = now.after(self.config.time_limit);
         let mut state = Target::new(
             target,
             priority,
-            deadline,
             self.traces,
             self.config
                 .source_port
                 .unwrap_or_else(|| self.key.source_port(target)),
             self.config.max_ttl,
-            self.typical_distance(),
         );
         state.most_probes = self.config.probes_per_target as usize;
         state.trail = self.config.explain.then(|| Box::new(Trail::new(now)));
         if is_solo {
-            (state.is_solo, state.located, state.guess) = (true, true, 1);
+            (state.is_solo, state.located) = (true, true);
+            self.begin_walk(&mut state, now);
         }
         self.targets.insert(target, state);
-        self.timers.insert((deadline, target));
         self.ready.insert(target);
         true
+    }
+
+    fn start_walk(&mut self, now: MonotonicTime) -> bool {
+        if !self.may_walk() {
+            return false;
+        }
+        while let Some((.., address)) = self.located.0.pop_first() {
+            if let Some(mut target) = self.targets.remove(&address) {
+                self.begin_walk(&mut target, now);
+                self.targets.insert(address, target);
+                self.ready.insert(address);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// From now on the target's time runs, less what it took to ask for its distance.
+    fn begin_walk(&mut self, target: &mut Target, now: MonotonicTime) {
+        target.walks = true;
+        self.walking += 1;
+        target.deadline = now.after(self.config.time_limit.saturating_sub(target.located_in));
+        self.timers.insert((target.deadline, target.address));
+        if !target.is_solo && !target.is_guess_measured {
+            target.guess = self.typical_distance().min(target.max_ttl());
+        }
+    }
+
+    /// Asks the target for its distance, by a probe with a large TTL, and puts it among those that wait for their walk once
+    /// it has answered or kept silent.
+    pub(super) fn ask_distance(&mut self, target: &mut Target, now: MonotonicTime) {
+        let farthest = target.max_ttl();
+        let hop = *target.hop(farthest);
+        if hop.attempts == 0 && !hop.queued {
+            self.enqueue(target, farthest);
+        } else if hop.answer.is_some() || !hop.in_flight(now) {
+            target.located_in = now.since(hop.last_sent);
+            let has_answered = hop.answer.is_some();
+            self.located
+                .0
+                .insert((target.priority, has_answered, target.trace, target.address));
+        }
     }
 }

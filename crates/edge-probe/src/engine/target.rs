@@ -69,6 +69,9 @@ pub(super) struct HopState {
     pub(super) confirming: bool,
     /// Others' answer was taken over, and counted.
     pub(super) took: bool,
+    /// When a router that seems to lack replies should have one for this flow, and how often that was so.
+    pub(super) turn: MonotonicTime,
+    pub(super) turns: u8,
 }
 
 impl HopState {
@@ -90,12 +93,17 @@ pub(super) struct Sent {
 pub(super) struct Target {
     pub(super) address: IpAddr,
     pub(super) priority: TracePriority,
+    /// How long it took to ask for its distance.
+    pub(super) located_in: Duration,
+    /// When its time is up; none is set before its walk.
     pub(super) deadline: MonotonicTime,
     /// Number of this trace in the process.
     pub(super) trace: u64,
     pub(super) source_port: u16,
     hops: Vec<HopState>,
     pub(super) sent: Vec<Sent>,
+    /// Its turn has come to find the path, after it was asked for its distance.
+    pub(super) walks: bool,
     /// The distance was asked for, with or without success.
     pub(super) located: bool,
     /// Traced alone, with nothing known: all hops are asked at once.
@@ -124,24 +132,24 @@ impl Target {
     pub(super) fn new(
         address: IpAddr,
         priority: TracePriority,
-        deadline: MonotonicTime,
         trace: u64,
         source_port: u16,
         max_ttl: u8,
-        guess: u8,
     ) -> Self {
         Self {
             address,
             priority,
-            deadline,
+            located_in: Duration::ZERO,
+            deadline: MonotonicTime(Duration::MAX),
             trace,
             source_port,
             hops: vec![HopState::default(); usize::from(max_ttl)],
             sent: Vec::new(),
+            walks: false,
             located: false,
             is_solo: false,
             hint: None,
-            guess: guess.min(max_ttl),
+            guess: 1,
             nearby: None,
             is_guess_measured: false,
             slowest: None,

@@ -63,6 +63,8 @@ struct Todo {
     wakes: Vec<MonotonicTime>,
     /// Answers taken over from others, by TTL.
     takes: Vec<(u8, Question)>,
+    /// Turns taken to ask limited routers again, by TTL.
+    turns: Vec<(u8, MonotonicTime)>,
     /// Largest TTL that is asked although nothing nearer has answered.
     reach: u8,
     is_pending: bool,
@@ -91,6 +93,10 @@ impl Engine {
         now: MonotonicTime,
     ) -> Option<(Vec<Hop>, PathEnd)> {
         let is_over = now >= target.deadline || target.exhausted;
+        if !is_over && !target.walks {
+            self.ask_distance(target, now);
+            return None;
+        }
         if !is_over && !self.locate(target, now) {
             return None;
         }
@@ -105,6 +111,7 @@ impl Engine {
             asks: Vec::new(),
             wakes: Vec::new(),
             takes: Vec::new(),
+            turns: Vec::new(),
             reach: if target.is_solo { window } else { 0 },
             is_pending: false,
         };
@@ -122,6 +129,10 @@ impl Engine {
                 self.note_taken(target, ttl, question, near.get(usize::from(ttl) - 1), now);
             }
         }
+        for (ttl, turn) in todo.turns {
+            let hop = target.hop_mut(ttl);
+            (hop.turn, hop.turns) = (turn, hop.turns + 1);
+        }
         if !todo.is_pending {
             return Some(assemble(target, end, near));
         }
@@ -133,7 +144,7 @@ impl Engine {
                 Some(question) if confirming => {
                     let known = self.knowledge.known(question, target.address, now);
                     if let Known::Agreed { address, .. } = known {
-                        self.knowledge.spend(address, now);
+                        self.knowledge.spend(address, ttl, now);
                     }
                 }
                 Some(question) => {

@@ -7,6 +7,8 @@ use edge_types::{Hop, HopReply, MonotonicTime};
 use super::{Engine, Known, Sharing, Standing, Target, Todo, Verdict, first_standing, seen};
 use crate::config::MAX_ATTEMPTS;
 
+/// Turns of a limited router that a silent hop is asked at before its silence is believed.
+const MAX_TURNS: u8 = 2;
 /// How long to wait for another flow to ask before looking again.
 const SCOUT_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -50,6 +52,9 @@ impl Engine {
                         is_own: !shared,
                         has_scout,
                     });
+                }
+                Verdict::Doubtful if self.awaits_turn(target, ttl, standing, now, todo) => {
+                    return hops;
                 }
                 Verdict::Silent | Verdict::Doubtful => doubtful.push((ttl, standing)),
                 Verdict::InFlight => {
@@ -110,12 +115,12 @@ impl Engine {
         if is_open {
             return hops; // what is found yet may explain the silence beyond
         }
-        let mut retried = None;
+        let mut retried: Option<(u8, MonotonicTime)> = None;
         for (ttl, standing) in doubtful.into_iter().rev() {
-            let is_behind_retried = retried.is_some_and(|below: u8| below + 1 == ttl);
-            if self.settle_silence(target, ttl, standing, &hops, is_behind_retried, now, todo) {
-                retried = Some(ttl);
-            }
+            let below = retried.filter(|(below, _)| below + 1 == ttl);
+            let below = below.map(|(_, again)| again);
+            let again = self.settle_silence(target, ttl, standing, &hops, below, now, todo);
+            retried = again.map(|again| (ttl, again)).or(retried);
         }
         for index in 0..hops.len() {
             if let Hop::Reply(reply) = hops[index] {
@@ -133,9 +138,54 @@ impl Engine {
         hops
     }
 
-    /// A hop was asked without answer. If what follows its predecessor looks rate-limited, it is asked again as long as
-    /// there is time (true). If it may as well have been lost, it is asked as often as is usual (true), unless others
-    /// have found silence at the same place. Otherwise the silence is shared.
+    /// A hop was asked without answer, and a router at its distance looks as if it had used up its replies: it is asked again when
+    /// its turn comes (true), before what lies nearer to us, so that others' routers are not asked in vain.
+    fn awaits_turn(
+        &mut self,
+        target: &Target,
+        ttl: u8,
+        standing: Option<Standing>,
+        now: MonotonicTime,
+        todo: &mut Todo,
+    ) -> bool {
+        let hop = target.hop(ttl);
+        let is_own = standing.is_none_or(|standing| standing.is_own);
+        if !is_own || hop.turns >= MAX_TURNS || hop.attempts >= MAX_ATTEMPTS {
+            return false;
+        }
+        let question = self.question(standing, ttl);
+        let turn = if hop.turns > 0 && hop.turn > hop.last_sent {
+            hop.turn
+        } else {
+            let asked = match question.map(|q| self.knowledge.known(q, target.address, now)) {
+                Some(Known::Nothing { last_sent, .. }) => last_sent.max(hop.last_sent),
+                _ => hop.last_sent,
+            };
+            let latest = self.latest(target, now);
+            let beyond = standing.is_some();
+            let turn = self.knowledge.take_turn_at(ttl, beyond, asked, latest, now);
+            let Some(turn) = turn else {
+                return false;
+            };
+            todo.turns.push((ttl, turn));
+            if let Some(question) = question {
+                let until = turn.after(self.config.limited_retry);
+                self.knowledge.claim(question, target.address, until, now);
+            }
+            turn
+        };
+        if turn <= now {
+            todo.ask(ttl, question, false);
+        } else {
+            todo.later(turn);
+        }
+        true
+    }
+
+    /// A hop was asked without answer. If what follows its predecessor looks rate-limited, it is asked again when its
+    /// turn comes. If it may as well have been lost, it is asked as often as is usual, unless others have found silence at the
+    /// same place. Otherwise the silence is shared. Returns when it will be asked again; `below`, when the hop before it
+    /// will.
     #[expect(clippy::too_many_arguments, reason = "the state of one walk")]
     fn settle_silence(
         &mut self,
@@ -143,16 +193,16 @@ impl Engine {
         ttl: u8,
         standing: Option<Standing>,
         hops: &[Hop],
-        is_behind_retried: bool,
+        below: Option<MonotonicTime>,
         now: MonotonicTime,
         todo: &mut Todo,
-    ) -> bool {
+    ) -> Option<MonotonicTime> {
         let hop = target.hop(ttl);
         let question = self.question(standing, ttl);
         let may_ask = standing.is_none_or(|standing| standing.is_own);
         let known = question.map(|question| self.knowledge.known(question, target.address, now));
         let (tries, last_sent) = match known {
-            Some(Known::Silent) => return false,
+            Some(Known::Silent) => return None,
             // Its own flow may have asked before it was clear what for.
             Some(Known::Nothing { tries, last_sent }) => {
                 (tries.max(hop.attempts), last_sent.max(hop.last_sent))
@@ -164,36 +214,40 @@ impl Engine {
             Some(Hop::Reply(reply)) => Some(Some(reply.address)),
             Some(Hop::NoReply) => None,
         };
-        let is_limited = is_behind_retried
+        let is_limited = below.is_some()
             || before.is_some_and(|node| self.knowledge.limited_behind(node, ttl - 1, last_sent));
-        if is_limited {
-            // Spread over a second: of those who ask in step, a router with one reply per second would always answer
-            // the same one.
-            let again = last_sent.after(self.limited_wait(target, ttl, 1000));
+        if is_limited && hop.turns < MAX_TURNS {
             if !may_ask || hop.attempts >= MAX_ATTEMPTS {
                 // Others go on asking; their answer is worth waiting for.
                 let patience = last_sent.after(self.config.limited_retry * 3);
-                if question.is_some() && now < patience {
-                    todo.later(patience);
-                    if let Some(question) = question {
-                        self.knowledge.wait(question, target.address);
-                    }
-                    return true;
-                }
-                return false;
+                let question = question.filter(|_| now < patience)?;
+                todo.later(patience);
+                self.knowledge.wait(question, target.address);
+                return Some(patience);
             }
-            if again <= now {
+            let turn = if hop.turns > 0 && hop.turn > hop.last_sent {
+                hop.turn
+            } else {
+                let latest = self.latest(target, now);
+                let turn = below.or_else(|| {
+                    self.knowledge
+                        .take_turn_behind(before?, ttl - 1, last_sent, latest, now)
+                })?;
+                todo.turns.push((ttl, turn));
+                turn
+            };
+            if turn <= now {
                 todo.ask(ttl, question, false);
             } else {
-                todo.later(again);
+                todo.later(turn);
             }
-            return true;
+            return Some(turn);
         }
         let is_quiet = self.config.sharing != Sharing::Off
             && before.is_some_and(|node| self.knowledge.is_quiet_behind(node, ttl - 1));
         if may_ask && !is_quiet && tries < self.attempts(target) && hop.attempts < MAX_ATTEMPTS {
             todo.ask(ttl, question, false);
-            return true;
+            return Some(now);
         }
         if let Some(node) = before
             && hop.attempts > 0
@@ -207,7 +261,7 @@ impl Engine {
             let woken = self.knowledge.silent(question, now);
             self.ready.extend(woken);
         }
-        false
+        None
     }
 
     /// What is to be done about a TTL below the base, where others may help.
@@ -289,11 +343,11 @@ impl Engine {
     }
 }
 
-/// Flows that have to have asked before the next of `takers` takes over their answer without asking: two before the
-/// first does, and one more each time that their number has grown fourfold. Most diamonds hide near the edge, where few
-/// flows pass, so a second flow everywhere finds more of them than a sixth near us.
+/// Flows that have to have asked before another takes over their answer without asking, after so many `takers`. The first
+/// that comes along does so; then more have to agree, two if no more are wanted and one more each time that their number
+/// has grown fourfold.
 fn wanted_flows(takers: u32, most: u8) -> usize {
-    let grown = takers.max(1).ilog2() / 2 + 2;
+    let grown = takers.checked_ilog2().map_or(1, |grown| grown / 2 + 2);
     usize::try_from(grown)
         .unwrap_or(usize::MAX)
         .min(usize::from(most.max(1)))

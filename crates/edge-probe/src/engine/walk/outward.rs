@@ -6,10 +6,10 @@ use super::{Engine, Target, Todo, Verdict};
 
 /// Silent hops in a row that end a path behind a router that is the last before other targets, or that is as far away as
 /// that of a neighbour.
-const GAP_BEHIND_ACCESS: u8 = 2;
+const GAP_BEHIND_ACCESS: u8 = 1;
 
 /// One hint in so many is checked although nothing speaks against it.
-const CHECKED_HINTS: u64 = 16;
+const CHECKED_HINTS: u64 = 64;
 
 impl Engine {
     /// Asks the target for its distance: its answer to a probe with a large TTL quotes the TTL that was left. If it
@@ -165,8 +165,8 @@ impl Engine {
         let least = if is_access {
             GAP_BEHIND_ACCESS
         } else {
-            // As far as one hop beyond the neighbour.
-            let beyond = |distance: u8| (distance + 1).saturating_sub(last_answer);
+            // As far as the neighbour is.
+            let beyond = |distance: u8| distance.saturating_sub(last_answer);
             target.nearby.map_or(self.config.gap_limit, |distance| {
                 beyond(distance).max(GAP_BEHIND_ACCESS)
             })
