@@ -154,6 +154,11 @@ impl GreenListed {
     pub const fn offer(&self) -> &Offer {
         &self.0
     }
+
+    /// An offer that passed in an earlier process.
+    pub(crate) const fn again(offer: Offer) -> Self {
+        Self(offer)
+    }
 }
 
 /// Checks an offer against the policy, most damaging first.

@@ -13,9 +13,16 @@ pub mod escrow;
 pub mod green_list;
 pub mod orchestrator;
 pub mod provider;
+pub mod spending;
 
 pub use green_list::{
     Evidence, GreenListPolicy, GreenListRefusal, GreenListed, KeyBinding, green_list,
 };
-pub use orchestrator::{Action, Negotiation, NegotiationFailure, NegotiationState, Now, Pace};
-pub use provider::{Answer, BookLimits, ProviderAction, ProviderBook, SiteTerms};
+pub use orchestrator::{
+    Action, Negotiation, NegotiationFailure, NegotiationRecord, NegotiationState, Now, Pace,
+};
+pub use provider::{
+    Agreement, Answer, BookLimits, Change, Ending, ProviderAction, ProviderBook, Reservation,
+    SiteTerms, Stage,
+};
+pub use spending::{Spending, SpendingCaps, SpendingRefusal};

@@ -26,9 +26,11 @@ use edge_types::{
 use crate::escrow::{CHALLENGE_WINDOW_SECONDS, PROVIDER_WINDOW_SECONDS};
 use crate::green_list::{Evidence, GreenListPolicy, GreenListed, green_list};
 
+mod resume;
 mod service;
 mod state;
 
+pub use resume::NegotiationRecord;
 pub use state::{Action, NegotiationFailure, NegotiationState, Now, Pace};
 
 /// One negotiation with one IEP.
@@ -39,8 +41,8 @@ pub use state::{Action, NegotiationFailure, NegotiationState, Now, Pace};
 )]
 pub struct Negotiation {
     pace: Pace,
-    policy: GreenListPolicy,
-    preferences: Preferences,
+    /// What is asked for and accepted; none after a restart, when that is decided already.
+    wanted: Option<(GreenListPolicy, Preferences)>,
     state: NegotiationState,
     offer: Option<GreenListed>,
     reservation: Option<(ReservationId, UtcTime)>,
@@ -73,6 +75,8 @@ struct Service {
     next_check: MonotonicTime,
     next_receipt: MonotonicTime,
     next_is_receipt: bool,
+    /// Since when nothing is measured because the process was away.
+    away_since: Option<UtcTime>,
 }
 
 impl Negotiation {
@@ -80,8 +84,7 @@ impl Negotiation {
     pub fn new(pace: Pace, policy: GreenListPolicy, preferences: Preferences) -> Self {
         Self {
             pace,
-            policy,
-            preferences,
+            wanted: Some((policy, preferences)),
             state: NegotiationState::Idle,
             offer: None,
             reservation: None,
@@ -171,13 +174,16 @@ impl Negotiation {
 
     /// The IEP's offers, each with what the caller found out about it. The cheapest acceptable one is taken.
     pub fn handle_offers(&mut self, offers: Vec<(Offer, Evidence)>, now: Now) {
+        let Some((policy, _)) = self.wanted.as_ref() else {
+            return;
+        };
         if self.state != NegotiationState::HelloSent {
             return;
         }
         let mut best: Option<GreenListed> = None;
         let mut refusal = None;
         for (offer, evidence) in offers {
-            match green_list(offer, &evidence, &self.policy, now.utc) {
+            match green_list(offer, &evidence, policy, now.utc) {
                 Ok(fair) => {
                     let price = |listed: &GreenListed| {
                         let offer = listed.offer();
@@ -337,6 +343,7 @@ impl Negotiation {
         }
         self.step = Step::default();
         self.service.next_check = now.monotonic.after(self.pace.health_interval);
+        self.count_absence(is_healthy, now);
         if is_healthy {
             self.count_service(now);
             self.service.good_since = Some(now.monotonic);
@@ -413,7 +420,10 @@ impl Negotiation {
         let offer = self.offer.clone();
         let id = self.agreement();
         let action = match (&self.state, offer) {
-            (S::HelloSent, _) => Action::SendHello(self.preferences.clone()),
+            (S::HelloSent, _) => {
+                let (_, preferences) = self.wanted.as_ref()?;
+                Action::SendHello(preferences.clone())
+            }
             (S::Reserving, Some(offer)) => Action::Reserve(offer.offer().clone()),
             (S::Reserved, Some(offer)) if !self.was_paid => {
                 self.was_paid = true;

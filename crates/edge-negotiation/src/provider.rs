@@ -9,10 +9,14 @@
 //! ## Invariant
 //! At no second is more hardware of a site confirmed or held than the site has.
 //!
+//! ## What outlives the process
+//! What changed comes out of [`ProviderBook::take_changes`], to be written down before anything rests on it, and goes into
+//! [`ProviderBook::resume`] after a restart. The ledger is then told and asked again what is in doubt.
+//!
 //! ## Limits
 //! The book trusts what its caller says about signatures and about the ledger. Its times are UTC, to the second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edge_types::agreement::detail;
 use edge_types::{
@@ -25,10 +29,10 @@ mod agreement;
 mod capacity;
 mod terms;
 
-use agreement::{SETTLE_BACKOFF_SECONDS, Stage};
+use agreement::SETTLE_BACKOFF_SECONDS;
 use capacity::fits;
 
-pub use agreement::Agreement;
+pub use agreement::{Agreement, Doubt, Ending, Stage};
 pub use terms::{BookLimits, SiteTerms};
 
 /// Settling is tried this often before the agreement is left to the operator.
@@ -48,6 +52,10 @@ pub enum Answer {
 /// What is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderAction {
+    /// Tell the ledger this answer, again or for the first time; then call [`ProviderBook::handle_answered`].
+    Tell(AgreementId, Answer),
+    /// See that the workload runs as it should, read the ledger, and call [`ProviderBook::handle_ledger`] if it answers.
+    Compare(AgreementId),
     /// The notice period has begun: answer every client with the way back to the cloud.
     Drain(AgreementId),
     /// The lease is over: stop the workload and delete its data.
@@ -56,12 +64,26 @@ pub enum ProviderAction {
     Settle(AgreementId, Option<Receipt>),
 }
 
-#[derive(Clone, Debug)]
-struct Reservation {
-    id: ReservationId,
-    offer: Offer,
-    buyer: ChainAddress,
-    until: UtcTime,
+/// Hardware held free of charge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Its name.
+    pub id: ReservationId,
+    /// What is held.
+    pub offer: Offer,
+    /// For whom.
+    pub buyer: ChainAddress,
+    /// Until when the money is waited for.
+    pub until: UtcTime,
+}
+
+/// Something to write down: the new state of it, or none if it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A reservation. Losing it costs nobody money.
+    Reservation(OfferId, Option<Box<Reservation>>),
+    /// An agreement.
+    Agreement(AgreementId, Option<Box<Agreement>>),
 }
 
 /// The book of one provider.
@@ -71,6 +93,8 @@ pub struct ProviderBook {
     sites: BTreeMap<IepId, SiteTerms>,
     reservations: BTreeMap<OfferId, Reservation>,
     agreements: BTreeMap<AgreementId, Agreement>,
+    changed_reservations: BTreeSet<OfferId>,
+    changed_agreements: BTreeSet<AgreementId>,
 }
 
 impl ProviderBook {
@@ -84,6 +108,49 @@ impl ProviderBook {
                 .collect(),
             reservations: BTreeMap::new(),
             agreements: BTreeMap::new(),
+            changed_reservations: BTreeSet::new(),
+            changed_agreements: BTreeSet::new(),
+        }
+    }
+
+    /// Takes up what an earlier process wrote down.
+    pub fn resume(
+        &mut self,
+        reservations: impl IntoIterator<Item = Reservation>,
+        agreements: impl IntoIterator<Item = Agreement>,
+        now: UtcTime,
+    ) {
+        for held in reservations {
+            self.reservations.insert(held.offer.id, held);
+        }
+        for mut agreement in agreements {
+            agreement.resume(now);
+            self.agreements.insert(agreement.offer.id.into(), agreement);
+        }
+    }
+
+    /// What changed since this was last asked.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        let reservations = std::mem::take(&mut self.changed_reservations);
+        let agreements = std::mem::take(&mut self.changed_agreements);
+        let reservations = reservations.into_iter().map(|id| {
+            let held = self.reservations.get(&id).cloned();
+            Change::Reservation(id, held.map(Box::new))
+        });
+        let agreements = agreements.into_iter().map(|id| {
+            let agreement = self.agreements.get(&id).cloned();
+            Change::Agreement(id, agreement.map(Box::new))
+        });
+        reservations.chain(agreements).collect()
+    }
+
+    /// These changes could not be written down: they are told again.
+    pub fn put_back(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Reservation(id, _) => self.changed_reservations.insert(*id),
+                Change::Agreement(id, _) => self.changed_agreements.insert(*id),
+            };
         }
     }
 
@@ -182,6 +249,7 @@ impl ProviderBook {
         let until = now
             .plus_seconds(self.limits.time_to_commit_seconds)
             .min(offer.expires);
+        self.changed_reservations.insert(offer.id);
         self.reservations.insert(
             offer.id,
             Reservation {
@@ -230,6 +298,9 @@ impl ProviderBook {
             return Ok(Answer::Reject(policy(detail::FULL)));
         }
         let held = self.reservations.remove(&offer.id);
+        if held.is_some() {
+            self.changed_reservations.insert(offer.id);
+        }
         let adopted = record.state == AgreementState::Confirmed;
         let verdict = if adopted {
             Ok(())
@@ -240,6 +311,7 @@ impl ProviderBook {
         } else {
             unexpired(offer, now).and_then(|()| self.check_free(&terms, offer, now))
         };
+        self.changed_agreements.insert(id);
         self.agreements.insert(
             id,
             Agreement {
@@ -257,8 +329,13 @@ impl ProviderBook {
                 } else {
                     Stage::Answering
                 },
+                ending: None,
                 receipt_at: now,
                 changed_at: now,
+                doubt: Doubt {
+                    ask_at: now.plus_seconds(self.limits.compare_seconds),
+                    ..Doubt::default()
+                },
             },
         );
         Ok(match verdict {
@@ -268,29 +345,28 @@ impl ProviderBook {
         })
     }
 
-    /// What the ledger shows after our answer; `None` if it could not be told. Then the agreement is forgotten, so that
-    /// the buyer can acknowledge again, and otherwise expires on the ledger.
+    /// What the ledger shows after our answer; `None` if it could not be asked. Unless it shows that the answer counts, it
+    /// is told again.
     pub fn handle_answered(
         &mut self,
         id: AgreementId,
         state: Option<AgreementState>,
         now: UtcTime,
     ) {
-        let Some(agreement) = self.agreements.get_mut(&id) else {
-            return;
-        };
-        if agreement.stage != Stage::Answering {
-            return;
+        if let Some(agreement) = self.agreements.get_mut(&id)
+            && agreement.stage == Stage::Answering
+        {
+            agreement.answered(state, now);
+            self.changed_agreements.insert(id);
         }
-        match state {
-            Some(AgreementState::Confirmed) => {
-                agreement.state = AgreementState::Confirmed;
-                agreement.stage = Stage::Serving;
-            }
-            Some(state) if state.is_final() => agreement.close(state, now),
-            _ => {
-                self.agreements.remove(&id);
-            }
+    }
+
+    /// What the ledger shows, or that it shows nothing, of an agreement that is being served. What is not paid ends.
+    pub fn handle_ledger(&mut self, id: AgreementId, state: Option<AgreementState>, now: UtcTime) {
+        if let Some(agreement) = self.agreements.get_mut(&id)
+            && agreement.handle_ledger(state, now)
+        {
+            self.changed_agreements.insert(id);
         }
     }
 
@@ -329,6 +405,7 @@ impl ProviderBook {
         agreement.generation = generation;
         if is_new {
             agreement.receipt_at = now;
+            self.changed_agreements.insert(id);
         }
         Ok(is_new)
     }
@@ -357,6 +434,7 @@ impl ProviderBook {
         if let Stage::Settling { at, .. } = &mut agreement.stage {
             *at = (*at).min(now);
         }
+        self.changed_agreements.insert(receipt.agreement);
         Ok(())
     }
 
@@ -372,6 +450,7 @@ impl ProviderBook {
         if agreement.is_serving() {
             agreement.ends_at = agreement.ends_at.min(now);
         }
+        self.changed_agreements.insert(id);
         Ok(())
     }
 
@@ -385,6 +464,7 @@ impl ProviderBook {
             _ => {
                 if let Stage::Settling { attempts, .. } = agreement.stage {
                     agreement.stage = if attempts >= SETTLE_ATTEMPTS {
+                        agreement.ending = Some(Ending::NotSettled);
                         Stage::Closed
                     } else {
                         Stage::Settling {
@@ -397,38 +477,31 @@ impl ProviderBook {
                 }
             }
         }
+        self.changed_agreements.insert(id);
     }
 
     /// The next thing due, if any; call again until there is none. Each is given once, `Settle` once an attempt.
     pub fn poll_action(&mut self, now: UtcTime) -> Option<ProviderAction> {
         self.forget(now);
         let limits = self.limits;
-        self.agreements
-            .iter_mut()
-            .find_map(|(id, agreement)| agreement.poll_action(*id, &limits, now))
+        for (id, agreement) in &mut self.agreements {
+            let stage = agreement.stage;
+            let action = agreement.poll_action(*id, &limits, now);
+            if agreement.stage != stage {
+                self.changed_agreements.insert(*id);
+            }
+            if action.is_some() {
+                return action;
+            }
+        }
+        None
     }
 
     /// When something will be due.
     pub fn poll_timeout(&self) -> Option<UtcTime> {
         let reservations = self.reservations.values().map(|held| held.until);
-        let agreements = self
-            .agreements
-            .values()
-            .filter_map(|agreement| match agreement.stage {
-                Stage::Answering => None,
-                Stage::Serving => Some(
-                    agreement
-                        .drain_at()
-                        .min(agreement.patience_ends(&self.limits)),
-                ),
-                Stage::Draining => Some(agreement.ends_at),
-                Stage::Settling { at, .. } => Some(at),
-                Stage::Closed => Some(
-                    agreement
-                        .changed_at
-                        .plus_seconds(self.limits.keep_closed_seconds),
-                ),
-            });
+        let agreements = self.agreements.values();
+        let agreements = agreements.map(|agreement| agreement.due_at(&self.limits));
         reservations.chain(agreements).min()
     }
 
@@ -473,10 +546,23 @@ impl ProviderBook {
 
     /// Drops reservations that ran out and agreements that nobody needs to read any more.
     fn forget(&mut self, now: UtcTime) {
-        self.reservations.retain(|_, held| held.until > now);
+        let changed = &mut self.changed_reservations;
+        self.reservations.retain(|id, held| {
+            let is_held = held.until > now;
+            if !is_held {
+                changed.insert(*id);
+            }
+            is_held
+        });
         let keep = self.limits.keep_closed_seconds;
-        self.agreements.retain(|_, agreement| {
-            agreement.stage != Stage::Closed || agreement.changed_at.plus_seconds(keep) > now
+        let changed = &mut self.changed_agreements;
+        self.agreements.retain(|id, agreement| {
+            let is_kept =
+                agreement.stage != Stage::Closed || agreement.changed_at.plus_seconds(keep) > now;
+            if !is_kept {
+                changed.insert(*id);
+            }
+            is_kept
         });
     }
 }

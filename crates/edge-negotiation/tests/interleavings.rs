@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use edge_negotiation::escrow::{Escrow, Proposal, ReceiptClaim};
 use edge_negotiation::{
-    Action, Answer, BookLimits, Evidence, GreenListPolicy, KeyBinding, Negotiation,
-    NegotiationState, Now, Pace, ProviderAction, ProviderBook, SiteTerms,
+    Action, Agreement, Answer, BookLimits, Change, Ending, Evidence, GreenListPolicy, KeyBinding,
+    Negotiation, NegotiationRecord, NegotiationState, Now, Pace, ProviderAction, ProviderBook,
+    Reservation, SiteTerms,
 };
 use edge_types::{
     AgreementId, AgreementState, Amount, ChainAddress, ChainId, ChainTime, Generation,
@@ -107,11 +108,40 @@ enum Packet {
     Refused(usize, RejectReason),
     Done(usize),
     Health(usize, bool),
+    /// The connection ended without an answer.
+    Broken(usize),
+}
+
+/// What both sides wrote down, as it would be on their disks.
+#[derive(Default)]
+struct Written {
+    reservations: BTreeMap<OfferId, Reservation>,
+    agreements: BTreeMap<AgreementId, Agreement>,
+    negotiations: BTreeMap<usize, NegotiationRecord>,
+}
+
+impl Written {
+    fn take(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Reservation(id, Some(held)) => drop(self.reservations.insert(id, *held)),
+                Change::Reservation(id, None) => drop(self.reservations.remove(&id)),
+                Change::Agreement(id, Some(it)) => drop(self.agreements.insert(id, *it)),
+                Change::Agreement(id, None) => drop(self.agreements.remove(&id)),
+            }
+        }
+    }
 }
 
 struct World {
     chance: Chance,
     loss: u64,
+    /// Of a thousand times that something was written down, the process dies so often before it acts.
+    crashes: u64,
+    written: Written,
+    limits: BookLimits,
+    wanted: Vec<(GreenListPolicy, Preferences)>,
+    paid: BTreeMap<AgreementId, u32>,
     now: Now,
     buyers: Vec<Negotiation>,
     book: ProviderBook,
@@ -124,15 +154,27 @@ struct World {
 
 impl World {
     fn new(seed: u64, loss: u64, leases: u32, wanted: &[(u64, u64)]) -> Self {
-        let buyers = (1u8..).zip(wanted).map(|(buyer, &(start, length))| {
+        let wanted = (1u8..).zip(wanted).map(|(buyer, &(start, length))| {
             let slot = slot(30 + start, 30 + start + length);
             let policy = GreenListPolicy {
                 min_key_binding: KeyBinding::Dns,
                 ..GreenListPolicy::new(slot, LEASE, Amount::wei(100), ESCROW)
             };
-            Negotiation::new(Pace::default(), policy, preferences(buyer, slot))
+            (policy, preferences(buyer, slot))
         });
+        let wanted: Vec<_> = wanted.collect();
+        let buyers = wanted.iter().map(|(policy, preferences)| {
+            Negotiation::new(Pace::default(), policy.clone(), preferences.clone())
+        });
+        let limits = BookLimits {
+            time_to_commit_seconds: 2 + seed % 40,
+            ..BookLimits::default()
+        };
         Self {
+            crashes: 0,
+            written: Written::default(),
+            limits,
+            paid: BTreeMap::new(),
             chance: Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             loss,
             now: Now {
@@ -140,13 +182,8 @@ impl World {
                 utc: UtcTime(START),
             },
             buyers: buyers.collect(),
-            book: ProviderBook::new(
-                BookLimits {
-                    time_to_commit_seconds: 2 + seed % 40,
-                    ..BookLimits::default()
-                },
-                [terms(leases)],
-            ),
+            wanted,
+            book: ProviderBook::new(limits, [terms(leases)]),
             escrow: Escrow::default(),
             packets: Vec::new(),
             genuine: BTreeSet::new(),
@@ -186,7 +223,9 @@ impl World {
                     self.buyers[buyer].select(self.now);
                 }
                 while let Some(action) = self.buyers[buyer].poll_action(self.now) {
-                    self.act(buyer, action);
+                    if !self.buyer_dies(buyer) {
+                        self.act(buyer, action);
+                    }
                 }
             }
             for _ in 0..self.packets.len() {
@@ -201,10 +240,48 @@ impl World {
                 self.deliver(packet);
             }
             while let Some(action) = self.book.poll_action(self.now.utc) {
-                self.provide(&action);
+                if !self.provider_dies() {
+                    self.provide(action);
+                }
             }
             self.check();
         }
+    }
+
+    /// Writes the provider's decisions down; then perhaps it dies before it acts, and begins anew from what is written.
+    fn provider_dies(&mut self) -> bool {
+        let changes = self.book.take_changes();
+        self.written.take(changes);
+        let dies = self.chance.below(1000) < self.crashes;
+        if dies {
+            self.book = ProviderBook::new(self.limits, [terms(self.leases)]);
+            let (held, agreed) = (&self.written.reservations, &self.written.agreements);
+            self.book.resume(
+                held.values().cloned(),
+                agreed.values().cloned(),
+                self.now.utc,
+            );
+        }
+        dies
+    }
+
+    /// The same for a buyer.
+    fn buyer_dies(&mut self, buyer: usize) -> bool {
+        if let Some(record) = self.buyers[buyer].record(self.now) {
+            self.written.negotiations.insert(buyer, record);
+        }
+        let dies = self.chance.below(1000) < self.crashes;
+        if dies {
+            self.buyers[buyer] = if let Some(record) = self.written.negotiations.get(&buyer) {
+                Negotiation::resume(Pace::default(), record.clone(), self.now)
+            } else {
+                let (policy, preferences) = self.wanted[buyer].clone();
+                let mut anew = Negotiation::new(Pace::default(), policy, preferences);
+                anew.start(self.now);
+                anew
+            };
+        }
+        dies
     }
 
     /// A buyer's action: on the ledger at once, to the provider by packet.
@@ -236,6 +313,7 @@ impl World {
                 };
                 let paid = self.chance.percent(100 - self.loss)
                     && self.escrow.propose(chain_now, &proposal).is_ok();
+                *self.paid.entry(offer.id.into()).or_insert(0) += u32::from(paid);
                 if !lost && paid {
                     self.buyers[buyer].handle_proposed(offer.id.into(), now);
                 } else if !lost {
@@ -304,6 +382,7 @@ impl World {
             Packet::Refused(buyer, reason) => self.buyers[buyer].handle_rejected(reason, now),
             Packet::Done(buyer) => self.buyers[buyer].handle_done(now),
             Packet::Health(buyer, healthy) => self.buyers[buyer].handle_health(healthy, now),
+            Packet::Broken(buyer) => self.buyers[buyer].handle_failed(now),
         }
     }
 
@@ -362,11 +441,16 @@ impl World {
                 .map(|()| Packet::Done(buyer)),
             other => panic!("{other:?} is not for the provider"),
         };
+        let reply = reply.unwrap_or_else(|reason| Packet::Refused(buyer, reason));
+        let dies = self.provider_dies();
         self.packets
-            .push(reply.unwrap_or_else(|reason| Packet::Refused(buyer, reason)));
+            .push(if dies { Packet::Broken(buyer) } else { reply });
     }
 
     fn tell_ledger(&mut self, id: AgreementId, answer: &Answer) {
+        if self.provider_dies() {
+            return;
+        }
         let chain_now = self.chain_now();
         let lost = self.chance.percent(self.loss);
         match answer {
@@ -378,9 +462,18 @@ impl World {
         self.book.handle_answered(id, state, self.now.utc);
     }
 
-    fn provide(&mut self, action: &ProviderAction) {
-        let &ProviderAction::Settle(id, receipt) = action else {
-            return;
+    fn provide(&mut self, action: ProviderAction) {
+        let (id, receipt) = match action {
+            ProviderAction::Settle(id, receipt) => (id, receipt),
+            ProviderAction::Tell(id, answer) => return self.tell_ledger(id, &answer),
+            ProviderAction::Compare(id) => {
+                if !self.chance.percent(self.loss) {
+                    let state = self.escrow.agreement(id).map(|record| record.state);
+                    self.book.handle_ledger(id, state, self.now.utc);
+                }
+                return;
+            }
+            ProviderAction::Drain(_) | ProviderAction::Stop(_) => return,
         };
         let buyer = self.book.agreement(id).unwrap().buyer;
         let claim = receipt.map(|receipt| ReceiptClaim {
@@ -442,10 +535,12 @@ proptest! {
     fn every_interleaving_ends_well(
         seed: u64,
         loss in 0u64..40,
+        crashes in prop_oneof![Just(0u64), 1u64..60],
         leases in 1u32..3,
         wanted in proptest::collection::vec((0u64..60, 20u64..90), 1..5),
     ) {
         let mut world = World::new(seed, loss, leases, &wanted);
+        world.crashes = crashes;
         world.run();
         for buyer in &world.buyers {
             prop_assert!(buyer.state().is_final(), "still {:?}", buyer.state());
@@ -458,7 +553,30 @@ proptest! {
             prop_assert!(record.state.is_final(), "{record:?}");
         }
         prop_assert_eq!(world.escrow.totals().held, Amount::wei(0));
+        prop_assert!(world.paid.values().all(|times| *times <= 1), "{:?}", world.paid);
+        prop_assert!(
+            world.book.agreements().all(|(_, agreement)| !agreement.is_serving()),
+            "hardware is held by an agreement that is over"
+        );
     }
+}
+
+/// Both sides die every now and then, but nothing else goes wrong: the lease runs all the same, and is paid in full.
+#[test]
+fn processes_that_die_go_on_where_they_were() {
+    let mut settled = 0;
+    for seed in 1..30 {
+        let mut world = World::new(seed, 0, 1, &[(0, 60)]);
+        world.crashes = 20;
+        world.run();
+        let records: Vec<_> = world.escrow.agreements().collect();
+        assert!(records.len() <= 1, "one hello, one payment");
+        for record in records {
+            assert!(record.state.is_final(), "{record:?}");
+            settled += u32::from(record.released.units > 4_000);
+        }
+    }
+    assert!(settled >= 20, "only {settled} of 29 leases ran");
 }
 
 /// Without loss, one buyer gets the whole way and pays for what was served; of two for the same hardware one does.
@@ -575,6 +693,7 @@ fn confirmed() -> (ProviderBook, AgreementId) {
     let now = UtcTime(START);
     let limits = BookLimits {
         patience_at_least_seconds: 30,
+        compare_seconds: 5_000,
         ..BookLimits::default()
     };
     let mut book = ProviderBook::new(limits, [terms(1)]);
@@ -699,4 +818,57 @@ fn a_silent_buyer_is_served_no_longer_and_settled_after_the_challenge_window() {
         book.poll_action(at(3_651)),
         Some(ProviderAction::Settle(id, None))
     );
+}
+
+/// Running and not paid ends at once where the ledger says so, and after a while where it says nothing, with the reason.
+#[test]
+fn what_the_ledger_does_not_pay_runs_no_longer() {
+    let at = |seconds| UtcTime(START + seconds);
+    let (mut book, id) = confirmed();
+    book.handle_ledger(id, Some(AgreementState::Confirmed), at(20));
+    assert_eq!(book.poll_action(at(20)), None);
+    book.handle_ledger(id, Some(AgreementState::Settled), at(21));
+    assert_eq!(book.poll_action(at(21)), Some(ProviderAction::Stop(id)));
+    assert_eq!(book.agreement(id).unwrap().ending, Some(Ending::NotFunded));
+    assert_eq!(book.poll_action(at(22)), None, "there is nothing to settle");
+
+    let (mut book, id) = confirmed();
+    for seconds in [12, 100, 191] {
+        book.handle_ledger(id, None, at(seconds));
+    }
+    assert_eq!(book.agreement(id).unwrap().ending, None);
+    book.handle_ledger(id, None, at(192));
+    assert_eq!(
+        book.agreement(id).unwrap().ending,
+        Some(Ending::NotOnLedger)
+    );
+}
+
+/// The ledger could not be told: the hardware stays held, and the answer is told again, by the next process too.
+#[test]
+fn an_answer_that_may_not_have_arrived_is_told_again() {
+    let at = |seconds| UtcTime(START + seconds);
+    let (book, id) = confirmed();
+    let mut agreement = book.agreement(id).unwrap().clone();
+    agreement.stage = edge_negotiation::Stage::Answering;
+    agreement.state = AgreementState::Proposed;
+    let mut book = ProviderBook::new(BookLimits::default(), [terms(1)]);
+    book.resume([], [agreement], at(1));
+    assert_eq!(
+        book.poll_action(at(1)),
+        Some(ProviderAction::Tell(id, Answer::Confirm))
+    );
+    book.handle_answered(id, None, at(2));
+    assert_eq!(book.poll_action(at(3)), None);
+    let again = book.poll_action(at(12));
+    assert_eq!(again, Some(ProviderAction::Tell(id, Answer::Confirm)));
+    let other = book.handle_hello(
+        &site(),
+        &preferences(2, slot(20, 60)),
+        at(12),
+        Hash32([2; 32]),
+    );
+    assert_eq!(other.unwrap()[0].slot, slot(50, 90), "the hardware is held");
+    book.handle_answered(id, Some(AgreementState::Confirmed), at(13));
+    assert!(book.agreement(id).unwrap().is_serving());
 }

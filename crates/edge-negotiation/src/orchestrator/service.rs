@@ -60,4 +60,15 @@ impl Negotiation {
             self.service.served += now.monotonic.since(since);
         }
     }
+
+    /// The process was away and measured nothing. A site that answers right after served all the while: that we did not
+    /// look is not its fault.
+    pub(super) fn count_absence(&mut self, is_healthy: bool, now: Now) {
+        let start = self.offer().map_or(UtcTime(0), |offer| offer.slot.start);
+        let away = self.service.away_since.take();
+        if let Some(since) = away.filter(|_| is_healthy) {
+            let seconds = now.utc.seconds_since(since.max(start));
+            self.service.served += Duration::from_secs(seconds);
+        }
+    }
 }

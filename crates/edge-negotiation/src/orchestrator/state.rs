@@ -152,6 +152,9 @@ pub enum NegotiationFailure {
     /// We stopped it ourselves.
     #[error("abandoned by the orchestrator")]
     Abandoned,
+    /// What an earlier process of the orchestrator wrote down.
+    #[error("{0}")]
+    Earlier(String),
 }
 
 /// What to do next. Report back with the method named; a silent action times out.

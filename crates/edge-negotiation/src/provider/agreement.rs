@@ -5,14 +5,18 @@ use edge_types::{
     UtcTime,
 };
 
-use super::{BookLimits, ProviderAction};
+use super::{Answer, BookLimits, ProviderAction};
 use crate::escrow::CHALLENGE_WINDOW_SECONDS;
 
 /// Longest wait between two attempts to settle, seconds.
 pub(super) const SETTLE_BACKOFF_SECONDS: u64 = 600;
+/// The ledger is told our answer again after this long, seconds.
+const TELL_AGAIN_SECONDS: u64 = 10;
+/// A ledger that does not show a confirmed agreement may be behind; one that does not for this long, seconds, is believed.
+const MISSING_SECONDS: u64 = 180;
 
-/// One agreement as its provider sees it.
-#[derive(Clone, Debug)]
+/// One agreement as its provider sees it; all of it has to outlive the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreement {
     /// The terms.
     pub offer: Offer,
@@ -26,18 +30,27 @@ pub struct Agreement {
     pub generation: Generation,
     /// The buyer's last receipt.
     pub receipt: Option<Receipt>,
-    pub(super) deposit: Amount,
+    /// What is in escrow.
+    pub deposit: Amount,
     /// The end of the slot, or earlier if somebody closed it.
-    pub(super) ends_at: UtcTime,
+    pub ends_at: UtcTime,
     /// The buyer has said its last word: no further receipt is waited for.
-    pub(super) closed_by_buyer: bool,
-    pub(super) stage: Stage,
-    pub(super) receipt_at: UtcTime,
-    pub(super) changed_at: UtcTime,
+    pub closed_by_buyer: bool,
+    /// What is being done.
+    pub stage: Stage,
+    /// Why the service ended, or will end early.
+    pub ending: Option<Ending>,
+    /// When the last receipt or deployment came.
+    pub receipt_at: UtcTime,
+    /// When the stage began.
+    pub changed_at: UtcTime,
+    /// What is in doubt; begins anew with the process.
+    pub doubt: Doubt,
 }
 
+/// What a provider does for an agreement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub enum Stage {
     /// The ledger is being told our answer.
     Answering,
     /// Confirmed; serving or about to.
@@ -45,9 +58,47 @@ pub(super) enum Stage {
     /// In the notice period.
     Draining,
     /// Stopped; settle at this time.
-    Settling { at: UtcTime, attempts: u32 },
+    Settling {
+        /// When to try next.
+        at: UtcTime,
+        /// How often it was tried.
+        attempts: u32,
+    },
     /// Nothing is left to do.
     Closed,
+}
+
+/// Why a service ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ending {
+    /// As agreed.
+    #[error("the slot is over")]
+    SlotOver,
+    /// The buyer wanted no more.
+    #[error("the buyer closed it")]
+    ClosedByBuyer,
+    /// The buyer no longer said that it owes anything.
+    #[error("the buyer's receipts stayed out")]
+    NoReceipts,
+    /// The money was divided or given back while the service ran.
+    #[error("the ledger shows that nothing is in escrow any more")]
+    NotFunded,
+    /// The ledger forgot it, as after a change of its history.
+    #[error("the ledger no longer shows the agreement")]
+    NotOnLedger,
+    /// The ledger was not told our answer in time.
+    #[error("the ledger did not take our answer in time")]
+    NotAnswered,
+    /// The operator has to settle it.
+    #[error("settling failed too often; settle it by hand")]
+    NotSettled,
+}
+
+/// What the ledger is to be asked, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubt {
+    pub(super) ask_at: UtcTime,
+    pub(super) missing_since: Option<UtcTime>,
 }
 
 impl Agreement {
@@ -84,6 +135,20 @@ impl Agreement {
         UtcTime(self.ends_at.0.saturating_sub(notice))
     }
 
+    /// When something will be due.
+    pub(super) fn due_at(&self, limits: &BookLimits) -> UtcTime {
+        match self.stage {
+            Stage::Answering => self.doubt.ask_at.min(self.ends_at),
+            Stage::Serving => self
+                .drain_at()
+                .min(self.patience_ends(limits))
+                .min(self.doubt.ask_at),
+            Stage::Draining => self.ends_at.min(self.doubt.ask_at),
+            Stage::Settling { at, .. } => at,
+            Stage::Closed => self.changed_at.plus_seconds(limits.keep_closed_seconds),
+        }
+    }
+
     /// When silence of the buyer ends the service.
     pub(super) fn patience_ends(&self, limits: &BookLimits) -> UtcTime {
         let interval = u64::from(self.offer.sla.receipt_interval_seconds.max(1));
@@ -95,6 +160,65 @@ impl Agreement {
 }
 
 impl Agreement {
+    /// What we answer, or answered, the buyer on the ledger.
+    pub fn answer(&self) -> Answer {
+        match &self.reason {
+            None => Answer::Confirm,
+            Some(reason) => Answer::Reject(reason.clone()),
+        }
+    }
+
+    /// A process has begun that remembers nothing but this: what was under way is taken up at once.
+    pub(super) fn resume(&mut self, now: UtcTime) {
+        self.doubt = Doubt {
+            ask_at: now,
+            missing_since: None,
+        };
+        if let Stage::Settling { at, .. } = &mut self.stage {
+            *at = (*at).min(now);
+        }
+    }
+
+    /// What the ledger shows of an agreement that is being served; true if that changes anything.
+    pub(super) fn handle_ledger(&mut self, state: Option<AgreementState>, now: UtcTime) -> bool {
+        if !self.is_serving() {
+            return false;
+        }
+        let ending = match state {
+            Some(AgreementState::Confirmed) => {
+                self.doubt.missing_since = None;
+                return false;
+            }
+            Some(state) if state.is_final() => {
+                self.state = state;
+                Ending::NotFunded
+            }
+            _ => {
+                let since = *self.doubt.missing_since.get_or_insert(now);
+                if now.seconds_since(since) < MISSING_SECONDS {
+                    return false;
+                }
+                Ending::NotOnLedger
+            }
+        };
+        self.ending = Some(ending);
+        self.ends_at = self.ends_at.min(now);
+        true
+    }
+
+    pub(super) fn answered(&mut self, state: Option<AgreementState>, now: UtcTime) {
+        match state {
+            Some(AgreementState::Confirmed) => {
+                self.state = AgreementState::Confirmed;
+                self.stage = Stage::Serving;
+                self.changed_at = now;
+            }
+            Some(state) if state.is_final() => self.close(state, now),
+            // Perhaps it was told, and perhaps it will be: the hardware stays held until that is certain.
+            _ => self.doubt.ask_at = now.plus_seconds(TELL_AGAIN_SECONDS),
+        }
+    }
+
     pub(super) fn close(&mut self, state: AgreementState, now: UtcTime) {
         self.state = state;
         self.stage = Stage::Closed;
@@ -109,6 +233,15 @@ impl Agreement {
     ) -> Option<ProviderAction> {
         let end = self.ends_at;
         match self.stage {
+            Stage::Answering if now >= end => {
+                self.ending = Some(Ending::NotAnswered);
+                self.close(self.state, now);
+                None
+            }
+            Stage::Answering if now >= self.doubt.ask_at => {
+                self.doubt.ask_at = now.plus_seconds(TELL_AGAIN_SECONDS);
+                Some(ProviderAction::Tell(id, self.answer()))
+            }
             Stage::Serving | Stage::Draining if now >= end => Some(self.stop(id, limits, now)),
             Stage::Serving if now >= self.drain_at() => {
                 self.stage = Stage::Draining;
@@ -117,6 +250,7 @@ impl Agreement {
             Stage::Serving if now >= self.patience_ends(limits) => {
                 let notice = self.offer.sla.notice_seconds.into();
                 self.ends_at = end.min(now.plus_seconds(notice));
+                self.ending = Some(Ending::NoReceipts);
                 self.stage = Stage::Draining;
                 Some(ProviderAction::Drain(id))
             }
@@ -127,6 +261,10 @@ impl Agreement {
                     attempts: attempts + 1,
                 };
                 Some(ProviderAction::Settle(id, self.receipt))
+            }
+            Stage::Serving | Stage::Draining if now >= self.doubt.ask_at => {
+                self.doubt.ask_at = now.plus_seconds(limits.compare_seconds);
+                Some(ProviderAction::Compare(id))
             }
             _ => None,
         }
@@ -148,7 +286,17 @@ impl Agreement {
                 .end
                 .plus_seconds(CHALLENGE_WINDOW_SECONDS + 1),
         };
-        self.stage = Stage::Settling { at, attempts: 0 };
+        let ending = if self.closed_by_buyer {
+            Ending::ClosedByBuyer
+        } else {
+            Ending::SlotOver
+        };
+        self.ending.get_or_insert(ending);
+        self.stage = if self.state.is_final() {
+            Stage::Closed
+        } else {
+            Stage::Settling { at, attempts: 0 }
+        };
         self.changed_at = now;
         ProviderAction::Stop(id)
     }

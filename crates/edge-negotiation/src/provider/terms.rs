@@ -48,6 +48,8 @@ pub struct BookLimits {
     pub patience_at_least_seconds: u64,
     /// How long a closed agreement can still be read, seconds.
     pub keep_closed_seconds: u64,
+    /// What runs is compared with the ledger this often, seconds.
+    pub compare_seconds: u64,
 }
 
 impl Default for BookLimits {
@@ -65,6 +67,7 @@ impl Default for BookLimits {
             missed_receipts: 3,
             patience_at_least_seconds: 60,
             keep_closed_seconds: 3600,
+            compare_seconds: 30,
         }
     }
 }

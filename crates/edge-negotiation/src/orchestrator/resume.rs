@@ -1,0 +1,91 @@
+//! A negotiation that outlives its process: what is written down of it, and how it goes on.
+
+use std::time::Duration;
+
+use edge_types::{Offer, RejectReason, ReservationId, UtcTime};
+
+use super::{Negotiation, NegotiationFailure, NegotiationState, Now, Pace, Service, Step};
+use crate::green_list::GreenListed;
+
+/// Everything of a negotiation that its next process has to know. Written before what [`Negotiation::poll_action`] gives is
+/// carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NegotiationRecord {
+    /// Where it stands; from `Reserving` on.
+    pub state: NegotiationState,
+    /// The offer, which was green-listed before it came here.
+    pub offer: Offer,
+    /// The reservation and its end.
+    pub reservation: Option<(ReservationId, UtcTime)>,
+    /// The payment was begun; whether it came to be, the ledger knows.
+    pub was_paid: bool,
+    /// The provider took the workload.
+    pub was_deployed: bool,
+    /// The provider has our last word.
+    pub receipt_sent: bool,
+    /// Why the provider says that it will not.
+    pub rejection: Option<RejectReason>,
+    /// What went wrong with the service.
+    pub failure: Option<NegotiationFailure>,
+    /// Service measured, as far as it was good.
+    pub served: Duration,
+    /// The last good health check, while it serves.
+    pub good_at: Option<UtcTime>,
+}
+
+impl Negotiation {
+    /// What is to be written down; none before a plan selected the offer, since nothing rests on it before.
+    pub fn record(&self, now: Now) -> Option<NegotiationRecord> {
+        use NegotiationState as S;
+        if matches!(self.state, S::Idle | S::HelloSent | S::Offered) {
+            return None;
+        }
+        let good_at = self.service.good_since.map(|since| {
+            let ago = now.monotonic.since(since).as_secs();
+            UtcTime(now.utc.0.saturating_sub(ago))
+        });
+        Some(NegotiationRecord {
+            state: self.state.clone(),
+            offer: self.offer()?.clone(),
+            reservation: self.reservation,
+            was_paid: self.was_paid,
+            was_deployed: self.was_deployed,
+            receipt_sent: self.receipt_sent,
+            rejection: self.rejection.clone(),
+            failure: self.failure.clone(),
+            served: self.service.served,
+            good_at: good_at.or(self.service.away_since),
+        })
+    }
+
+    /// Goes on where an earlier process wrote that it was. What was under way is tried again, except for a payment: there
+    /// the ledger is asked.
+    pub fn resume(pace: Pace, record: NegotiationRecord, now: Now) -> Self {
+        Self {
+            pace,
+            wanted: None,
+            state: record.state,
+            offer: Some(GreenListed::again(record.offer)),
+            reservation: record.reservation,
+            confirm_by_passed: false,
+            was_paid: record.was_paid,
+            was_deployed: record.was_deployed,
+            receipt_sent: record.receipt_sent,
+            own_settlement_due: false,
+            rejection: record.rejection,
+            failure: record.failure,
+            step: Step {
+                not_before: now.monotonic,
+                ..Step::default()
+            },
+            service: Service {
+                deployed_at: now.monotonic,
+                served: record.served,
+                next_check: now.monotonic,
+                next_receipt: now.monotonic,
+                away_since: record.good_at,
+                ..Service::default()
+            },
+        }
+    }
+}
