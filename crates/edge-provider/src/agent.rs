@@ -5,21 +5,26 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use edge_negotiation::{Answer, ProviderAction, ProviderBook};
+use edge_journal::{JournalError, crash};
+use edge_negotiation::{Answer, ProviderAction, ProviderBook, Stage};
 use edge_ports::LedgerError;
 use edge_types::agreement::detail;
 use edge_types::{
     AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, IepId, Offer, Receipt,
-    RejectReason, Workload, WorkloadState,
+    RejectReason, UtcTime, WorkloadState,
 };
 use edge_wire::Problem;
+use edge_wire::message::Deployment;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::journal::{Recovered, Written};
 use crate::{ProviderConfig, ProviderPorts};
 
 /// How long an acknowledgment waits for the ledger to show the money; the buyer's node may be ahead of ours.
 const FUNDING_PATIENCE: Duration = Duration::from_secs(6);
+/// How long to wait when decisions cannot be written down.
+const UNWRITTEN_PAUSE: Duration = Duration::from_secs(2);
 /// Longest time for the runtime to stop one workload at shutdown.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,6 +34,8 @@ pub(crate) struct Agent {
     pub(crate) config: ProviderConfig,
     pub(crate) ports: ProviderPorts,
     book: Mutex<ProviderBook>,
+    /// Locked after the book, and only together with it, so that decisions are written in their order.
+    written: Mutex<Written>,
     deployments: Mutex<BTreeMap<AgreementId, Deployed>>,
     wake: Notify,
 }
@@ -37,31 +44,86 @@ pub(crate) struct Agent {
 #[derive(Debug)]
 struct Deployed {
     address: SocketAddr,
-    origin: String,
+    deployment: Deployment,
     /// Why it did not start, if the runtime itself cannot tell.
     failure: Arc<Mutex<Option<String>>>,
-    start: AbortHandle,
+    /// The attempt to start it, unless an earlier process made it.
+    start: Option<AbortHandle>,
+}
+
+impl Deployed {
+    fn is_starting(&self) -> bool {
+        self.start
+            .as_ref()
+            .is_some_and(|start| !start.is_finished())
+    }
+
+    fn give_up_starting(&self) {
+        if let Some(start) = &self.start {
+            start.abort();
+        }
+    }
 }
 
 impl Agent {
-    pub(crate) fn new(config: ProviderConfig, ports: ProviderPorts) -> Self {
+    pub(crate) fn new(config: ProviderConfig, ports: ProviderPorts) -> Result<Self, JournalError> {
         let provider = ports.signer.address();
         let terms = config
             .sites
             .iter()
             .map(|site| site.terms(provider, &config.ledger));
-        let book = ProviderBook::new(config.limits, terms);
-        Self {
+        let mut book = ProviderBook::new(config.limits, terms);
+        let (written, recovered) = Written::open(&config.state_directory)?;
+        let Recovered {
+            reservations,
+            agreements,
+            deployments,
+        } = recovered;
+        book.resume(reservations, agreements, ports.clock.utc());
+        // The runtime has swept what an earlier process ran; what is to run still starts again when it is compared.
+        let deployments = deployments
+            .into_iter()
+            .filter(|(id, _)| book.agreement(*id).is_some_and(|it| it.is_serving()))
+            .map(|(id, (address, deployment))| {
+                let deployed = Deployed {
+                    address,
+                    deployment,
+                    failure: Arc::default(),
+                    start: None,
+                };
+                (id, deployed)
+            });
+        Ok(Self {
+            deployments: Mutex::new(deployments.collect()),
             book: Mutex::new(book),
-            deployments: Mutex::default(),
+            written: Mutex::new(written),
             wake: Notify::new(),
             config,
             ports,
-        }
+        })
     }
 
+    /// The book, to read.
     pub(crate) fn book(&self) -> MutexGuard<'_, ProviderBook> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.book)
+    }
+
+    /// Has the book decide, and writes the decision down. If that fails nothing may rest on it; it is written with the next.
+    pub(crate) fn decide<T>(
+        &self,
+        decision: impl FnOnce(&mut ProviderBook) -> T,
+    ) -> Result<T, Problem> {
+        let mut book = self.book();
+        let decided = decision(&mut book);
+        let changes = book.take_changes();
+        let mut written = lock(&self.written);
+        for (at, change) in changes.iter().enumerate() {
+            if let Err(error) = written.write(change) {
+                book.put_back(&changes[at..]);
+                return Err(unwritten(&error));
+            }
+        }
+        Ok(decided)
     }
 
     /// Something changed that may be due earlier than the timer thinks.
@@ -80,31 +142,13 @@ impl Agent {
         let record = record.map_err(|error| unavailable(&error))?;
         let now = self.ports.clock.utc();
         let answer = self
-            .book()
-            .handle_agreement(&offer, buyer, record.as_ref(), now)
+            .decide(|book| book.handle_agreement(&offer, buyer, record.as_ref(), now))?
             .map_err(Problem::Rejected)?;
-        let told = match &answer {
-            Answer::Known(state) => {
-                self.wake();
-                return Ok(*state);
-            }
-            Answer::Confirm => self.ports.ledger.confirm(id).await,
-            Answer::Reject(_) => self.ports.ledger.reject(id).await,
-        };
-        if let Err(error) = &told {
-            tracing::warn!(agreement = %id, %error, "telling the ledger our answer failed");
+        if let Answer::Known(state) = &answer {
+            self.wake();
+            return Ok(*state);
         }
-        // Whatever the call said, the ledger's state is what counts.
-        let record = self.ports.ledger.agreement(id).await;
-        let state = record
-            .as_ref()
-            .ok()
-            .and_then(Option::as_ref)
-            .map(|it| it.state);
-        self.book()
-            .handle_answered(id, state, self.ports.clock.utc());
-        self.wake();
-        tracing::info!(agreement = %id, ?answer, ?state, "answered an agreement");
+        let state = self.tell(id, &answer).await;
         match (answer, state) {
             (Answer::Reject(reason), _) => Err(Problem::Rejected(reason)),
             (_, Some(state)) if state != AgreementState::Proposed => Ok(state),
@@ -112,6 +156,33 @@ impl Agent {
                 detail: "the ledger did not take our answer".to_owned(),
             }),
         }
+    }
+
+    /// Tells the ledger our answer; what it shows then.
+    async fn tell(&self, id: AgreementId, answer: &Answer) -> Option<AgreementState> {
+        crash::point("before an answer on the ledger");
+        let told = match answer {
+            Answer::Known(state) => return Some(*state),
+            Answer::Confirm => self.ports.ledger.confirm(id).await,
+            Answer::Reject(_) => self.ports.ledger.reject(id).await,
+        };
+        crash::point("after an answer on the ledger");
+        if let Err(error) = &told {
+            tracing::warn!(agreement = %id, %error, "telling the ledger our answer failed");
+        }
+        // Whatever the call said, the ledger's state is what counts.
+        let record = self.ports.ledger.agreement(id).await;
+        let state = record.ok().flatten().map(|record| record.state);
+        self.note(|book, now| book.handle_answered(id, state, now));
+        tracing::info!(agreement = %id, ?answer, ?state, "answered an agreement");
+        state
+    }
+
+    /// Tells the book what happened. What cannot be written down now is written with the next decision.
+    fn note(&self, news: impl FnOnce(&mut ProviderBook, UtcTime)) {
+        let now = self.ports.clock.utc();
+        let _ = self.decide(|book| news(book, now));
+        self.wake();
     }
 
     async fn wait_for_funding(
@@ -135,72 +206,128 @@ impl Agent {
         self: &Arc<Self>,
         id: AgreementId,
         buyer: ChainAddress,
-        workload: Workload,
-        origin: String,
-        image_token: Option<String>,
-    ) -> Result<(), RejectReason> {
-        let contacted = workload.egress.iter().map(|(_, address)| address.ip());
+        deployment: Deployment,
+    ) -> Result<(), Problem> {
+        let rejected = |detail| Problem::Rejected(RejectReason::Policy { detail });
+        let contacted = deployment.egress.iter().map(|(_, address)| address.ip());
         if contacted
-            .chain([workload.image.registry.ip()])
+            .chain([deployment.image.registry.ip()])
             .any(|address| self.config.addresses.check(address).is_err())
         {
-            return Err(RejectReason::Policy {
-                detail: detail::ADDRESS,
-            });
+            return Err(rejected(detail::ADDRESS));
         }
         let mut deployments = lock(&self.deployments);
-        let site = self.book().read(id, buyer)?.offer.site.clone();
+        let site = self
+            .book()
+            .read(id, buyer)
+            .map_err(Problem::Rejected)?
+            .offer
+            .site
+            .clone();
         let address = match deployments.get(&id) {
             Some(deployed) => deployed.address,
             None => self
                 .free_address(&site, &deployments)
-                .ok_or(RejectReason::Policy {
-                    detail: detail::FULL,
-                })?,
+                .ok_or_else(|| rejected(detail::FULL))?,
         };
-        let is_new = self.book().handle_deployment(
-            id,
-            buyer,
-            workload.generation,
-            &workload.limits,
-            self.ports.clock.utc(),
-        )?;
-        let runs = deployments.get(&id).is_some_and(|deployed| {
-            !deployed.start.is_finished()
-                || matches!(
-                    self.ports.runtime.state(id),
-                    WorkloadState::Running { .. } | WorkloadState::Draining { .. }
+        let is_new = self
+            .decide(|book| {
+                book.handle_deployment(
+                    id,
+                    buyer,
+                    deployment.generation,
+                    &deployment.limits,
+                    self.ports.clock.utc(),
                 )
-        });
-        if runs && !is_new {
+            })?
+            .map_err(Problem::Rejected)?;
+        if let Some(deployed) = deployments.get(&id)
+            && !is_new
+            && self.runs(id, deployed)
+        {
             return Ok(());
         }
+        let wrote = lock(&self.written).deployed(id, address, deployment.clone());
+        wrote.map_err(|error| unwritten(&error))?;
         if let Some(old) = deployments.get(&id) {
-            old.start.abort();
+            old.give_up_starting();
         }
-        if let Some(token) = image_token {
+        deployments.insert(id, self.start(id, address, deployment, false));
+        Ok(())
+    }
+
+    /// Does it run, or is it being started?
+    fn runs(&self, id: AgreementId, deployed: &Deployed) -> bool {
+        deployed.is_starting()
+            || matches!(
+                self.ports.runtime.state(id),
+                WorkloadState::Running { .. } | WorkloadState::Draining { .. }
+            )
+    }
+
+    /// Begins to start a workload, and to drain it at once if the notice period has begun.
+    fn start(
+        &self,
+        id: AgreementId,
+        address: SocketAddr,
+        deployment: Deployment,
+        drains: bool,
+    ) -> Deployed {
+        let mut told = deployment.clone();
+        if let Some(token) = told.image_token.take() {
             (self.ports.set_image_token)(id, token);
         }
+        let (workload, origin) = told.into_parts();
         let failure = Arc::new(Mutex::new(None));
         let runtime = self.ports.runtime.clone();
         let reason = failure.clone();
         let start = tokio::spawn(async move {
-            if let Err(error) = runtime.start(id, &workload, address).await {
+            crash::point("before a workload starts");
+            let started = runtime.start(id, &workload, address).await;
+            crash::point("after a workload started");
+            if let Err(error) = started {
                 let text = chain_text(&error);
                 tracing::warn!(agreement = %id, error = text, "a workload did not start");
                 *lock(&reason) = Some(text);
+            } else if drains {
+                let _ = runtime.drain(id, &origin).await;
             }
         });
-        deployments.insert(
-            id,
-            Deployed {
-                address,
-                origin,
-                failure,
-                start: start.abort_handle(),
-            },
-        );
-        Ok(())
+        Deployed {
+            address,
+            deployment,
+            failure,
+            start: Some(start.abort_handle()),
+        }
+    }
+
+    /// Compares what is agreed with what runs and with what is paid.
+    async fn compare(&self, id: AgreementId) {
+        let drains = match self.book().agreement(id) {
+            Some(agreement) if agreement.is_serving() => agreement.stage == Stage::Draining,
+            _ => return,
+        };
+        {
+            let mut deployments = lock(&self.deployments);
+            if let Some(deployed) = deployments.get(&id)
+                && !self.runs(id, deployed)
+            {
+                tracing::info!(agreement = %id, "paid and not running: starting it");
+                let (address, deployment) = (deployed.address, deployed.deployment.clone());
+                let started = self.start(id, address, deployment, drains);
+                deployments.insert(id, started);
+            }
+        }
+        match self.ports.ledger.agreement(id).await {
+            Ok(record) => {
+                let state = record.map(|record| record.state);
+                self.note(|book, now| book.handle_ledger(id, state, now));
+            }
+            // What nobody can look up runs on.
+            Err(error) => {
+                tracing::warn!(agreement = %id, error = chain_text(&error), "the ledger does not answer");
+            }
+        }
     }
 
     /// The first service address of the site that no agreement has.
@@ -239,9 +366,10 @@ impl Agent {
         loop {
             while tasks.try_join_next().is_some() {}
             let now = self.ports.clock.utc();
-            let (action, due) = {
-                let mut book = self.book();
-                (book.poll_action(now), book.poll_timeout())
+            let polled = self.decide(|book| (book.poll_action(now), book.poll_timeout()));
+            let Ok((action, due)) = polled else {
+                tokio::time::sleep(UNWRITTEN_PAUSE).await;
+                continue;
             };
             if let Some(action) = action {
                 let agent = self.clone();
@@ -260,29 +388,35 @@ impl Agent {
 
     async fn act(&self, action: ProviderAction) {
         match action {
+            ProviderAction::Tell(id, answer) => drop(self.tell(id, &answer).await),
+            ProviderAction::Compare(id) => self.compare(id).await,
             ProviderAction::Drain(id) => {
                 let origin = lock(&self.deployments)
                     .get(&id)
-                    .map(|deployed| deployed.origin.clone());
+                    .map(|deployed| deployed.deployment.origin.clone());
                 if let Some(origin) = origin {
                     let drained = self.ports.runtime.drain(id, &origin).await;
                     tracing::info!(agreement = %id, ok = drained.is_ok(), "draining");
                 }
             }
-            ProviderAction::Stop(id) => self.stop(id).await,
+            ProviderAction::Stop(id) => {
+                self.stop(id).await;
+                if let Err(error) = lock(&self.written).stopped(id) {
+                    tracing::warn!(agreement = %id, %error, "its end is not written down");
+                }
+            }
             ProviderAction::Settle(id, receipt) => self.settle(id, receipt).await,
         }
     }
 
     async fn stop(&self, id: AgreementId) {
-        let start = lock(&self.deployments)
-            .get(&id)
-            .map(|deployed| deployed.start.clone());
-        if let Some(start) = start {
-            start.abort();
-            if let Err(error) = self.ports.runtime.stop(id).await {
-                tracing::error!(agreement = %id, error = chain_text(&error), "stopping a workload failed");
-            }
+        let is_known = {
+            let deployments = lock(&self.deployments);
+            let deployed = deployments.get(&id);
+            deployed.map(Deployed::give_up_starting).is_some()
+        };
+        if is_known && let Err(error) = self.ports.runtime.stop(id).await {
+            tracing::error!(agreement = %id, error = chain_text(&error), "stopping a workload failed");
         }
         // Only now is its address free for another.
         lock(&self.deployments).remove(&id);
@@ -291,14 +425,14 @@ impl Agent {
 
     async fn settle(&self, id: AgreementId, receipt: Option<Receipt>) {
         let ledger = &self.ports.ledger;
+        crash::point("before settling");
         if let Err(error) = ledger.settle(id, receipt).await {
             tracing::warn!(agreement = %id, error = chain_text(&error), "settling failed");
         }
+        crash::point("after settling");
         let record = ledger.agreement(id).await;
         let state = record.ok().flatten().map(|record| record.state);
-        self.book()
-            .handle_settled(id, state, self.ports.clock.utc());
-        self.wake();
+        self.note(|book, now| book.handle_settled(id, state, now));
         if state == Some(AgreementState::Settled) {
             match ledger.withdraw().await {
                 Ok(amount) => tracing::info!(agreement = %id, %amount, "settled and withdrawn"),
@@ -308,7 +442,7 @@ impl Agent {
         }
     }
 
-    /// Stops every workload, because the agent ends.
+    /// Stops every workload, because the agent ends. The next one starts again what is still due.
     pub(crate) async fn stop_everything(&self) {
         let ids: Vec<_> = lock(&self.deployments).keys().copied().collect();
         for id in ids {
@@ -319,6 +453,16 @@ impl Agent {
                 tracing::error!(agreement = %id, "a workload does not stop");
             }
         }
+    }
+}
+
+fn unwritten(error: &JournalError) -> Problem {
+    tracing::error!(
+        error = chain_text(error),
+        "a decision could not be written down"
+    );
+    Problem::Unavailable {
+        detail: "decisions cannot be written down".to_owned(),
     }
 }
 

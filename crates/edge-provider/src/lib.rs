@@ -3,11 +3,12 @@
 //! It answers the IEP API on each site's address, confirms or rejects funded agreements on the ledger, runs what their
 //! buyers deploy, sends clients back to the cloud in the notice period, stops, settles and withdraws. What is decided is
 //! decided by [`edge_negotiation::ProviderBook`]; this crate gives it ears and hands. It knows nothing of containers or
-//! chains beyond [`edge_ports::SiteRuntime`] and [`edge_ports::Ledger`], and it keeps its book in memory only: after a
-//! restart an agreement is found again when its buyer acknowledges it anew.
+//! chains beyond [`edge_ports::SiteRuntime`] and [`edge_ports::Ledger`]. What it decides is in a journal in its state
+//! directory before it is acted upon, so that it goes on where it was after it was killed.
 
 mod agent;
 pub mod config;
+pub mod journal;
 mod site_api;
 
 use std::future::Future;
@@ -63,6 +64,9 @@ pub enum ProviderError {
         #[source]
         cause: std::io::Error,
     },
+    /// The journal of agreements cannot be used.
+    #[error("the journal of agreements")]
+    Journal(#[from] edge_journal::JournalError),
     /// The key is not the ledger's account: what buyers pay would go to somebody else.
     #[error("the key is not the ledger's account")]
     KeyMismatch,
@@ -109,7 +113,7 @@ impl Provider {
             return Err(ProviderError::KeyMismatch);
         }
         let Listening { config, sites } = listening;
-        let agent = Arc::new(Agent::new(config, ports));
+        let agent = Arc::new(Agent::new(config, ports)?);
         Ok(Self { agent, sites })
     }
 

@@ -115,8 +115,13 @@ impl SiteApi {
     ) -> Result<(), Problem> {
         let receipt = Receipt::from(message);
         let ledger = &self.agent.config.ledger;
-        let mut book = self.agent.book();
-        let buyer = book.read(id, caller).map_err(Problem::Rejected)?.buyer;
+        let now = self.agent.ports.clock.utc();
+        let buyer = self
+            .agent
+            .book()
+            .read(id, caller)
+            .map_err(Problem::Rejected)?
+            .buyer;
         if receipt.agreement != id
             || signing::verify_receipt(&receipt, ledger.chain, ledger.contract, buyer).is_err()
         {
@@ -124,7 +129,8 @@ impl SiteApi {
                 detail: detail::RECEIPT,
             }));
         }
-        book.handle_receipt(receipt, self.agent.ports.clock.utc())
+        self.agent
+            .decide(|book| book.handle_receipt(receipt, now))?
             .map_err(Problem::Rejected)
     }
 }
@@ -172,8 +178,7 @@ impl IepService for SiteApi {
             let now = self.agent.ports.clock.utc();
             let (id, expires) = self
                 .agent
-                .book()
-                .handle_reservation(&offer, caller, id, now)
+                .decide(|book| book.handle_reservation(&offer, caller, id, now))?
                 .map_err(Problem::Rejected)?;
             Ok(Reservation { id, expires })
         })
@@ -214,7 +219,7 @@ impl IepService for SiteApi {
         &self,
         caller: ChainAddress,
         id: AgreementId,
-        mut deployment: Deployment,
+        deployment: Deployment,
     ) -> Reply<'_, DeploymentView> {
         Box::pin(async move {
             if deployment.generation == Generation(0) {
@@ -222,11 +227,7 @@ impl IepService for SiteApi {
                     detail: "generations begin at 1".to_owned(),
                 });
             }
-            let token = deployment.image_token.take();
-            let (workload, origin) = deployment.into_parts();
-            self.agent
-                .deploy(id, caller, workload, origin, token)
-                .map_err(Problem::Rejected)?;
+            self.agent.deploy(id, caller, deployment)?;
             self.deployment_view(caller, id)
         })
     }
@@ -260,8 +261,7 @@ impl IepService for SiteApi {
                 self.take_receipt(caller, id, receipt)?;
             }
             self.agent
-                .book()
-                .handle_close(id, caller, now)
+                .decide(|book| book.handle_close(id, caller, now))?
                 .map_err(Problem::Rejected)?;
             self.agent.wake();
             self.view(caller, id)

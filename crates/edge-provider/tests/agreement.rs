@@ -111,7 +111,10 @@ impl SiteRuntime for PretendRuntime {
 
 /// A chain, a provider with one site, and a buyer.
 struct World {
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
+    config: String,
+    agent: tokio::task::JoinHandle<()>,
+    ports: ProviderPorts,
     address: SocketAddr,
     site: IepId,
     provider: ChainAddress,
@@ -144,10 +147,10 @@ async fn world(site_settings: &str) -> World {
         .unwrap()
     };
 
-    let config = ProviderConfig::parse(&format!(
+    let config = format!(
         r#"
         key_file = "unused"
-        state_directory = "unused"
+        state_directory = "{}"
         allow_addresses = ["240.0.0.0/4"]
         [ledger]
         rpc_url = "{rpc_url}"
@@ -168,9 +171,9 @@ async fn world(site_settings: &str) -> World {
         notice_seconds = 2
         {site_settings}
         "#,
+        data.path().join("provider").display(),
         CHAIN.0
-    ))
-    .unwrap();
+    );
     let runtime = Arc::new(PretendRuntime::default());
     let clock = Arc::new(SystemClock::start());
     let provider_address = provider_key.address();
@@ -181,15 +184,12 @@ async fn world(site_settings: &str) -> World {
         set_image_token: Arc::new(|_, _| {}),
         clock: clock.clone(),
     };
-    let listening = Listening::bind(config).await.unwrap();
-    let provider = Provider::new(listening, ports).unwrap();
-    let (site, address) = {
-        let (site, address) = provider.addresses().next().unwrap();
-        (site.clone(), address)
-    };
-    tokio::spawn(provider.serve(std::future::pending()));
+    let (agent, site, address) = start_provider(&config, ports.clone()).await;
     World {
-        _data: data,
+        data,
+        config,
+        agent,
+        ports,
         address,
         site,
         provider: provider_address,
@@ -201,7 +201,32 @@ async fn world(site_settings: &str) -> World {
     }
 }
 
+async fn start_provider(
+    config: &str,
+    ports: ProviderPorts,
+) -> (tokio::task::JoinHandle<()>, IepId, SocketAddr) {
+    let config = ProviderConfig::parse(config).unwrap();
+    let listening = Listening::bind(config).await.unwrap();
+    let provider = Provider::new(listening, ports).unwrap();
+    let (site, address) = {
+        let (site, address) = provider.addresses().next().unwrap();
+        (site.clone(), address)
+    };
+    let agent = tokio::spawn(provider.serve(std::future::pending()));
+    (agent, site, address)
+}
+
 impl World {
+    /// The agent ends as if killed, with all that it ran, and another begins from what it wrote down.
+    async fn restart_provider(&mut self) {
+        self.agent.abort();
+        let _ = (&mut self.agent).await;
+        self.runtime.states.lock().unwrap().clear();
+        let listen = format!("listen = \"{}\"", self.address);
+        let config = self.config.replace("listen = \"127.0.0.1:0\"", &listen);
+        (self.agent, _, _) = start_provider(&config, self.ports.clone()).await;
+    }
+
     fn now(&self) -> Now {
         Now {
             monotonic: self.clock.monotonic(),
@@ -766,4 +791,35 @@ async fn services_are_listed_to_anybody_unless_the_owner_says_no() {
             detail: detail::NOT_LISTED
         })
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_was_killed_serves_and_settles_what_it_had_agreed_to() {
+    let mut world = world("").await;
+    let mut negotiation = world.negotiation(14);
+    world
+        .drive(&mut negotiation, |state| {
+            *state == NegotiationState::Running
+        })
+        .await;
+    let id = negotiation.agreement().unwrap();
+    world.restart_provider().await;
+    // Without a word of the buyer's, what was paid runs again.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !matches!(world.runtime.state(id), WorkloadState::Running { .. }) {
+        assert!(tokio::time::Instant::now() < deadline, "not running again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world
+        .drive(&mut negotiation, NegotiationState::is_final)
+        .await;
+    assert_eq!(*negotiation.state(), NegotiationState::Settled);
+    let record = world.ledger.agreement(id).await.unwrap().unwrap();
+    assert_eq!(record.state, AgreementState::Settled);
+    assert!(record.released.units > PRICE * 8, "{record:?}");
+
+    let file = edge_provider::journal::journal_file(&world.data.path().join("provider"));
+    let written = edge_provider::journal::Recovered::peek(&file).unwrap();
+    assert_eq!(written.agreements.len(), 1);
+    assert!(written.deployments.is_empty(), "nothing runs any more");
 }
