@@ -1,18 +1,20 @@
 //! The admin interface: status and control over a Unix socket, so that file permissions say who may use it.
 //!
 //! `GET /status`, `GET /tree`; `POST /wind-down` stops new agreements and lets the open ones run out, which is also the
-//! kill switch for spending (security rule 13).
+//! kill switch for spending (security rule 13) and holds after a restart; `POST /resume` allows spending again;
+//! `POST /agreements/{id}/close` ends an agreement before its time.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::State;
+use axum::extract::{Path as InPath, State};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
 
+use crate::agreements::Agreements;
 use crate::status::{Status, StatusReport, TreeReport};
 
 /// What the admin interface acts on.
@@ -22,8 +24,8 @@ pub struct Admin {
     pub status: Arc<Status>,
     /// Brings the report up to date before it is shown.
     pub refresh: Arc<dyn Refresh>,
-    /// Set when no new agreement may be made.
-    pub winding_down: Arc<AtomicBool>,
+    /// What is stopped and closed.
+    pub agreements: Arc<Agreements>,
     /// Wakes the placement task.
     pub wake: Arc<Notify>,
 }
@@ -48,6 +50,8 @@ pub async fn serve(socket: &Path, admin: Admin) -> std::io::Result<()> {
         .route("/status", get(status))
         .route("/tree", get(tree))
         .route("/wind-down", post(wind_down))
+        .route("/resume", post(resume))
+        .route("/agreements/{id}/close", post(close))
         .with_state(admin);
     axum::serve(listener, router).await
 }
@@ -61,8 +65,34 @@ async fn tree(State(admin): State<Admin>) -> Json<TreeReport> {
     Json(admin.status.tree())
 }
 
-async fn wind_down(State(admin): State<Admin>) -> Json<bool> {
-    admin.winding_down.store(true, Ordering::Relaxed);
+async fn wind_down(State(admin): State<Admin>) -> Result<Json<bool>, StatusCode> {
+    stop_spending(&admin, true)
+}
+
+async fn resume(State(admin): State<Admin>) -> Result<Json<bool>, StatusCode> {
+    stop_spending(&admin, false)
+}
+
+fn stop_spending(admin: &Admin, is_stopped: bool) -> Result<Json<bool>, StatusCode> {
+    let wrote = admin.agreements.stop_spending(is_stopped);
     admin.wake.notify_one();
-    Json(true)
+    match wrote {
+        Ok(()) => Ok(Json(true)),
+        Err(error) => {
+            tracing::error!(%error, "that spending is stopped or not is not written down");
+            Err(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+async fn close(
+    State(admin): State<Admin>,
+    InPath(id): InPath<String>,
+) -> Result<Json<bool>, StatusCode> {
+    let id = id.parse().map_err(|_| StatusCode::BAD_REQUEST)?;
+    if admin.agreements.close(id) {
+        Ok(Json(true))
+    } else {
+        Err(StatusCode::NOT_FOUND)
+    }
 }

@@ -3,31 +3,32 @@
 //! The state machine of `edge-negotiation` decides; this carries its actions out over HTTP and the ledger, and reports
 //! back what happened.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use edge_http::client::{BuyerClient, ClientError, ClientTimeouts, IepClient};
-use edge_negotiation::{Action, Negotiation, NegotiationState, Now};
+use edge_journal::JournalError;
+use edge_negotiation::{Negotiation, NegotiationState, Now, Pace, Spending, SpendingRefusal};
 use edge_placement::{Candidate, Trust, Whereabouts};
-use edge_ports::{Clock, Ledger, LedgerError, Signer};
+use edge_ports::{Clock, Ledger, PathSource, Signer, TracePriority};
 use edge_topology::{AggregateTree, Attachment};
-use edge_types::{
-    AgreementId, Amount, ChainTime, Generation, HealthCheck, IepId, ImageReference, MonotonicTime,
-    Offer, Receipt, ResourceLimits, Signature, UtcTime, Workload, WorkloadState,
-};
-use edge_wire::message::Deployment;
-use edge_wire::signing::receipt_digest;
+use edge_types::{AgreementId, IepId, MonotonicTime, Offer, UtcTime};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
-use crate::health;
-use crate::sites::{KnownSite, PathToSite, with_cause};
+use crate::journal::{AgreementStore, Recovered, Written};
+use crate::sites::{KnownSite, PathToSite};
 use crate::status::{AgreementStatus, Status};
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+mod driver;
+
+use driver::Driver;
+
+/// The way to a site that an earlier process rented is looked for this often …
+const TRACE_ATTEMPTS: u32 = 10;
+/// … and at this interval.
+const TRACE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Client-facing address, and until when it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub trait ImageAccess: Send + Sync + std::fmt::Debug {
     fn grant(&self) -> Option<String>;
     /// The token is good no longer.
     fn revoke(&self, token: &str);
+    /// A token that an earlier process granted is good again.
+    fn admit(&self, token: &str);
 }
 
 /// What all agreements share.
@@ -55,6 +58,10 @@ pub struct Agreements {
     pub signer: Arc<dyn Signer>,
     /// Its account on the chain.
     pub ledger: Arc<dyn Ledger>,
+    /// Paths to sites that an earlier process rented.
+    pub paths: Arc<dyn PathSource>,
+    /// How fast negotiations go.
+    pub pace: Pace,
     /// The registry.
     pub images: Arc<dyn ImageAccess>,
     /// Time.
@@ -67,10 +74,12 @@ pub struct Agreements {
     pub plan_again: Arc<Notify>,
     /// State.
     pub book: Mutex<Book>,
+    /// What outlives the process.
+    pub store: Mutex<AgreementStore>,
 }
 
 /// The agreements by site.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Book {
     open: BTreeMap<IepId, Open>,
     failed: BTreeMap<IepId, MonotonicTime>,
@@ -78,15 +87,31 @@ pub struct Book {
     found: BTreeMap<IepId, PathToSite>,
     /// Sites that ever confirmed.
     rented: BTreeSet<IepId>,
-    /// Deposits by time, for the caps.
-    spent: VecDeque<(MonotonicTime, u128)>,
+    /// What was put into escrow, for the caps.
+    spending: Spending,
+}
+
+impl Book {
+    /// No agreement.
+    pub const fn new(spending: Spending) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            found: BTreeMap::new(),
+            rented: BTreeSet::new(),
+            spending,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Open {
     offer: Offer,
-    path: PathToSite,
+    /// None until it is traced anew after a restart.
+    path: Option<PathToSite>,
     serving: Option<Serving>,
+    /// The operator wants it closed.
+    close: Arc<Notify>,
 }
 
 impl Agreements {
@@ -113,18 +138,32 @@ impl Agreements {
     }
 
     /// What may still be put into escrow now, in wei: the least that the hourly and the daily cap leave.
-    pub fn budget_left(&self, now: MonotonicTime) -> u128 {
+    pub fn budget_left(&self) -> u128 {
+        self.book().spending.left(self.clock.utc())
+    }
+
+    /// Is all spending stopped?
+    pub fn spending_stopped(&self) -> bool {
+        self.book().spending.is_stopped()
+    }
+
+    /// Stops all spending, or allows it again, from now on and after a restart. Open agreements run out.
+    ///
+    /// # Errors
+    /// It cannot be written down. It counts all the same until this process ends.
+    pub fn stop_spending(&self, is_stopped: bool) -> Result<(), JournalError> {
+        self.book().spending.stop(is_stopped);
+        self.store().write_spending(is_stopped)
+    }
+
+    /// Ends an agreement before its time; false if none of this id is open.
+    pub fn close(&self, id: AgreementId) -> bool {
         let book = self.book();
-        let spent_within = |time| {
-            let recent = book.spent.iter().filter(|(at, _)| now.since(*at) < time);
-            recent.map(|(_, units)| *units).sum::<u128>()
-        };
-        let hourly = self
-            .settings
-            .wei_per_hour
-            .saturating_sub(spent_within(HOUR));
-        let daily = self.settings.wei_per_day.saturating_sub(spent_within(DAY));
-        hourly.min(daily)
+        let open = book
+            .open
+            .values()
+            .find(|open| AgreementId::from(open.offer.id) == id);
+        open.map(|open| open.close.notify_one()).is_some()
     }
 
     /// Sites with an agreement, as candidates that cost nothing more.
@@ -163,81 +202,143 @@ impl Agreements {
     fn candidates(&self, tree: &AggregateTree, wanted: impl Fn(&Open) -> bool) -> Vec<Candidate> {
         let book = self.book();
         let open = book.open.iter().filter(|(_, open)| wanted(open));
-        let candidate = |(site, open): (&IepId, &Open)| Candidate {
-            site: site.clone(),
-            offer: Some(open.offer.id),
-            attachment: tree.attach(&open.path.path),
-            price_per_second: open.offer.price_per_second,
-            slot: open.offer.slot,
-            already_running: true,
-            capacity: None,
-            trust: Trust::Proven,
-            whereabouts: Whereabouts::default(),
+        let candidate = |(site, open): (&IepId, &Open)| {
+            Some(Candidate {
+                site: site.clone(),
+                offer: Some(open.offer.id),
+                attachment: tree.attach(&open.path.as_ref()?.path),
+                price_per_second: open.offer.price_per_second,
+                slot: open.offer.slot,
+                already_running: true,
+                capacity: None,
+                trust: Trust::Proven,
+                whereabouts: Whereabouts::default(),
+            })
         };
-        open.map(candidate).collect()
+        open.filter_map(candidate).collect()
     }
 
     /// Takes up the green-listed offer that `negotiation` holds, if the caps allow, in a task of its own.
-    pub fn start(self: &Arc<Self>, site: &KnownSite, negotiation: &Negotiation, path: PathToSite) {
+    ///
+    /// # Errors
+    /// Which cap forbids it.
+    pub fn start(
+        self: &Arc<Self>,
+        site: &KnownSite,
+        negotiation: &Negotiation,
+        path: PathToSite,
+    ) -> Result<(), SpendingRefusal> {
         let Some(offer) = negotiation.offer().cloned() else {
-            return;
+            return Ok(());
         };
         let Ok(deposit) = offer.price_per_second.times(offer.slot.seconds()) else {
-            return;
+            return Ok(());
         };
-        let now = self.clock.monotonic();
-        if deposit.units > self.settings.wei_per_site || deposit.units > self.budget_left(now) {
-            self.status.event(
-                self.at_ms(),
-                format!("{} is over a spending cap", offer.site),
-            );
-            return;
-        }
+        let now = self.clock.utc();
+        let mut selected = negotiation.clone();
+        selected.select(self.now());
+        let Some(record) = selected.record(self.now()) else {
+            return Ok(());
+        };
+        let close = Arc::new(Notify::new());
         {
             let mut book = self.book();
             if book.open.contains_key(&offer.site) {
-                return;
+                return Ok(());
             }
-            book.spent.push_back((now, deposit.units));
-            book.spent.retain(|(at, _)| now.since(*at) < DAY);
-            book.open.insert(
-                offer.site.clone(),
-                Open {
-                    offer: offer.clone(),
-                    path,
-                    serving: None,
-                },
-            );
+            book.spending.check(deposit.units, now)?;
+            book.spending.count(deposit.units, now, now);
+            let open = Open {
+                offer: offer.clone(),
+                path: Some(path),
+                serving: None,
+                close: Arc::clone(&close),
+            };
+            book.open.insert(offer.site.clone(), open);
         }
-        let driver = Driver {
-            shared: Arc::clone(self),
-            client: IepClient::new(
-                site.entry_point(),
-                offer.site.clone(),
-                ClientTimeouts::default(),
-            )
-            .with_key(
-                Arc::clone(&self.signer),
-                Arc::clone(&self.clock),
-                offer.provider,
-                self.settings.chain,
-            ),
+        let mut written = Written {
+            record,
             entry_point: site.entry_point(),
-            record: self.open_record(&offer, deposit),
-            negotiation: negotiation.clone(),
             serving_at: None,
             image_token: None,
-            offer,
+            began: now,
+            steps: Vec::new(),
         };
-        tokio::spawn(driver.run());
+        written.step(now, format!("selected by a plan for {deposit}"));
+        if let Err(error) = self.store().forget(now) {
+            tracing::warn!(%error, "agreements that are over stay in the journal");
+        }
+        tokio::spawn(Driver::new(Arc::clone(self), selected, written, close).run());
+        Ok(())
     }
 
-    fn open_record(&self, offer: &Offer, deposit: Amount) -> usize {
+    /// Takes up every agreement that an earlier process wrote down.
+    pub fn resume(self: &Arc<Self>, recovered: Recovered) {
+        let (now, utc) = (self.now(), self.clock.utc());
+        self.book().spending.stop(recovered.spending_stopped);
+        for mut written in recovered.agreements {
+            let offer = written.record.offer.clone();
+            let state = written.record.state.clone();
+            let deposit = offer.price_per_second.times(offer.slot.seconds());
+            if let Ok(deposit) = deposit {
+                let mut book = self.book();
+                book.spending.count(deposit.units, written.began, utc);
+            }
+            if state.is_final() {
+                continue;
+            }
+            written.step(utc, "taken up again after a restart".to_owned());
+            let close = Arc::new(Notify::new());
+            let open = Open {
+                offer: offer.clone(),
+                path: None,
+                serving: None,
+                close: Arc::clone(&close),
+            };
+            let is_rented = state.is_funded() && state != NegotiationState::Proposed;
+            {
+                let mut book = self.book();
+                book.open.insert(offer.site.clone(), open);
+                if is_rented {
+                    book.rented.insert(offer.site.clone());
+                }
+            }
+            if let Some(token) = &written.image_token {
+                self.images.admit(token);
+            }
+            self.status
+                .event(self.at_ms(), format!("{} taken up again", offer.site));
+            tokio::spawn(Arc::clone(self).find_way(offer.site.clone(), written.entry_point));
+            let negotiation = Negotiation::resume(self.pace, written.record.clone(), now);
+            tokio::spawn(Driver::new(Arc::clone(self), negotiation, written, close).run());
+        }
+    }
+
+    /// Traces a site that an earlier process rented, so that clients can be sent there again.
+    async fn find_way(self: Arc<Self>, site: IepId, entry_point: SocketAddr) {
+        for _ in 0..TRACE_ATTEMPTS {
+            let at = self.clock.monotonic();
+            let traced = self.paths.trace(entry_point.ip(), TracePriority::New).await;
+            if let Ok(path) = traced {
+                let path = PathToSite { path, at };
+                self.note_found(&site, &path);
+                if let Some(open) = self.book().open.get_mut(&site) {
+                    open.path = Some(path);
+                }
+                self.serving_changed.notify_one();
+                return;
+            }
+            tokio::time::sleep(TRACE_INTERVAL).await;
+        }
+    }
+
+    fn open_record(&self, offer: &Offer) -> usize {
+        let deposit = offer.price_per_second.times(offer.slot.seconds());
         let status = AgreementStatus {
             site: offer.site.to_string(),
             id: offer.id.to_string(),
             state: "reserving".to_owned(),
-            deposit_wei: deposit.units.to_string(),
+            deposit_wei: deposit.map_or(0, |deposit| deposit.units).to_string(),
             serving_at: None,
             began_ms: self.at_ms(),
             proposed_ms: None,
@@ -254,385 +355,22 @@ impl Agreements {
         index
     }
 
+    fn now(&self) -> Now {
+        Now {
+            monotonic: self.clock.monotonic(),
+            utc: self.clock.utc(),
+        }
+    }
+
+    fn store(&self) -> MutexGuard<'_, AgreementStore> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn at_ms(&self) -> u64 {
         u64::try_from(self.clock.monotonic().0.as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// One agreement's task.
-#[derive(Debug)]
-struct Driver {
-    shared: Arc<Agreements>,
-    client: BuyerClient,
-    entry_point: SocketAddr,
-    negotiation: Negotiation,
-    offer: Offer,
-    /// Index in the report.
-    record: usize,
-    /// Client-facing address, once the provider named it.
-    serving_at: Option<SocketAddr>,
-    /// With which the site pulls the image.
-    image_token: Option<String>,
-}
-
-impl Driver {
-    async fn run(mut self) {
-        self.negotiation.select(self.now());
-        loop {
-            let state = self.negotiation.state().clone();
-            self.note(&state);
-            if state.is_final() {
-                break;
-            }
-            match self.negotiation.poll_action(self.now()) {
-                Some(action) => self.carry_out(action).await,
-                None => match self.negotiation.poll_timeout(self.now()) {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => break,
-                },
-            }
-            self.publish_serving();
-        }
-        self.close().await;
-    }
-
-    async fn carry_out(&mut self, action: Action) {
-        let name = step(&action);
-        let outcome = match action {
-            Action::SendHello(_) => return,
-            Action::Reserve(offer) => self.reserve(&offer).await,
-            Action::Propose {
-                offer,
-                confirm_within_seconds,
-            } => self.propose(offer.offer(), confirm_within_seconds).await,
-            Action::ReadLedger(id) => self.read_ledger(id).await,
-            Action::Acknowledge { offer, reservation } => {
-                let outcome = self.client.acknowledge(&offer, reservation).await;
-                outcome
-                    .map(|_| self.negotiation.handle_acknowledged(self.now()))
-                    .map_err(Failure::Http)
-            }
-            Action::Expire(id) => self.on_ledger(self.shared.ledger.expire(id).await),
-            Action::Deploy(id) => self.deploy(id).await,
-            Action::CheckHealth(id) => self.check_health(id).await,
-            Action::SendReceipt(id, due) => {
-                let receipt = self.receipt(id, due);
-                let outcome = self.client.send_receipt(receipt).await;
-                outcome
-                    .map(|_| self.negotiation.handle_done(self.now()))
-                    .map_err(Failure::Http)
-            }
-            Action::SettleWithReceipt(id, due) => {
-                let receipt = self.receipt(id, due);
-                let outcome = self
-                    .client
-                    .close(id, "the lease is over", Some(receipt))
-                    .await;
-                outcome
-                    .map(|_| self.negotiation.handle_done(self.now()))
-                    .map_err(Failure::Http)
-            }
-            Action::SettleOnLedger(id, due) => {
-                let receipt = self.receipt(id, due);
-                self.on_ledger(self.shared.ledger.settle(id, Some(receipt)).await)
-            }
-        };
-        if let Err(failure) = outcome {
-            let now = self.now();
-            let text = with_cause(&failure);
-            tracing::debug!(site = %self.offer.site, step = name, error = text, "step failed");
-            let reason = match &failure {
-                Failure::Http(error) => error.reject_reason(),
-                Failure::Ledger(_) => None,
-            };
-            match reason {
-                Some(reason) => self.negotiation.handle_rejected(reason.clone(), now),
-                None => self.negotiation.handle_failed(now),
-            }
-        }
-    }
-
-    async fn reserve(&mut self, offer: &Offer) -> Result<(), Failure> {
-        let reservation = self.client.reserve(offer).await.map_err(Failure::Http)?;
-        self.negotiation
-            .handle_reserved(reservation.id, reservation.expires, self.now());
-        Ok(())
-    }
-
-    async fn propose(&mut self, offer: &Offer, confirm_within_seconds: u64) -> Result<(), Failure> {
-        let ledger = Arc::clone(&self.shared.ledger);
-        let now = ledger.now().await?;
-        let confirm_by = ChainTime(now.0.saturating_add(confirm_within_seconds));
-        match ledger.propose(offer, confirm_by).await {
-            Ok(id) => self.negotiation.handle_proposed(id, self.now()),
-            // Refused for certain: no money moved. Anything else leaves its fate to the ledger's word.
-            Err(error @ (LedgerError::Refused { .. } | LedgerError::NotPayable { .. })) => {
-                tracing::info!(site = %offer.site, error = %with_cause(&error), "payment refused");
-                self.negotiation.handle_not_proposed(self.now());
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
-    async fn read_ledger(&mut self, id: AgreementId) -> Result<(), Failure> {
-        let ledger = Arc::clone(&self.shared.ledger);
-        let (record, chain_now) = tokio::join!(ledger.agreement(id), ledger.now());
-        self.negotiation
-            .handle_ledger(record?.as_ref(), chain_now?, self.now());
-        Ok(())
-    }
-
-    fn on_ledger(&mut self, outcome: Result<(), LedgerError>) -> Result<(), Failure> {
-        outcome?;
-        self.negotiation.handle_done(self.now());
-        Ok(())
-    }
-
-    async fn deploy(&mut self, id: AgreementId) -> Result<(), Failure> {
-        let service = &self.shared.settings.edge_service;
-        let mut environment: Vec<(String, String)> =
-            service.environment.clone().into_iter().collect();
-        environment.push(("SITE".to_owned(), self.offer.site.host.to_string()));
-        let workload = Workload {
-            generation: Generation(1),
-            image: ImageReference {
-                registry: self.shared.settings.config.registry,
-                repository: service.name.clone(),
-                digest: service.digest,
-            },
-            command: service.command.clone(),
-            environment,
-            service_port: service.port,
-            egress: service.egress.clone(),
-            limits: ResourceLimits {
-                milli_cpu: service.needs.milli_cpu,
-                memory_bytes: service.needs.memory_bytes,
-                pids: service.needs.pids,
-            },
-            health: HealthCheck {
-                path: service.health.clone(),
-                start_timeout: Duration::from_secs(30),
-            },
-        };
-        let origin = self.shared.settings.origin();
-        if self.image_token.is_none() {
-            self.image_token = self.shared.images.grant();
-        }
-        let image_token = self.image_token.clone();
-        let deployment = Deployment {
-            image_token,
-            ..Deployment::new(workload, origin)
-        };
-        self.client
-            .deploy(id, &deployment)
-            .await
-            .map_err(Failure::Http)?;
-        self.negotiation.handle_done(self.now());
-        Ok(())
-    }
-
-    /// Asks through the client-facing address; the provider is asked for that address first.
-    async fn check_health(&mut self, id: AgreementId) -> Result<(), Failure> {
-        if self.serving_at.is_none() {
-            let view = self.client.deployment(id).await;
-            self.serving_at = match view.map_err(Failure::Http)?.state {
-                // A provider may name only its own entry point's address: anything else was never checked.
-                WorkloadState::Running { address } if address.ip() == self.entry_point.ip() => {
-                    Some(address)
-                }
-                _ => None,
-            };
-        }
-        let is_healthy = match self.serving_at {
-            Some(address) => {
-                health::answers(address, &self.shared.settings.edge_service.health).await
-            }
-            None => false,
-        };
-        self.negotiation.handle_health(is_healthy, self.now());
-        Ok(())
-    }
-
-    fn receipt(&self, agreement: AgreementId, due: Amount) -> Receipt {
-        let unsigned = Receipt {
-            agreement,
-            due,
-            signature: Signature([0; 65]),
-        };
-        let digest = receipt_digest(
-            &unsigned,
-            self.shared.settings.chain,
-            self.shared.settings.escrow,
-        );
-        Receipt {
-            signature: self.shared.signer.sign_digest(digest),
-            ..unsigned
-        }
-    }
-
-    fn publish_serving(&self) {
-        let serving = match (
-            self.negotiation.serves(),
-            self.serving_at,
-            self.negotiation.serves_until(),
-        ) {
-            (true, Some(address), Some(until)) => Some(Serving { address, until }),
-            _ => None,
-        };
-        let mut book = self.shared.book();
-        let Some(open) = book.open.get_mut(&self.offer.site) else {
-            return;
-        };
-        if open.serving != serving {
-            let began = serving.is_some();
-            open.serving.clone_from(&serving);
-            drop(book);
-            self.shared.serving_changed.notify_one();
-            let verb = if began { "serves" } else { "no longer serves" };
-            self.shared
-                .status
-                .event(self.shared.at_ms(), format!("{} {verb}", self.offer.site));
-        }
-    }
-
-    async fn close(self) {
-        let site = self.offer.site.clone();
-        let is_settled = *self.negotiation.state() == NegotiationState::Settled;
-        if !is_settled {
-            self.shared
-                .book()
-                .failed
-                .insert(site.clone(), self.shared.clock.monotonic());
-        }
-        self.shared.book().open.remove(&site);
-        if let Some(token) = &self.image_token {
-            self.shared.images.revoke(token);
-        }
-        self.shared.serving_changed.notify_one();
-        if let Err(error) = self.shared.ledger.withdraw().await {
-            tracing::warn!(error = %with_cause(&error), "our credit stays in the escrow for now");
-        }
-        if !is_settled {
-            self.shared.plan_again.notify_one();
-        }
-    }
-
-    fn note(&self, state: &NegotiationState) {
-        let at_ms = self.shared.at_ms();
-        let word = word(state);
-        let mut is_new = false;
-        // From here on no client is sent there: the notice period has begun.
-        let is_over = self
-            .negotiation
-            .serves_until()
-            .is_some_and(|until| self.now().utc >= until);
-        let reason = match state {
-            NegotiationState::Rejected(reason) => Some(with_cause(reason)),
-            NegotiationState::Failed(failure) => Some(with_cause(failure)),
-            _ => self
-                .negotiation
-                .failure()
-                .map(|failure| with_cause(failure)),
-        };
-        self.shared.status.update(|report| {
-            let Some(status) = report.agreements.get_mut(self.record) else {
-                return;
-            };
-            is_new = status.state != word;
-            word.clone_into(&mut status.state);
-            status.serving_at = self.serving_at;
-            status.reason.clone_from(&reason);
-            match state {
-                NegotiationState::Proposed => drop(status.proposed_ms.get_or_insert(at_ms)),
-                NegotiationState::Confirmed | NegotiationState::Deploying => {
-                    status.confirmed_ms.get_or_insert(at_ms);
-                }
-                NegotiationState::Running => {
-                    status.serving_ms.get_or_insert(at_ms);
-                    if is_over {
-                        status.ended_ms.get_or_insert(at_ms);
-                    }
-                }
-                NegotiationState::Draining | NegotiationState::Settling => {
-                    status.ended_ms.get_or_insert(at_ms);
-                }
-                _ => {}
-            }
-        });
-        if matches!(
-            state,
-            NegotiationState::Confirmed | NegotiationState::Deploying
-        ) {
-            self.shared.book().rented.insert(self.offer.site.clone());
-        }
-        if is_new
-            && matches!(
-                word,
-                "confirmed" | "rejected" | "expired" | "failed" | "settled"
-            )
-        {
-            let because = reason
-                .map(|reason| format!(": {reason}"))
-                .unwrap_or_default();
-            self.shared
-                .status
-                .event(at_ms, format!("{} {word}{because}", self.offer.site));
-        }
-    }
-
-    fn now(&self) -> Now {
-        Now {
-            monotonic: self.shared.clock.monotonic(),
-            utc: self.shared.clock.utc(),
-        }
-    }
-}
-
-/// Why a step failed.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("asking the entry point failed")]
-    Http(#[source] ClientError),
-    #[error("the ledger failed")]
-    Ledger(#[from] LedgerError),
-}
-
-const fn step(action: &Action) -> &'static str {
-    match action {
-        Action::SendHello(_) => "hello",
-        Action::Reserve(_) => "reserve",
-        Action::Propose { .. } => "propose",
-        Action::ReadLedger(_) => "read the ledger",
-        Action::Acknowledge { .. } => "acknowledge",
-        Action::Expire(_) => "expire",
-        Action::Deploy(_) => "deploy",
-        Action::CheckHealth(_) => "check health",
-        Action::SendReceipt(..) => "send a receipt",
-        Action::SettleWithReceipt(..) => "close",
-        Action::SettleOnLedger(..) => "settle",
-    }
-}
-
-const fn word(state: &NegotiationState) -> &'static str {
-    match state {
-        NegotiationState::Idle | NegotiationState::HelloSent => "greeting",
-        NegotiationState::Offered => "offered",
-        NegotiationState::Reserving => "reserving",
-        NegotiationState::Reserved => "paying",
-        NegotiationState::Proposed | NegotiationState::Acknowledged => "proposed",
-        NegotiationState::Confirmed => "confirmed",
-        NegotiationState::Deploying => "deploying",
-        NegotiationState::Running => "running",
-        NegotiationState::Draining => "draining",
-        NegotiationState::Settling => "settling",
-        NegotiationState::Settled => "settled",
-        NegotiationState::Rejected(_) => "rejected",
-        NegotiationState::Expired => "expired",
-        NegotiationState::Failed(_) => "failed",
     }
 }

@@ -49,6 +49,8 @@ pub struct Config {
     pub discovery: Discovery,
     /// Where edge sites pull the image of the edge service from: our own read-only registry listens here.
     pub registry: SocketAddr,
+    /// Where agreements are written down, so that they outlive this process. Made if missing.
+    pub state_directory: PathBuf,
     /// A Unix socket for status and control; none means no admin interface.
     #[serde(default)]
     pub admin: Option<PathBuf>,

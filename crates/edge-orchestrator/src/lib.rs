@@ -8,6 +8,7 @@ pub mod agreements;
 pub mod config;
 pub mod dispatch_task;
 mod health;
+pub mod journal;
 pub mod lists;
 pub mod placement_task;
 pub mod predeployed;

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use edge_discovery::{Discovery, IepCandidate, OriginTable, Use};
@@ -93,8 +92,6 @@ pub struct PlacementTask {
     pub clock: Arc<dyn Clock>,
     /// Report.
     pub status: Arc<Status>,
-    /// Set when no new agreement may be made.
-    pub winding_down: Arc<AtomicBool>,
     /// Bounds how many entry points are greeted at once.
     pub turns: Arc<Semaphore>,
     /// State between activations.
@@ -193,7 +190,7 @@ impl PlacementTask {
         {
             return WHILE_WAITING;
         }
-        if self.winding_down.load(Ordering::Relaxed) {
+        if self.agreements.spending_stopped() {
             return at_leisure;
         }
         // What is too old to be used is asked for first, once.
@@ -397,7 +394,7 @@ impl PlacementTask {
                 min_saving: Rtt(Duration::from_millis(
                     self.settings.config.policy.min_saving_ms,
                 )),
-                ..edge_placement::Policy::within(Amount::wei(self.agreements.budget_left(now)))
+                ..edge_placement::Policy::within(Amount::wei(self.agreements.budget_left()))
             },
             algorithm: self.algorithm,
             effort: Effort::default(),
@@ -439,7 +436,12 @@ impl PlacementTask {
                 continue;
             };
             let Some(path) = &site.path else { continue };
-            self.agreements.start(site, offer, path.clone());
+            if let Err(refusal) = self.agreements.start(site, offer, path.clone()) {
+                self.status.event(
+                    self.at_ms(),
+                    format!("{} is not rented: {refusal}", assignment.site),
+                );
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! Wiring the tasks together.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,16 +10,18 @@ use edge_discovery::{Discovery, DiscoveryConfig, OriginTable};
 use edge_dispatch::{DispatchTable, HostClass, HostPolicy, HostRefusal, RedirectPolicy};
 use edge_http::client::ContactBudget;
 use edge_http::front_end::{FrontEnd, FrontEndConfig, FrontEndCounters};
-use edge_negotiation::{GreenListPolicy, Pace};
+use edge_journal::JournalError;
+use edge_negotiation::{GreenListPolicy, Pace, Spending, SpendingCaps};
 use edge_ports::{Clock, Ledger, NameLookup, PathSource, Signer, SiteList};
 use edge_types::{AddressPolicy, Amount, DnsNameError, Slot, UtcTime};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::admin::{self, Admin, Refresh};
-use crate::agreements::{Agreements, ImageAccess};
+use crate::agreements::{Agreements, Book, ImageAccess};
 use crate::config::Settings;
 use crate::dispatch_task::DispatchTask;
+use crate::journal::AgreementStore;
 use crate::placement_task::{Memory, PARALLEL_INQUIRIES, PlacementTask};
 use crate::predeployed::{Predeployed, Watch};
 use crate::sites::Inquirer;
@@ -61,6 +63,9 @@ pub enum RunError {
     /// The control label.
     #[error("the control label is no part of a DNS name")]
     ControlLabel(#[from] DnsNameError),
+    /// The journal of agreements cannot be used.
+    #[error("the journal of agreements")]
+    Journal(#[from] JournalError),
     /// A client-facing socket broke.
     #[error("accepting clients failed")]
     FrontEnd(#[source] std::io::Error),
@@ -90,7 +95,7 @@ pub async fn run(
     let pace = settings.config.pace;
     let address_policy = AddressPolicy::new(policy.allowed_prefixes.clone());
     let status = Arc::new(Status::default());
-    let winding_down = Arc::new(AtomicBool::new(false));
+    let (store, recovered) = AgreementStore::open(&settings.config.state_directory)?;
     let (wake, serving_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let table = Arc::new(ArcSwap::from_pointee(DispatchTable::empty()));
     let (sightings, sightings_seen) = mpsc::channel(MOST_SIGHTINGS);
@@ -126,8 +131,16 @@ pub async fn run(
         status: Arc::clone(&status),
         serving_changed: Arc::clone(&serving_changed),
         plan_again: Arc::clone(&wake),
-        book: std::sync::Mutex::default(),
+        paths: Arc::clone(&adapters.paths),
+        pace: negotiation_pace(&settings),
+        book: Mutex::new(Book::new(Spending::new(SpendingCaps {
+            per_hour: settings.wei_per_hour,
+            per_day: settings.wei_per_day,
+            per_site: settings.wei_per_site,
+        }))),
+        store: Mutex::new(store),
     });
+    agreements.resume(recovered);
     let discovery = DiscoveryConfig::new(
         DiscoveryConfig::SERVICE,
         &adapters.control_label,
@@ -160,7 +173,6 @@ pub async fn run(
         agreements: Arc::clone(&agreements),
         clock: Arc::clone(&adapters.clock),
         status: Arc::clone(&status),
-        winding_down: Arc::clone(&winding_down),
         turns: Arc::new(Semaphore::new(PARALLEL_INQUIRIES)),
         memory: Memory::default(),
         settings: Arc::clone(&settings),
@@ -179,11 +191,10 @@ pub async fn run(
         status,
         refresh: Arc::new(Counts {
             front_end: front_end.counters(),
-            agreements,
+            agreements: Arc::clone(&agreements),
             clock: Arc::clone(&adapters.clock),
-            winding_down: Arc::clone(&winding_down),
         }),
-        winding_down,
+        agreements,
         wake,
     };
 
@@ -248,6 +259,14 @@ fn with_port(host: &str, port: u16) -> String {
     }
 }
 
+fn negotiation_pace(settings: &Settings) -> Pace {
+    Pace {
+        ledger_interval: Duration::from_millis(settings.config.pace.health_ms.min(250)),
+        health_interval: Duration::from_millis(settings.config.pace.health_ms),
+        ..Pace::default()
+    }
+}
+
 fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
     let policy = &settings.config.policy;
     let price_ceiling = Amount::wei(settings.price_ceiling);
@@ -266,11 +285,7 @@ fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
             min_key_binding: settings.min_key_binding,
             ..GreenListPolicy::new(any_slot, settings.edge_service.needs, price_ceiling, escrow)
         },
-        pace: Pace {
-            ledger_interval: Duration::from_millis(settings.config.pace.health_ms.min(250)),
-            health_interval: Duration::from_millis(settings.config.pace.health_ms),
-            ..Pace::default()
-        },
+        pace: negotiation_pace(settings),
         contacts: ContactBudget::default(),
         clock: Arc::clone(&adapters.clock),
     }
@@ -282,13 +297,12 @@ struct Counts {
     front_end: Arc<FrontEndCounters>,
     agreements: Arc<Agreements>,
     clock: Arc<dyn Clock>,
-    winding_down: Arc<AtomicBool>,
 }
 
 impl Refresh for Counts {
     fn refresh(&self, report: &mut StatusReport) {
         report.uptime_ms = u64::try_from(self.clock.monotonic().0.as_millis()).unwrap_or(u64::MAX);
-        report.wound_down = self.winding_down.load(Ordering::Relaxed) && self.agreements.is_idle();
+        report.wound_down = self.agreements.spending_stopped() && self.agreements.is_idle();
         report.front_end.redirected = self.front_end.redirected.load(Ordering::Relaxed);
         report.front_end.served = self.front_end.served.load(Ordering::Relaxed);
         report.front_end.refused = self.front_end.refused.load(Ordering::Relaxed);

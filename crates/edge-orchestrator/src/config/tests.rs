@@ -4,6 +4,7 @@ use super::*;
 
 const SAMPLE: &str = r#"
     registry = "240.0.0.10:5000"
+    state_directory = "/var/lib/exec-edge"
     [application]
     name = "gallery"
     listen = ["240.0.0.10:80"]

@@ -1,0 +1,482 @@
+//! One agreement's task: carries out what its negotiation decides, and writes that down first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_http::client::{BuyerClient, ClientError, ClientTimeouts, IepClient};
+use edge_journal::crash;
+use edge_negotiation::{Action, Negotiation, NegotiationState};
+use edge_ports::LedgerError;
+use edge_types::{
+    AgreementId, Amount, ChainTime, Generation, HealthCheck, ImageReference, Offer, Receipt,
+    ResourceLimits, Signature, Workload, WorkloadState,
+};
+use edge_wire::message::Deployment;
+use edge_wire::signing::receipt_digest;
+use tokio::sync::Notify;
+
+use super::{Agreements, Serving};
+use crate::health;
+use crate::journal::Written;
+use crate::sites::with_cause;
+
+/// How long to wait when decisions cannot be written down.
+const UNWRITTEN_PAUSE: Duration = Duration::from_secs(2);
+
+/// One agreement's task.
+#[derive(Debug)]
+pub(super) struct Driver {
+    shared: Arc<Agreements>,
+    client: BuyerClient,
+    negotiation: Negotiation,
+    offer: Offer,
+    /// Index in the report.
+    report: usize,
+    /// As it is to be written down.
+    written: Written,
+    /// As it was written down last.
+    on_disk: Option<Written>,
+    close: Arc<Notify>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Agreements>,
+        negotiation: Negotiation,
+        written: Written,
+        close: Arc<Notify>,
+    ) -> Self {
+        let offer = written.record.offer.clone();
+        let client = IepClient::new(
+            written.entry_point,
+            offer.site.clone(),
+            ClientTimeouts::default(),
+        )
+        .with_key(
+            Arc::clone(&shared.signer),
+            Arc::clone(&shared.clock),
+            offer.provider,
+            shared.settings.chain,
+        );
+        Self {
+            report: shared.open_record(&offer),
+            client,
+            negotiation,
+            written,
+            on_disk: None,
+            offer,
+            close,
+            shared,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let state = self.negotiation.state().clone();
+            self.note(&state);
+            if state.is_final() {
+                break;
+            }
+            let now = self.shared.now();
+            match self.negotiation.poll_action(now) {
+                // What is not written down is not done either.
+                Some(action) if self.write(measures(&action)) => self.carry_out(action).await,
+                Some(_) => {
+                    self.negotiation.handle_failed(now);
+                    tokio::time::sleep(UNWRITTEN_PAUSE).await;
+                }
+                None => {
+                    self.write(false);
+                    let Some(wait) = self.negotiation.poll_timeout(now) else {
+                        break;
+                    };
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = self.close.notified() => {
+                            self.written.step(now.utc, "closed by the operator".to_owned());
+                            self.negotiation.abandon(self.shared.now());
+                        }
+                    }
+                }
+            }
+            self.publish_serving();
+        }
+        self.write(true);
+        self.close().await;
+    }
+
+    /// Writes down where the negotiation stands, if that is news; what was measured alone is news only if `measured`.
+    fn write(&mut self, measured: bool) -> bool {
+        if let Some(record) = self.negotiation.record(self.shared.now()) {
+            self.written.record = record;
+        }
+        let is_known = self.on_disk.as_ref().is_some_and(|on_disk| {
+            *on_disk == self.written
+                || (!measured && on_disk.differs_only_in_measurements(&self.written))
+        });
+        if is_known {
+            return true;
+        }
+        let wrote = self.shared.store().write(&self.written);
+        match wrote {
+            Ok(()) => self.on_disk = Some(self.written.clone()),
+            Err(error) => {
+                let error = with_cause(&error);
+                tracing::error!(site = %self.offer.site, error, "a decision could not be written down");
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn carry_out(&mut self, action: Action) {
+        let name = step(&action);
+        let outcome = match action {
+            Action::SendHello(_) => return,
+            Action::Reserve(offer) => self.reserve(&offer).await,
+            Action::Propose {
+                offer,
+                confirm_within_seconds,
+            } => self.propose(offer.offer(), confirm_within_seconds).await,
+            Action::ReadLedger(id) => self.read_ledger(id).await,
+            Action::Acknowledge { offer, reservation } => {
+                let outcome = self.client.acknowledge(&offer, reservation).await;
+                outcome
+                    .map(|_| self.negotiation.handle_acknowledged(self.shared.now()))
+                    .map_err(Failure::Http)
+            }
+            Action::Expire(id) => self.on_ledger(self.shared.ledger.expire(id).await),
+            Action::Deploy(id) => self.deploy(id).await,
+            Action::CheckHealth(id) => self.check_health(id).await,
+            Action::SendReceipt(id, due) => {
+                let receipt = self.receipt(id, due);
+                let outcome = self.client.send_receipt(receipt).await;
+                outcome
+                    .map(|_| self.negotiation.handle_done(self.shared.now()))
+                    .map_err(Failure::Http)
+            }
+            Action::SettleWithReceipt(id, due) => {
+                let receipt = self.receipt(id, due);
+                let outcome = self
+                    .client
+                    .close(id, "the lease is over", Some(receipt))
+                    .await;
+                outcome
+                    .map(|_| self.negotiation.handle_done(self.shared.now()))
+                    .map_err(Failure::Http)
+            }
+            Action::SettleOnLedger(id, due) => {
+                let receipt = self.receipt(id, due);
+                crash::point("before settling");
+                let settled = self.shared.ledger.settle(id, Some(receipt)).await;
+                crash::point("after settling");
+                self.on_ledger(settled)
+            }
+        };
+        if let Err(failure) = outcome {
+            let now = self.shared.now();
+            let text = with_cause(&failure);
+            tracing::debug!(site = %self.offer.site, step = name, error = text, "step failed");
+            let reason = match &failure {
+                Failure::Http(error) => error.reject_reason(),
+                Failure::Ledger(_) => None,
+            };
+            match reason {
+                Some(reason) => self.negotiation.handle_rejected(reason.clone(), now),
+                None => self.negotiation.handle_failed(now),
+            }
+        }
+    }
+
+    async fn reserve(&mut self, offer: &Offer) -> Result<(), Failure> {
+        let reservation = self.client.reserve(offer).await.map_err(Failure::Http)?;
+        self.negotiation
+            .handle_reserved(reservation.id, reservation.expires, self.shared.now());
+        Ok(())
+    }
+
+    async fn propose(&mut self, offer: &Offer, confirm_within_seconds: u64) -> Result<(), Failure> {
+        let ledger = Arc::clone(&self.shared.ledger);
+        let now = ledger.now().await?;
+        let confirm_by = ChainTime(now.0.saturating_add(confirm_within_seconds));
+        crash::point("before a deposit");
+        let proposed = ledger.propose(offer, confirm_by).await;
+        crash::point("after a deposit");
+        match proposed {
+            Ok(id) => self.negotiation.handle_proposed(id, self.shared.now()),
+            // Refused for certain: no money moved. Anything else leaves its fate to the ledger's word.
+            Err(error @ (LedgerError::Refused { .. } | LedgerError::NotPayable { .. })) => {
+                tracing::info!(site = %offer.site, error = %with_cause(&error), "payment refused");
+                self.negotiation.handle_not_proposed(self.shared.now());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    async fn read_ledger(&mut self, id: AgreementId) -> Result<(), Failure> {
+        let ledger = Arc::clone(&self.shared.ledger);
+        let (record, chain_now) = tokio::join!(ledger.agreement(id), ledger.now());
+        self.negotiation
+            .handle_ledger(record?.as_ref(), chain_now?, self.shared.now());
+        Ok(())
+    }
+
+    fn on_ledger(&mut self, outcome: Result<(), LedgerError>) -> Result<(), Failure> {
+        outcome?;
+        self.negotiation.handle_done(self.shared.now());
+        Ok(())
+    }
+
+    async fn deploy(&mut self, id: AgreementId) -> Result<(), Failure> {
+        let service = &self.shared.settings.edge_service;
+        let mut environment: Vec<(String, String)> =
+            service.environment.clone().into_iter().collect();
+        environment.push(("SITE".to_owned(), self.offer.site.host.to_string()));
+        let workload = Workload {
+            generation: Generation(1),
+            image: ImageReference {
+                registry: self.shared.settings.config.registry,
+                repository: service.name.clone(),
+                digest: service.digest,
+            },
+            command: service.command.clone(),
+            environment,
+            service_port: service.port,
+            egress: service.egress.clone(),
+            limits: ResourceLimits {
+                milli_cpu: service.needs.milli_cpu,
+                memory_bytes: service.needs.memory_bytes,
+                pids: service.needs.pids,
+            },
+            health: HealthCheck {
+                path: service.health.clone(),
+                start_timeout: Duration::from_secs(30),
+            },
+        };
+        let origin = self.shared.settings.origin();
+        if self.written.image_token.is_none() {
+            self.written.image_token = self.shared.images.grant();
+            self.write(false);
+        }
+        let image_token = self.written.image_token.clone();
+        let deployment = Deployment {
+            image_token,
+            ..Deployment::new(workload, origin)
+        };
+        self.client
+            .deploy(id, &deployment)
+            .await
+            .map_err(Failure::Http)?;
+        self.negotiation.handle_done(self.shared.now());
+        Ok(())
+    }
+
+    /// Asks through the client-facing address; the provider is asked for that address first.
+    async fn check_health(&mut self, id: AgreementId) -> Result<(), Failure> {
+        if self.written.serving_at.is_none() {
+            let view = self.client.deployment(id).await;
+            self.written.serving_at = match view.map_err(Failure::Http)?.state {
+                // A provider may name only its own entry point's address: anything else was never checked.
+                WorkloadState::Running { address }
+                    if address.ip() == self.written.entry_point.ip() =>
+                {
+                    Some(address)
+                }
+                _ => None,
+            };
+        }
+        let is_healthy = match self.written.serving_at {
+            Some(address) => {
+                health::answers(address, &self.shared.settings.edge_service.health).await
+            }
+            None => false,
+        };
+        self.negotiation
+            .handle_health(is_healthy, self.shared.now());
+        Ok(())
+    }
+
+    fn receipt(&self, agreement: AgreementId, due: Amount) -> Receipt {
+        let unsigned = Receipt {
+            agreement,
+            due,
+            signature: Signature([0; 65]),
+        };
+        let digest = receipt_digest(
+            &unsigned,
+            self.shared.settings.chain,
+            self.shared.settings.escrow,
+        );
+        Receipt {
+            signature: self.shared.signer.sign_digest(digest),
+            ..unsigned
+        }
+    }
+
+    fn publish_serving(&self) {
+        let serving = match (
+            self.negotiation.serves(),
+            self.written.serving_at,
+            self.negotiation.serves_until(),
+        ) {
+            (true, Some(address), Some(until)) => Some(Serving { address, until }),
+            _ => None,
+        };
+        let mut book = self.shared.book();
+        let Some(open) = book.open.get_mut(&self.offer.site) else {
+            return;
+        };
+        if open.serving != serving {
+            let began = serving.is_some();
+            open.serving.clone_from(&serving);
+            drop(book);
+            self.shared.serving_changed.notify_one();
+            let verb = if began { "serves" } else { "no longer serves" };
+            self.shared
+                .status
+                .event(self.shared.at_ms(), format!("{} {verb}", self.offer.site));
+        }
+    }
+
+    async fn close(self) {
+        let site = self.offer.site.clone();
+        crash::point("before what is over is put away");
+        let is_settled = *self.negotiation.state() == NegotiationState::Settled;
+        if !is_settled {
+            self.shared
+                .book()
+                .failed
+                .insert(site.clone(), self.shared.clock.monotonic());
+        }
+        self.shared.book().open.remove(&site);
+        if let Some(token) = &self.written.image_token {
+            self.shared.images.revoke(token);
+        }
+        self.shared.serving_changed.notify_one();
+        if let Err(error) = self.shared.ledger.withdraw().await {
+            tracing::warn!(error = %with_cause(&error), "our credit stays in the escrow for now");
+        }
+        if !is_settled {
+            self.shared.plan_again.notify_one();
+        }
+    }
+
+    fn note(&mut self, state: &NegotiationState) {
+        let at_ms = self.shared.at_ms();
+        let word = word(state);
+        let mut is_new = false;
+        // From here on no client is sent there: the notice period has begun.
+        let is_over = self
+            .negotiation
+            .serves_until()
+            .is_some_and(|until| self.shared.now().utc >= until);
+        let reason = match state {
+            NegotiationState::Rejected(reason) => Some(with_cause(reason)),
+            NegotiationState::Failed(failure) => Some(with_cause(failure)),
+            _ => self
+                .negotiation
+                .failure()
+                .map(|failure| with_cause(failure)),
+        };
+        let because = reason
+            .as_ref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        let step = format!("{word}{because}");
+        self.written.step(self.shared.clock.utc(), step);
+        self.shared.status.update(|report| {
+            let Some(status) = report.agreements.get_mut(self.report) else {
+                return;
+            };
+            is_new = status.state != word;
+            word.clone_into(&mut status.state);
+            status.serving_at = self.written.serving_at;
+            status.reason.clone_from(&reason);
+            match state {
+                NegotiationState::Proposed => drop(status.proposed_ms.get_or_insert(at_ms)),
+                NegotiationState::Confirmed | NegotiationState::Deploying => {
+                    status.confirmed_ms.get_or_insert(at_ms);
+                }
+                NegotiationState::Running => {
+                    status.serving_ms.get_or_insert(at_ms);
+                    if is_over {
+                        status.ended_ms.get_or_insert(at_ms);
+                    }
+                }
+                NegotiationState::Draining | NegotiationState::Settling => {
+                    status.ended_ms.get_or_insert(at_ms);
+                }
+                _ => {}
+            }
+        });
+        if matches!(
+            state,
+            NegotiationState::Confirmed | NegotiationState::Deploying
+        ) {
+            self.shared.book().rented.insert(self.offer.site.clone());
+        }
+        if is_new
+            && matches!(
+                word,
+                "confirmed" | "rejected" | "expired" | "failed" | "settled"
+            )
+        {
+            self.shared
+                .status
+                .event(at_ms, format!("{} {word}{because}", self.offer.site));
+        }
+    }
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("asking the entry point failed")]
+    Http(#[source] ClientError),
+    #[error("the ledger failed")]
+    Ledger(#[from] LedgerError),
+}
+
+/// Does it rest on what was measured of the service?
+const fn measures(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::SendReceipt(..) | Action::SettleWithReceipt(..) | Action::SettleOnLedger(..)
+    )
+}
+
+const fn step(action: &Action) -> &'static str {
+    match action {
+        Action::SendHello(_) => "hello",
+        Action::Reserve(_) => "reserve",
+        Action::Propose { .. } => "propose",
+        Action::ReadLedger(_) => "read the ledger",
+        Action::Acknowledge { .. } => "acknowledge",
+        Action::Expire(_) => "expire",
+        Action::Deploy(_) => "deploy",
+        Action::CheckHealth(_) => "check health",
+        Action::SendReceipt(..) => "send a receipt",
+        Action::SettleWithReceipt(..) => "close",
+        Action::SettleOnLedger(..) => "settle",
+    }
+}
+
+const fn word(state: &NegotiationState) -> &'static str {
+    match state {
+        NegotiationState::Idle | NegotiationState::HelloSent => "greeting",
+        NegotiationState::Offered => "offered",
+        NegotiationState::Reserving => "reserving",
+        NegotiationState::Reserved => "paying",
+        NegotiationState::Proposed | NegotiationState::Acknowledged => "proposed",
+        NegotiationState::Confirmed => "confirmed",
+        NegotiationState::Deploying => "deploying",
+        NegotiationState::Running => "running",
+        NegotiationState::Draining => "draining",
+        NegotiationState::Settling => "settling",
+        NegotiationState::Settled => "settled",
+        NegotiationState::Rejected(_) => "rejected",
+        NegotiationState::Expired => "expired",
+        NegotiationState::Failed(_) => "failed",
+    }
+}

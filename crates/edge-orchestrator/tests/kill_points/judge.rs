@@ -1,0 +1,122 @@
+//! What is left behind, by the ledger's word and by both journals.
+
+use edge_chain::LocalKey;
+use edge_chain::dev;
+use edge_orchestrator::journal::{self, Recovered, Written};
+use edge_ports::Ledger;
+use edge_provider::journal as provider_journal;
+
+use crate::parts::ledger;
+use crate::world::{BUYER_KEY, CHAIN, PROVIDER_KEY, World};
+
+#[derive(Default)]
+pub(crate) struct Verdict {
+    pub(crate) agreements: usize,
+    pub(crate) paid: usize,
+    pub(crate) lost: Vec<String>,
+    pub(crate) twice: Vec<String>,
+    pub(crate) leaked: Vec<String>,
+}
+
+pub(crate) fn judge(world: &World) -> Verdict {
+    world.runtime.block_on(async {
+        let mut verdict = Verdict::default();
+        let folder = world.folder.path();
+        let written = Recovered::peek(&journal::journal_file(&folder.join("orchestrator")))
+            .unwrap()
+            .agreements;
+        verdict.agreements = written.len();
+        money(world, &written, &mut verdict).await;
+        escrowed_twice(&written, &mut verdict);
+
+        let file = provider_journal::journal_file(&folder.join("provider"));
+        let provider = provider_journal::Recovered::peek(&file).unwrap();
+        for agreement in provider.agreements {
+            if agreement.is_serving() {
+                let id = agreement.offer.id;
+                verdict
+                    .leaked
+                    .push(format!("the provider still serves {id}"));
+            }
+        }
+        for id in provider.deployments.keys() {
+            verdict.leaked.push(format!("the provider still runs {id}"));
+        }
+        verdict
+    })
+}
+
+/// Everything that was ever paid in is known to the buyer, was divided, and was taken out.
+async fn money(world: &World, written: &[Written], verdict: &mut Verdict) {
+    let rpc = format!("http://{}", world.rpc);
+    let key = |file| LocalKey::read_plain(&world.folder.path().join(file)).unwrap();
+    let ledger = |file| ledger(&rpc, CHAIN, dev::dev_escrow_address(), key(file));
+    let (buyer, provider) = (ledger(BUYER_KEY), ledger(PROVIDER_KEY));
+    let mut known = 0;
+    for agreement in written {
+        let id = agreement.id();
+        let Some(record) = buyer.agreement(id).await.unwrap() else {
+            continue;
+        };
+        known += record.deposit.units;
+        verdict.paid += usize::from(record.released.units > 0);
+        if !record.state.is_final() {
+            verdict
+                .lost
+                .push(format!("{id} is still {:?}", record.state));
+        }
+        if !agreement.record.state.is_final() {
+            let state = &agreement.record.state;
+            verdict
+                .lost
+                .push(format!("the buyer has {id} as {state:?}"));
+        }
+    }
+    let totals = buyer.totals().await.unwrap();
+    if totals.deposited.units != known {
+        verdict.lost.push(format!(
+            "{} was paid in, and the buyer knows of {known}",
+            totals.deposited
+        ));
+    }
+    if totals.held.units != 0 {
+        verdict.lost.push(format!("{} is still held", totals.held));
+    }
+    for ledger in [&buyer, &provider] {
+        ledger.withdraw().await.unwrap();
+    }
+    let left = buyer.balance(dev::dev_escrow_address()).await.unwrap();
+    if left != totals.burned && left.units != 0 {
+        verdict.lost.push(format!(
+            "the escrow keeps {left}, and {} was burned",
+            totals.burned
+        ));
+    }
+}
+
+/// No site has money of ours twice at one time.
+fn escrowed_twice(written: &[Written], verdict: &mut Verdict) {
+    let span = |agreement: &Written| {
+        let paid = agreement
+            .steps
+            .iter()
+            .find(|(_, what)| what == "proposed" || what == "paying")?;
+        Some((paid.0, agreement.steps.last()?.0))
+    };
+    for (at, first) in written.iter().enumerate() {
+        for second in &written[at + 1..] {
+            let (Some(one), Some(two)) = (span(first), span(second)) else {
+                continue;
+            };
+            let is_same_site = first.record.offer.site == second.record.offer.site;
+            if is_same_site && one.0 < two.1 && two.0 < one.1 {
+                verdict.twice.push(format!(
+                    "{} and {} at {}",
+                    first.id(),
+                    second.id(),
+                    first.record.offer.site
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The chain, the files and the processes, and what kills them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use edge_chain::LocalKey;
+use edge_chain::dev::{self, DevChain, DevConfig};
+use edge_journal::crash;
+use edge_ports::Signer;
+use edge_types::ChainId;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+pub(crate) const PROVIDER: &str = "provider.toml";
+pub(crate) const ORCHESTRATOR: &str = "orchestrator.toml";
+pub(crate) const PROVIDER_KEY: &str = "provider.key";
+pub(crate) const BUYER_KEY: &str = "buyer.key";
+/// The buyer ends when this file is there.
+pub(crate) const STOP: &str = "stop";
+pub(crate) const CHAIN: ChainId = ChainId(1337);
+
+/// Sites, each with the hardware for exactly one lease.
+const SITES: u8 = 6;
+const LEASE_SECONDS: u64 = 8;
+/// A process dies at one of so many write points after its start.
+const POINTS: u64 = 48;
+const ETHER: u128 = 1_000_000_000_000_000_000;
+/// After the last kill everything is over within a lease, a few retries and a settlement.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn say(text: &str) {
+    let _closed_pipe = writeln!(std::io::stdout(), "{text}");
+}
+
+pub(crate) struct World {
+    // Dropped in this order: the processes go before their files.
+    provider: Part,
+    buyer: Part,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) runtime: Runtime,
+    pub(crate) rpc: String,
+    /// How often processes died at which point.
+    pub(crate) points: BTreeMap<String, usize>,
+    chance: u64,
+}
+
+struct Part {
+    name: &'static str,
+    folder: PathBuf,
+    child: Child,
+}
+
+impl Part {
+    fn start(name: &'static str, folder: &Path, die_at: Option<u64>) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(name).arg(folder).stdin(Stdio::null());
+        command.stdout(Stdio::null());
+        command.stderr(File::create(folder.join(format!("{name}.log"))).unwrap());
+        command.env_remove(crash::VARIABLE);
+        if let Some(number) = die_at {
+            command.env(crash::VARIABLE, number.to_string());
+        }
+        Self {
+            name,
+            folder: folder.to_owned(),
+            child: command.spawn().unwrap(),
+        }
+    }
+
+    /// Where it died, if it did; anything but a kill at a write point is a failure.
+    fn died(&mut self) -> Option<String> {
+        let status = self.child.try_wait().unwrap()?;
+        let log = fs::read_to_string(self.folder.join(format!("{}.log", self.name))).unwrap();
+        let point = log
+            .lines()
+            .find_map(|line| line.strip_prefix("dies at write point "))
+            .and_then(|line| line.split_once(": "));
+        let is_kill = status.signal() == Some(9);
+        let (_, point) = point
+            .filter(|_| is_kill)
+            .unwrap_or_else(|| panic!("the {} ended by itself ({status}):\n{log}", self.name));
+        Some(format!("{}, {point}", self.name))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (buyer, provider) = (LocalKey::generate().unwrap(), LocalKey::generate().unwrap());
+        buyer.write_plain(&folder.path().join(BUYER_KEY)).unwrap();
+        provider
+            .write_plain(&folder.path().join(PROVIDER_KEY))
+            .unwrap();
+        let runtime = Runtime::new().unwrap();
+        let chain = DevChain::open(&DevConfig {
+            chain: CHAIN,
+            data: folder.path().join("chain"),
+            fund: [
+                (buyer.address(), 1_000 * ETHER),
+                (provider.address(), 1_000 * ETHER),
+            ]
+            .into(),
+            deploy_escrow: true,
+        })
+        .unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let rpc = listener.local_addr().unwrap().to_string();
+        runtime.spawn(dev::serve(chain, listener));
+        fs::write(
+            folder.path().join(PROVIDER),
+            provider_config(folder.path(), &rpc),
+        )
+        .unwrap();
+        fs::write(
+            folder.path().join(ORCHESTRATOR),
+            orchestrator_config(folder.path(), &rpc, &provider),
+        )
+        .unwrap();
+        Self {
+            provider: Part::start("provider", folder.path(), Some(POINTS)),
+            buyer: Part::start("buyer", folder.path(), Some(POINTS)),
+            runtime,
+            rpc,
+            points: BTreeMap::new(),
+            chance: 0x9e37_79b9_7f4a_7c15,
+            folder,
+        }
+    }
+
+    /// Lets processes die at write points until so many have.
+    pub(crate) fn kill(&mut self, kills: usize) {
+        let mut done = 0;
+        let mut last = Instant::now();
+        while done < kills {
+            let folder = self.folder.path().to_owned();
+            for is_buyer in [false, true] {
+                let part = if is_buyer {
+                    &mut self.buyer
+                } else {
+                    &mut self.provider
+                };
+                let Some(point) = part.died() else { continue };
+                *self.points.entry(point).or_insert(0) += 1;
+                done += 1;
+                last = Instant::now();
+                self.chance ^= self.chance << 13;
+                self.chance ^= self.chance >> 7;
+                self.chance ^= self.chance << 17;
+                let die_at = (done < kills).then_some(1 + self.chance % POINTS);
+                *part = Part::start(part.name, &folder, die_at);
+            }
+            assert!(last.elapsed() < PATIENCE, "nothing happens any more");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Lets both sides come to an end without further kills.
+    pub(crate) fn wind_down(&mut self) {
+        let folder = self.folder.path().to_owned();
+        for part in [&mut self.provider, &mut self.buyer] {
+            let _ = part.child.kill();
+            let _ = part.child.wait();
+            *part = Part::start(part.name, &folder, None);
+        }
+        // A last round of agreements, so that the last kills are followed by some work too.
+        std::thread::sleep(Duration::from_secs(2));
+        File::create(folder.join(STOP)).unwrap();
+        let began = Instant::now();
+        while self.buyer.child.try_wait().unwrap().is_none() {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the buyer's agreements do not end:\n{}",
+                fs::read_to_string(folder.join("buyer.log")).unwrap()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // What the provider withdraws comes after the buyer's last look at the ledger.
+        std::thread::sleep(Duration::from_secs(2));
+    }
+
+    /// Keeps the files for a look at what went wrong.
+    pub(crate) fn keep(&mut self) {
+        self.folder.disable_cleanup(true);
+        say(&format!("files are in {}", self.folder.path().display()));
+    }
+}
+
+/// Addresses of their own for each run, so that runs do not meet.
+pub(crate) fn address(site: u8) -> IpAddr {
+    static PARENT: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    let [.., high, low] = PARENT.get_or_init(std::process::id).to_be_bytes();
+    Ipv4Addr::new(127, high.max(1), low, 10 + site).into()
+}
+
+fn provider_config(folder: &Path, rpc: &str) -> String {
+    let escrow = dev::dev_escrow_address();
+    let mut text = format!(
+        "key_file = \"unused\"\nstate_directory = {:?}\nallow_addresses = [\"127.0.0.0/8\"]\n\
+         [ledger]\nrpc_url = \"http://{rpc}\"\nchain_id = {}\ncontract = \"{escrow}\"\npoll_interval_ms = 50\n",
+        folder.join("provider"),
+        CHAIN.0
+    );
+    for site in 0..SITES {
+        let address = address(site);
+        text.push_str(&format!(
+            "[[site]]\nhost = \"site{site}.isp.example\"\nport = 8080\nlisten = \"{address}:8080\"\n\
+             service_address = \"{address}\"\nservice_ports = [20000, 20003]\n\
+             milli_cpu = 500\nmemory_mib = 64\npids = 32\nprice_per_second_wei = \"1000000\"\n\
+             receipt_interval_seconds = 5\nnotice_seconds = 1\n"
+        ));
+    }
+    text
+}
+
+fn orchestrator_config(folder: &Path, rpc: &str, provider: &LocalKey) -> String {
+    let escrow = dev::dev_escrow_address();
+    let sites: Vec<String> = (0..SITES)
+        .map(|site| {
+            format!(
+                "{{ host = \"site{site}.isp.example\", port = 8080, addresses = [\"{}\"], key = \"eip155:{}:{}\" }}",
+                address(site),
+                CHAIN.0,
+                provider.address()
+            )
+        })
+        .collect();
+    format!(
+        "registry = \"127.0.0.1:5000\"\nstate_directory = {:?}\n\
+         [application]\nname = \"shop\"\nlisten = [\"127.0.0.1:80\"]\nhosts = [\"shop.example\"]\n\
+         services = [\n\
+         {{ placement = \"cloud\", name = \"origin\", address = \"127.0.0.1:8081\" }},\n\
+         {{ placement = \"edge\", name = \"objects\", image = \"/none\", digest = \"sha256:{:064}\", port = 8080, health = \"/healthz\", needs = {{ milli_cpu = 500, memory_mib = 64, pids = 32 }} }},\n\
+         ]\n\
+         [resolver]\naddresses = [\"127.0.0.1:53\"]\n\
+         [wallet]\nkey_file = \"unused\"\nchain_id = {}\nrpc = \"{rpc}\"\nescrow = \"{escrow}\"\n\
+         [budget]\nwei_per_hour = \"{ETHER}\"\nwei_per_day = \"{ETHER}\"\nwei_per_site = \"{ETHER}\"\n\
+         [policy]\nlease_s = {LEASE_SECONDS}\nkey_binding = \"dns\"\n\
+         [discovery]\nsites = [{}]\n",
+        folder.join("orchestrator"),
+        0,
+        CHAIN.0,
+        sites.join(", ")
+    )
+}
