@@ -4,6 +4,7 @@ mod bench;
 mod packages;
 mod sample;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 
@@ -26,6 +27,8 @@ enum Chore {
     Tidy,
     /// Run a bench, print a table and write target/bench/NAME.json.
     Bench(bench::Args),
+    /// Run the long form of a test, to the end of which nobody waits every day.
+    Soak(soak::Args),
     /// Make scenarios/paper-240.toml again from the map that it is sampled from.
     SampleScenario,
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Tidy => tidy::run(),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Soak(args) => soak::run(&args),
         Chore::SampleScenario => sample::run(),
     };
     match result {

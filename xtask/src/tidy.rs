@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("edge-dispatch", 1),
     ("edge-wire", 1),
     ("edge-ports", 1),
+    ("edge-journal", 2),
     ("edge-probe", 2),
     ("edge-resolver", 2),
     ("edge-chain", 2),
@@ -37,6 +38,7 @@ const LAYERS: &[(&str, u8)] = &[
 
 /// Edges within a layer, each with its reason in ARCHITECTURE.md.
 const SIDEWAYS: &[(&str, &str)] = &[
+    ("edge-chain", "edge-journal"),
     ("edge-placement", "edge-topology"),
     ("edge-ports", "edge-discovery"),
     ("edge-runtime", "edge-image"),

@@ -1,6 +1,7 @@
-//! `exec-edge explain`: why a zone or an address led to edge sites or did not, as the discovery itself tells it.
+//! `exec-edge explain`: why a zone or an address led to edge sites or did not, as the discovery itself tells it, and how
+//! an agreement came to be what it is.
 //!
-//! Only DNS is asked; no entry point is contacted.
+//! Only DNS is asked, and for agreements only the journal read; no entry point is contacted.
 
 mod json;
 mod text;
@@ -16,6 +17,7 @@ use edge_ports::{Clock as _, SystemClock};
 use edge_resolver::{Resolver, drive};
 use edge_types::DnsName;
 
+use crate::agreement;
 use crate::dns::DnsArgs;
 use crate::exit::{EXIT_CODES, Exit, Failure};
 use crate::output;
@@ -48,6 +50,13 @@ enum Subject {
         #[command(flatten)]
         options: Options,
     },
+    /// Tell how an agreement went, step by step, and why it is where it is.
+    Agreement {
+        /// Its id, or the beginning of it.
+        id: String,
+        #[command(flatten)]
+        journal: agreement::Journal,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,6 +76,7 @@ fn zone(text: &str) -> Result<DnsName, String> {
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let options = match &args.subject {
         Subject::Zone { options, .. } | Subject::Address { options, .. } => options,
+        Subject::Agreement { id, journal } => return agreement::show(id, journal),
     };
     let servers = options.dns.servers(&DnsArgs::resolv_conf())?;
     let resolver = options.dns.resolver(servers)?;
@@ -102,6 +112,7 @@ async fn ask(discovery: &mut Discovery, resolver: &Resolver, subject: &Subject) 
             };
             discovery.observe_hop(sighting, now);
         }
+        Subject::Agreement { .. } => {}
     }
     drive(discovery, resolver, &clock, PARALLEL_QUESTIONS, |_| {}).await;
 }

@@ -4,6 +4,7 @@
 //! making namespaces and starting containers need a single-threaded process.
 
 mod aggregator;
+mod agreement;
 mod app;
 mod chain;
 mod demo;
@@ -59,6 +60,8 @@ enum Command {
     /// List providers who have no zone of their own.
     #[command(subcommand)]
     Aggregator(aggregator::Args),
+    /// Show what was agreed with whom, end it early, or stop all spending.
+    Agreement(agreement::Args),
     /// Trace the paths to many targets at once.
     Trace(trace::Args),
     /// Tell why a zone or an address leads to edge sites or does not.
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         Command::Discover(args) => discover::run(&args),
         Command::Relay(args) => relay::run(&args),
         Command::Aggregator(args) => aggregator::run(&args),
+        Command::Agreement(args) => agreement::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Paths(args) => paths::run(&args),

@@ -212,6 +212,10 @@ impl ImageAccess for Tokens {
     fn revoke(&self, token: &str) {
         self.0.revoke(token);
     }
+
+    fn admit(&self, token: &str) {
+        self.0.grant(token.to_owned());
+    }
 }
 
 /// The lists of entry points that the configuration names.

@@ -150,7 +150,7 @@ fn could_not_start(error: ProviderError) -> Failure {
         ProviderError::Listen { .. } => Failure::runtime(error).with_hint(
             "set the site's `listen` to a free address of this machine, or end what listens there",
         ),
-        ProviderError::KeyMismatch => Failure::runtime(error),
+        ProviderError::KeyMismatch | ProviderError::Journal(_) => Failure::runtime(error),
     }
 }
 

@@ -352,7 +352,7 @@ fn bad_provider_configurations_are_refused() {
 fn orchestrator_config(directory: &Path) -> String {
     format!(
         r#"registry = "127.0.0.1:0"
-
+state_directory = "{state}"
 [application]
 name = "gallery"
 listen = ["127.0.0.1:0"]
@@ -392,6 +392,7 @@ lease_s = 30
         image = directory.join("image").display(),
         digest = "0".repeat(64),
         key = directory.join("orchestrator.key").display(),
+        state = directory.join("orchestrator").display(),
     )
 }
 

@@ -211,7 +211,7 @@ impl Cast {
         let host = &scenario.cloud.host;
         let registry = SocketAddr::new(self.front_end.ip(), REGISTRY_PORT);
         format!(
-            "registry = \"{registry}\"\nadmin = {admin:?}\n\n\
+            "registry = \"{registry}\"\nstate_directory = {state:?}\nadmin = {admin:?}\n\n\
              [application]\nname = \"gallery\"\nlisten = [{listen}]\nhosts = [\"{host}\"]\n\
              control_hosts = [\"{control}\"]\ncalls = [{{ from = \"{EDGE_SERVICE}\", to = \"origin\", \
              local_port = {backend}, share = 0.05 }}]\n\n\
@@ -228,6 +228,7 @@ impl Cast {
              allowed_prefixes = [\"240.0.0.0/4\", \"3fff::/20\"]\nmax_redirect_s = 300\n\n\
              [pace]\ntopology_ms = 50\nplatforms_ms = 5000\nprobes_per_s = 2000\n\
              trace_limit_ms = 1000\nsettle_ms = 2300\nrefresh_s = 8\nhealth_ms = 400\n",
+            state = self.admin.with_extension("state"),
             admin = self.admin,
             listen = quoted(
                 scenario

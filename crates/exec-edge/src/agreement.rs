@@ -1,0 +1,191 @@
+//! `exec-edge agreement`: what an orchestrator or a provider agreed to, by its journal, and what to do about it.
+
+mod text;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use edge_journal::JournalError;
+use edge_orchestrator::journal::{Recovered, journal_file};
+use edge_provider::journal::Recovered as OfProvider;
+use edge_types::AgreementId;
+
+use crate::exit::{EXIT_CODES, Exit, Failure};
+use crate::output;
+use text::Told;
+
+/// Options of `exec-edge agreement`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the agreements of an orchestrator or a provider, running or not.
+    List(Journal),
+    /// Tell everything about one agreement.
+    Show {
+        /// Its id, or the beginning of it.
+        id: String,
+        #[command(flatten)]
+        journal: Journal,
+    },
+    /// End an agreement of a running orchestrator before its time: its last receipt is sent and the money divided.
+    Close {
+        /// Its id.
+        id: AgreementId,
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// Stop all spending of a running orchestrator, also after a restart; open agreements run out.
+    Stop {
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// Allow spending again.
+    Resume {
+        #[command(flatten)]
+        admin: Admin,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Journal {
+    /// The state directory of the orchestrator or provider.
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Admin {
+    /// The admin socket of the orchestrator's configuration.
+    #[arg(long, value_name = "SOCKET")]
+    admin: PathBuf,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs it.
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    match &args.command {
+        Command::List(journal) => {
+            let all = read(&journal.state)?;
+            if journal.json {
+                let all: Vec<_> = all.iter().map(Told::json).collect();
+                output::line(&serde_json::Value::from(all).to_string());
+            } else if all.is_empty() {
+                output::line("no agreements");
+            } else {
+                output::line(&text::table(&all));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Show { id, journal } => show(id, journal),
+        Command::Close { id, admin } => ask(admin, &format!("/agreements/{id}/close")),
+        Command::Stop { admin } => ask(admin, "/wind-down"),
+        Command::Resume { admin } => ask(admin, "/resume"),
+    }
+}
+
+/// Tells everything about one agreement; also `exec-edge explain agreement`.
+pub(crate) fn show(id: &str, journal: &Journal) -> Result<ExitCode, Failure> {
+    let all = read(&journal.state)?;
+    let digits = id.trim_start_matches("0x").to_ascii_lowercase();
+    let mut found = all
+        .iter()
+        .filter(|told| told.id.trim_start_matches("0x").starts_with(&digits));
+    let (Some(told), None) = (found.next(), found.next()) else {
+        output::error(&format!(
+            "{id}: not the beginning of exactly one agreement's id; `exec-edge agreement list` lists them"
+        ));
+        return Ok(Exit::Negative.into());
+    };
+    if journal.json {
+        output::line(&told.json().to_string());
+    } else {
+        output::line(&told.account());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The agreements in a state directory, whosever it is.
+fn read(state: &Path) -> Result<Vec<Told>, Failure> {
+    let file = journal_file(state);
+    let mut told: Vec<Told> = match Recovered::peek(&file) {
+        Ok(recovered) => recovered.agreements.iter().map(Told::of_buyer).collect(),
+        Err(JournalError::OtherKind { .. }) => {
+            let recovered = OfProvider::peek(&file).map_err(Failure::usage)?;
+            let running = recovered.deployments;
+            let told = |agreement| Told::of_provider(agreement, &running);
+            recovered.agreements.iter().map(told).collect()
+        }
+        Err(error) => {
+            return Err(Failure::usage(error).with_hint(
+                "--state is `state_directory` in the configuration of the orchestrator or provider",
+            ));
+        }
+    };
+    told.sort_by(|one, other| (one.start, &one.id).cmp(&(other.start, &other.id)));
+    Ok(told)
+}
+
+fn ask(admin: &Admin, path: &str) -> Result<ExitCode, Failure> {
+    let shown = admin.admin.display();
+    if admin.dry_run {
+        output::line(&format!(
+            "would ask the orchestrator at {shown} for POST {path}"
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = post(&admin.admin, path)
+        .with_context(|| format!("asking the orchestrator at {shown}"))
+        .map_err(|error| {
+            Failure::runtime(error).with_hint(
+                "--admin is `admin` in the configuration of the orchestrator, which has to run",
+            )
+        })?;
+    match status {
+        200 => {
+            output::line("done");
+            Ok(ExitCode::SUCCESS)
+        }
+        404 => {
+            output::error("no open agreement of this id");
+            Ok(Exit::Negative.into())
+        }
+        status => Err(Failure::runtime(anyhow::anyhow!(
+            "the orchestrator at {shown} answers {path} with status {status}"
+        ))),
+    }
+}
+
+/// One exchange with the admin socket; the status of the answer.
+fn post(socket: &Path, path: &str) -> Result<u16> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.take(64 * 1024).read_to_string(&mut answer)?;
+    let status = answer
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3))
+        .and_then(|status| status.parse().ok());
+    match status {
+        Some(status) => Ok(status),
+        None => bail!("not an answer of HTTP"),
+    }
+}

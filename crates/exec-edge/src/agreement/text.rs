@@ -1,0 +1,211 @@
+//! An agreement in words, whichever side wrote it down.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use edge_negotiation::{Agreement, NegotiationState, Stage};
+use edge_orchestrator::journal::Written;
+use edge_types::{AgreementId, AgreementState, Amount, Offer, Settlement};
+use edge_wire::message::Deployment;
+use serde_json::{Value, json};
+
+/// One agreement as one of its sides knows it.
+pub(super) struct Told {
+    pub(super) id: String,
+    pub(super) start: u64,
+    offer: Offer,
+    state: String,
+    reason: Option<String>,
+    due: Option<Amount>,
+    buyer: Option<String>,
+    runs_at: Option<SocketAddr>,
+    steps: Vec<(u64, String)>,
+}
+
+impl Told {
+    pub(super) fn of_buyer(written: &Written) -> Self {
+        let record = &written.record;
+        let reason = match &record.state {
+            NegotiationState::Rejected(reason) => Some(reason.to_string()),
+            NegotiationState::Failed(failure) => Some(failure.to_string()),
+            _ => record.failure.as_ref().map(ToString::to_string),
+        };
+        let state = match &record.state {
+            NegotiationState::Idle | NegotiationState::HelloSent | NegotiationState::Offered => {
+                "offered"
+            }
+            NegotiationState::Reserving => "reserving",
+            NegotiationState::Reserved if record.was_paid => "paying",
+            NegotiationState::Reserved => "reserved",
+            NegotiationState::Proposed | NegotiationState::Acknowledged => "paid",
+            NegotiationState::Confirmed => "confirmed",
+            NegotiationState::Deploying => "deploying",
+            NegotiationState::Running => "running",
+            NegotiationState::Draining => "draining",
+            NegotiationState::Settling => "settling",
+            NegotiationState::Settled => "settled",
+            NegotiationState::Rejected(_) => "rejected",
+            NegotiationState::Expired => "expired",
+            NegotiationState::Failed(_) => "failed",
+        };
+        Self {
+            id: written.id().to_string(),
+            start: record.offer.slot.start.0,
+            offer: record.offer.clone(),
+            state: state.to_owned(),
+            reason,
+            due: None,
+            buyer: None,
+            runs_at: written.serving_at.filter(|_| !record.state.is_final()),
+            steps: written
+                .steps
+                .iter()
+                .map(|(at, what)| (at.0, what.clone()))
+                .collect(),
+        }
+    }
+
+    pub(super) fn of_provider(
+        agreement: &Agreement,
+        running: &BTreeMap<AgreementId, (SocketAddr, Deployment)>,
+    ) -> Self {
+        let state = match (agreement.stage, agreement.state) {
+            (Stage::Answering, _) => "answering",
+            (Stage::Serving, _) => "serving",
+            (Stage::Draining, _) => "draining",
+            (Stage::Settling { .. }, _) => "settling",
+            (Stage::Closed, AgreementState::Settled) => "settled",
+            (Stage::Closed, AgreementState::Rejected) => "rejected",
+            (Stage::Closed, AgreementState::Expired) => "expired",
+            (Stage::Closed, _) => "left",
+        };
+        let reason = agreement.reason.as_ref().map(ToString::to_string);
+        let ending = agreement.ending.map(|ending| ending.to_string());
+        let id = AgreementId::from(agreement.offer.id);
+        Self {
+            id: id.to_string(),
+            start: agreement.offer.slot.start.0,
+            offer: agreement.offer.clone(),
+            state: state.to_owned(),
+            reason: reason.or(ending),
+            due: Some(agreement.due()),
+            buyer: Some(agreement.buyer.to_string()),
+            runs_at: running.get(&id).map(|(address, _)| *address),
+            steps: vec![(agreement.changed_at.0, format!("{state} since then"))],
+        }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let steps = self
+            .steps
+            .iter()
+            .map(|(at, what)| json!({"at": at, "what": what}));
+        json!({
+            "id": self.id,
+            "site": self.offer.site.to_string(),
+            "state": self.state,
+            "reason": self.reason,
+            "provider": self.offer.provider.to_string(),
+            "buyer": self.buyer,
+            "start": self.offer.slot.start.0,
+            "end": self.offer.slot.end.0,
+            "price_per_second": self.offer.price_per_second.units.to_string(),
+            "deposit": self.deposit().map(|deposit| deposit.units.to_string()),
+            "due": self.due.map(|due| due.units.to_string()),
+            "runs_at": self.runs_at,
+            "steps": steps.collect::<Vec<_>>(),
+        })
+    }
+
+    /// Everything, one thing a line.
+    pub(super) fn account(&self) -> String {
+        let offer = &self.offer;
+        let mut text = format!("agreement {}\n", self.id);
+        let mut line = |name: &str, value: String| {
+            let _infallible = writeln!(text, "  {name:<10} {value}");
+        };
+        line("site", offer.site.to_string());
+        let because = self.reason.as_ref().map(|reason| format!(": {reason}"));
+        line(
+            "state",
+            format!("{}{}", self.state, because.unwrap_or_default()),
+        );
+        line("provider", offer.provider.to_string());
+        if let Some(buyer) = &self.buyer {
+            line("buyer", buyer.clone());
+        }
+        line(
+            "slot",
+            format!(
+                "{} s from {} to {} (UTC seconds)",
+                offer.slot.seconds(),
+                offer.slot.start.0,
+                offer.slot.end.0
+            ),
+        );
+        let deposit = self.deposit().map(|deposit| format!(", {deposit} in all"));
+        line(
+            "price",
+            format!(
+                "{} per second{}",
+                offer.price_per_second,
+                deposit.unwrap_or_default()
+            ),
+        );
+        if let Some(due) = self.due {
+            line("due", format!("{due} by the buyer's last receipt"));
+        }
+        line(
+            "promised",
+            format!(
+                "{:.4} % available, a receipt every {} s, {} s of notice, text {}",
+                f64::from(offer.sla.availability_ppm) / 1e4,
+                offer.sla.receipt_interval_seconds,
+                offer.sla.notice_seconds,
+                offer.sla.text_hash
+            ),
+        );
+        line(
+            "settled",
+            match &offer.settlement {
+                Settlement::Contact(contact) => format!("by people: {contact}"),
+                Settlement::Escrow { chain, contract } => {
+                    format!("by escrow {contract} on chain {}", chain.0)
+                }
+            },
+        );
+        if let Some(address) = self.runs_at {
+            line("runs at", address.to_string());
+        }
+        for (at, what) in &self.steps {
+            line(&at.to_string(), what.clone());
+        }
+        text.trim_end().to_owned()
+    }
+
+    fn deposit(&self) -> Option<Amount> {
+        let price = self.offer.price_per_second;
+        price.times(self.offer.slot.seconds()).ok()
+    }
+}
+
+/// One line for each.
+pub(super) fn table(all: &[Told]) -> String {
+    let mut lines = vec![format!(
+        "{:<18}  {:<32}  {:<10}  {:>11}  {:>6}  why",
+        "id", "site", "state", "start", "length"
+    )];
+    for told in all {
+        lines.push(format!(
+            "{:<18}  {:<32}  {:<10}  {:>11}  {:>4} s  {}",
+            told.id.chars().take(18).collect::<String>(),
+            told.offer.site.to_string(),
+            told.state,
+            told.start,
+            told.offer.slot.seconds(),
+            told.reason.as_deref().unwrap_or_default(),
+        ));
+    }
+    lines.join("\n")
+}
