@@ -31,8 +31,9 @@ const LEASE_SECONDS: u64 = 8;
 /// A process dies at one of so many write points after its start.
 const POINTS: u64 = 48;
 const ETHER: u128 = 1_000_000_000_000_000_000;
-/// After the last kill everything is over within a lease, a few retries and a settlement.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// After the last kill everything is over within a lease, a few retries and a settlement. A payment that was begun and
+/// never sent is waited for until a minute after its offer ran out.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 pub(crate) fn say(text: &str) {
     let _closed_pipe = writeln!(std::io::stdout(), "{text}");
