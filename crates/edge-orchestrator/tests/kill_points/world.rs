@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use edge_chain::LocalKey;
 use edge_chain::dev::{self, DevChain, DevConfig};
 use edge_journal::crash;
+use edge_orchestrator::journal::{Recovered, journal_file};
 use edge_ports::Signer;
 use edge_types::ChainId;
 use tokio::net::TcpListener;
@@ -184,7 +185,7 @@ impl World {
             assert!(
                 began.elapsed() < PATIENCE,
                 "the buyer's agreements do not end:\n{}",
-                fs::read_to_string(folder.join("buyer.log")).unwrap()
+                open_agreements(&folder)
             );
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -197,6 +198,16 @@ impl World {
         self.folder.disable_cleanup(true);
         say(&format!("files are in {}", self.folder.path().display()));
     }
+}
+
+fn open_agreements(folder: &Path) -> String {
+    let file = journal_file(&folder.join("orchestrator"));
+    let written = Recovered::peek(&file).unwrap().agreements;
+    written
+        .iter()
+        .filter(|written| !written.record.state.is_final())
+        .map(|written| format!("{}: {:?}\n", written.record.offer.site, written.steps))
+        .collect()
 }
 
 /// Addresses of their own for each run, so that runs do not meet.
