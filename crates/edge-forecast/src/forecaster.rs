@@ -19,6 +19,13 @@ pub trait Forecaster: fmt::Debug + Send {
     /// What it expects of the next steps, one by one: each from 0 to [`MAX_COUNT`], and 0 before anything was observed.
     fn path(&self, steps: &mut [f64]);
 
+    /// What it expects of the mean of the next `steps` steps, from 1 (0 counts as 1) to [`MAX_AHEAD`].
+    fn mean(&self, steps: usize) -> f64 {
+        let mut path = vec![0.0; steps.clamp(1, MAX_AHEAD)];
+        self.path(&mut path);
+        path.iter().sum::<f64>() / path.len() as f64
+    }
+
     /// What it expects of the `ahead`th step from now, from 1 (0 counts as 1) to [`MAX_AHEAD`].
     fn forecast(&self, ahead: usize) -> f64 {
         let mut steps = vec![0.0; ahead.clamp(1, MAX_AHEAD)];

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::forecaster::{Forecaster, bounded, number, setting};
 use crate::holt_winters::Scale;
+use crate::least_squares::LeastSquares;
 
 /// What the learner sees, and how fast it forgets.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,14 +19,12 @@ pub struct Learning {
     pub memory: f64,
 }
 
-/// Expects the next count to be a linear function of what it sees, learned by recursive least squares with forgetting
-/// (Haykin, *Adaptive Filter Theory*), on logarithms. Steps further ahead take its own expectations for what is not known yet.
+/// Expects the next count to be a linear function of what it sees, learned by recursive least squares, on
+/// logarithms. Steps further ahead take its own expectations for what is not known yet.
 #[derive(Clone, Debug)]
 pub struct Learner {
     learning: Learning,
-    weights: Vec<f64>,
-    /// The inverse correlation of what it saw, row by row.
-    inverse: Vec<f64>,
+    line: LeastSquares,
     /// The last counts on the logarithmic scale, the newest last; a season of them, or as many as there are lags.
     past: VecDeque<f64>,
     /// Sine and cosine of each step of a season.
@@ -34,13 +33,7 @@ pub struct Learner {
 }
 
 /// Longest season.
-const LONGEST_SEASON: usize = 1 << 20;
-
-/// How little the first weights are trusted.
-const START: f64 = 100.0;
-
-/// The inverse correlation starts anew where it would grow beyond this: what it sees has not changed for too long.
-const LARGEST_INVERSE: f64 = 1e9;
+pub(crate) const LONGEST_SEASON: usize = 1 << 20;
 
 /// Steps ahead do not leave what logarithms of counts can be.
 const LARGEST_LOGARITHM: f64 = 28.0;
@@ -63,12 +56,9 @@ impl Learner {
             memory: setting(learning.memory, 0.9, 1.0, 1.0),
         };
         let size = 2 + learning.lags + 2 * learning.harmonics;
-        let mut weights = vec![0.0; size];
-        weights[2] = 1.0;
         Self {
+            line: LeastSquares::new(size, 2, learning.memory),
             learning,
-            weights,
-            inverse: start(size),
             past: VecDeque::new(),
             turns: (0..learning.season)
                 .map(|step| {
@@ -103,55 +93,6 @@ impl Learner {
     fn keeps(&self) -> usize {
         self.learning.lags.max(self.learning.season)
     }
-
-    fn learn(&mut self, features: &[f64], value: f64) {
-        let size = features.len();
-        let mut gain: Vec<f64> = self
-            .inverse
-            .chunks(size)
-            .map(|row| dot(row, features))
-            .collect();
-        let spread = self.learning.memory + dot(&gain, features);
-        let error = value - dot(&self.weights, features);
-        let seen = gain.clone();
-        for share in &mut gain {
-            *share /= spread;
-        }
-        for (weight, share) in self.weights.iter_mut().zip(&gain) {
-            *weight += share * error;
-        }
-        let mut largest: f64 = 0.0;
-        for (row, share) in self.inverse.chunks_mut(size).zip(&gain) {
-            for (entry, seen) in row.iter_mut().zip(&seen) {
-                *entry = (*entry - share * seen) / self.learning.memory;
-                largest = largest.max(entry.abs());
-            }
-        }
-        let is_lost = self
-            .weights
-            .iter()
-            .any(|weight| !weight.is_finite() || weight.abs() > 1e6);
-        if is_lost {
-            self.weights.fill(0.0);
-            self.weights[2] = 1.0;
-        }
-        // A comparison that is false for what is not a number.
-        if is_lost || !(largest <= LARGEST_INVERSE) {
-            self.inverse = start(size);
-        }
-    }
-}
-
-fn start(size: usize) -> Vec<f64> {
-    let mut inverse = vec![0.0; size * size];
-    for diagonal in inverse.iter_mut().step_by(size + 1) {
-        *diagonal = START;
-    }
-    inverse
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 impl Forecaster for Learner {
@@ -162,10 +103,10 @@ impl Forecaster for Learner {
     fn observe(&mut self, count: u64) {
         let value = Scale::Logarithmic.of(number(count));
         if self.past.len() >= self.keeps() {
-            let mut features = vec![0.0; self.weights.len()];
+            let mut features = vec![0.0; self.line.size()];
             let known = self.past.len();
             self.features(self.seen, |back| self.past[known - back], &mut features);
-            self.learn(&features, value);
+            self.line.learn(&features, value);
             self.past.pop_front();
         }
         self.past.push_back(value);
@@ -179,7 +120,7 @@ impl Forecaster for Learner {
             steps.fill(bounded(Scale::Logarithmic.back(last)));
             return;
         }
-        let mut features = vec![0.0; self.weights.len()];
+        let mut features = vec![0.0; self.line.size()];
         let mut expected: Vec<f64> = Vec::with_capacity(steps.len());
         for (ahead, step) in steps.iter_mut().enumerate() {
             let back = |back: usize| {
@@ -190,7 +131,7 @@ impl Forecaster for Learner {
                 }
             };
             self.features(self.seen + ahead, back, &mut features);
-            let value = dot(&self.weights, &features).clamp(0.0, LARGEST_LOGARITHM);
+            let value = self.line.expected(&features).clamp(0.0, LARGEST_LOGARITHM);
             expected.push(value);
             *step = bounded(Scale::Logarithmic.back(value));
         }

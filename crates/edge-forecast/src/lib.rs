@@ -11,9 +11,11 @@
 mod accuracy;
 mod alarm;
 mod demand;
+mod direct;
 mod forecaster;
 mod holt_winters;
 mod learner;
+mod least_squares;
 mod mix;
 mod rent;
 mod simple;
@@ -24,12 +26,13 @@ mod tests;
 pub use accuracy::{Accuracy, Examination, examine};
 pub use alarm::{Alarm, AlarmSettings, Surge};
 pub use demand::{Demand, PrefixDemand};
+pub use direct::Direct;
 pub use forecaster::{Forecaster, MAX_AHEAD, MAX_COUNT};
 pub use holt_winters::{HoltWinters, Scale, Smoothing};
 pub use learner::{Learner, Learning};
 pub use mix::Mix;
 pub use rent::{
-    Account, ForecastDriven, Hysteresis, MAX_GAIN, Planned, Policy, Reactive, Terms, TimeToLive,
-    least_cost,
+    ALLOWANCE, Account, ForecastDriven, Hysteresis, MAX_GAIN, Planned, Policy, Reactive, Terms,
+    TimeToLive, Tuned, least_cost,
 };
 pub use simple::{Ewma, LastValue, SeasonalNaive};

@@ -11,6 +11,7 @@
 mod clairvoyant;
 mod driven;
 mod policies;
+mod tuned;
 
 #[cfg(test)]
 mod driven_tests;
@@ -18,8 +19,9 @@ mod driven_tests;
 mod tests;
 
 pub use clairvoyant::least_cost;
-pub use driven::{ForecastDriven, Planned};
+pub use driven::{ALLOWANCE, ForecastDriven, Planned};
 pub use policies::{Hysteresis, Policy, Reactive, TimeToLive};
+pub use tuned::Tuned;
 
 /// Largest gain of a step and largest price that are told apart; more counts as that.
 pub const MAX_GAIN: u64 = 1 << 44;

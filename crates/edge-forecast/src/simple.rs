@@ -22,6 +22,10 @@ impl Forecaster for LastValue {
     fn path(&self, steps: &mut [f64]) {
         steps.fill(bounded(self.last));
     }
+
+    fn mean(&self, _steps: usize) -> f64 {
+        bounded(self.last)
+    }
 }
 
 /// What was a season ago is what will be; before a season is over, the last value.
@@ -94,6 +98,10 @@ impl Forecaster for Ewma {
 
     fn path(&self, steps: &mut [f64]) {
         steps.fill(bounded(self.level.unwrap_or(0.0)));
+    }
+
+    fn mean(&self, _steps: usize) -> f64 {
+        bounded(self.level.unwrap_or(0.0))
     }
 }
 

@@ -76,6 +76,37 @@ fn those_that_know_seasons_forecast_a_regular_day() {
 }
 
 #[test]
+fn a_window_is_forecast_at_once() {
+    let counts = days(48 * 40);
+    let wape = |forecaster: &mut dyn Forecaster| {
+        let examined = examine(forecaster, &counts, examination());
+        examined.wape.unwrap()
+    };
+    let direct = wape(&mut Direct::new(6, 48));
+    let smooth = wape(&mut Ewma::new(0.3));
+    assert!(
+        direct < 0.05 && direct < smooth / 2.0,
+        "{direct} beside {smooth}"
+    );
+}
+
+#[test]
+fn means_are_those_of_paths() {
+    let mut forecasters = all(48);
+    forecasters.push(Box::new(Direct::new(6, 48)));
+    for forecaster in &mut forecasters {
+        for count in days(200) {
+            forecaster.observe(count);
+        }
+        let mut path = vec![0.0; 6];
+        forecaster.path(&mut path);
+        let mean = path.iter().sum::<f64>() / 6.0;
+        let off = (forecaster.mean(6) - mean).abs();
+        assert!(off < 1e-9, "{} {off}", forecaster.name());
+    }
+}
+
+#[test]
 fn seasonal_naive_has_the_error_by_which_others_are_scaled() {
     let counts: Vec<u64> = (0..4800_u64)
         .map(|step| noisy(days(48)[step as usize % 48], step))
@@ -232,6 +263,7 @@ proptest! {
     ) {
         let mut forecasters = all(season);
         forecasters.push(Box::new(mix(season)));
+        forecasters.push(Box::new(Direct::new(ahead, season)));
         for forecaster in &mut forecasters {
             for count in &counts {
                 let mut path = vec![f64::NAN; ahead.max(1)];

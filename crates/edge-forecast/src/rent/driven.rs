@@ -117,8 +117,9 @@ impl Plan {
 ///
 /// Each policy is followed on an account of its own, as if it alone decided. What happened lately counts more than what was long ago.
 /// Two accounts of which one is always rented while the other is never differ by at most a lease and a deployment more on the one's side,
-/// so with slack s, deploying for d steps and gains up to g, the total cost stays below (1 + s) × that of reacting + 2 (d + 2) g:
-/// another policy is followed only while the slack that was earned covers a lease that fails and the way back.
+/// so with slack s, a price of p, deploying for d steps and gains up to g, the total cost stays below (1 + s) × that of reacting +
+/// 2 a (p + (d + 1) g) + 2 (d + 2) g, where a is [`ALLOWANCE`]: another policy is followed only while that and what was saved so far
+/// cover a lease that fails and the way back.
 #[derive(Debug)]
 pub struct ForecastDriven {
     experts: Vec<Expert>,
@@ -147,11 +148,16 @@ impl Expert {
 }
 
 /// Another policy is followed if it cost less by at least this part, so that equals do not take turns.
-const BETTER_BY: u128 = 200;
+pub(super) const BETTER_BY: u128 = 20;
+
+/// Leases that may fail, each with the way back, before anything was saved. Without any, nothing could be tried before reacting has cost
+/// so much that the slack covers a lease, which for long ones takes weeks.
+pub const ALLOWANCE: u64 = 4;
 
 impl ForecastDriven {
-    /// For a site on these terms: follows `policies` beside the reactive one, which is always there, and stays within `slack_percent`
-    /// of its cost. `memory_bits` up to 40: the logarithm, to the base of 2, of the steps over which the past is forgotten.
+    /// For a site on these terms: follows `policies`, at first the first of them, beside the reactive one, which is always there, and stays
+    /// within `slack_percent` of its cost and the allowance. `memory_bits` up to 40: the logarithm, to the base of 2, of the steps over
+    /// which the past is forgotten.
     pub fn new(
         terms: Terms,
         policies: Vec<Box<dyn Policy>>,
@@ -166,9 +172,10 @@ impl ForecastDriven {
             account: Account::new(terms),
             lately: 0,
         });
+        let experts: Vec<Expert> = experts.collect();
         Self {
-            experts: experts.collect(),
-            leader: 0,
+            leader: usize::from(experts.len() > 1),
+            experts,
             own: Account::new(terms),
             slack_percent: slack_percent.min(1_000_000),
             memory_bits: memory_bits.min(40),
@@ -199,8 +206,9 @@ impl ForecastDriven {
         let deploy = u128::from(terms.deploy_millisteps).div_ceil(1000) + 1;
         let lost = u128::from(self.largest_gain) * deploy;
         let at_risk = 2 * (u128::from(terms.price) + lost);
-        let allowed = self.experts[0].account.cost() * u128::from(100 + self.slack_percent);
-        (self.own.cost() + at_risk) * 100 <= allowed
+        let reacting = self.experts[0].account.cost() * u128::from(100 + self.slack_percent);
+        let allowed = at_risk * u128::from(ALLOWANCE) * 100;
+        (self.own.cost() + at_risk) * 100 <= reacting + allowed
     }
 
     fn choose_leader(&mut self) {
