@@ -5,11 +5,14 @@
 //! of threads, so that equal seeds give equal bytes.
 
 pub mod anonymise;
+pub mod engine;
 pub mod figures;
 pub mod over_time;
 pub mod parallel;
 pub mod population;
 pub mod random;
+pub mod simulate;
+pub mod world;
 
 pub use population::{Population, Skew};
 pub use random::Random;
