@@ -1,6 +1,9 @@
 //! `cargo xtask bench placement`: how good and how fast placement is, beside other libraries' betweenness.
 //!
-//! What is ours is measured by `crates/edge-placement/benches/placement`. With `--data DIR` also on real paths and a real router map.
+//! What is ours is measured by `crates/edge-placement/benches/placement` and `crates/edge-sim/benches/simulations`. With `--data DIR` also on
+//! real paths, a real router map and the requests of a real service.
+
+mod simulations;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -70,6 +73,14 @@ pub(super) fn run(data: Option<&Path>, runs: u32, case: Option<&str>) -> Result<
     }
     if is_wanted("betweenness-speed") {
         rows.extend(betweenness(data, runs, case)?);
+    }
+    if is_wanted("determinism") {
+        rows.push(simulations::determinism()?);
+    }
+    // On the requests of a real service only; what is made up can be made to say anything.
+    if is_wanted("over-time") && (data.is_some() || case.is_some()) {
+        let data = data.context("over-time needs --data")?;
+        rows.extend(simulations::over_time(data)?);
     }
     if rows.is_empty() {
         bail!("no case of this name");

@@ -1,9 +1,9 @@
 //! Policies side by side on the same gains, over a grid of terms.
 
 use edge_forecast::{
-    Account, Accuracy, Ewma, Examination, ForecastDriven, Forecaster, HoltWinters, Hysteresis,
-    LastValue, Learner, Learning, Mix, Planned, Policy, Reactive, Scale, SeasonalNaive, Smoothing,
-    Terms, TimeToLive, examine, least_cost,
+    Account, Accuracy, Direct, Ewma, Examination, ForecastDriven, Forecaster, HoltWinters,
+    Hysteresis, LastValue, Learner, Learning, Mix, Policy, Reactive, Scale, SeasonalNaive,
+    Smoothing, Terms, TimeToLive, Tuned, examine, least_cost,
 };
 use edge_placement::Tree;
 
@@ -15,7 +15,7 @@ const DAY: usize = 1440;
 const WEEK: usize = 7 * DAY;
 
 /// Within how much of reacting the forecast-driven policy stays, in percent.
-const SLACK_PERCENT: u64 = 4;
+const SLACK_PERCENT: u64 = 3;
 
 /// It forgets what policies cost over 2^13 minutes, some six days.
 const MEMORY_BITS: u32 = 13;
@@ -186,7 +186,7 @@ impl Contest {
         let Some((_, gains)) = self.seeds.first() else {
             return Vec::new();
         };
-        let names: Vec<&str> = examined()
+        let names: Vec<&str> = examined(1)
             .iter()
             .map(|forecaster| forecaster.name())
             .collect();
@@ -199,7 +199,7 @@ impl Contest {
                 season: DAY,
             };
             let sites = gains.iter().map(|gains| {
-                let mut forecasters = examined();
+                let mut forecasters = examined(window);
                 examine(&mut *forecasters[item / windows.len()], gains, examination)
             });
             (window, sites.collect())
@@ -306,16 +306,22 @@ pub(super) fn follow(policy: &mut dyn Policy, terms: Terms, gains: &[u64]) -> Ac
     account
 }
 
-/// The policy that is measured: each forecaster planned with, and changes of mind in hindsight; whichever did best lately is followed.
+/// The policy that is measured: leases by what each forecaster expects them to bring, and changes of mind in hindsight; whichever did
+/// best lately is followed.
 pub(super) fn forecast_driven(terms: Terms) -> ForecastDriven {
-    let mut policies: Vec<Box<dyn Policy>> = vec![
-        Box::new(Planned::new(terms, Box::new(Ewma::new(0.3)))),
-        Box::new(Planned::new(terms, Box::new(Ewma::new(0.1)))),
-        Box::new(Planned::new(terms, Box::new(learner()))),
+    let forecasters: [Box<dyn Forecaster>; 2] = [
+        Box::new(Direct::new(terms.lease_steps, DAY)),
+        Box::new(Ewma::new(0.1)),
     ];
-    for percent in [0, 5, 20] {
-        policies.push(Box::new(Hysteresis::new(terms, percent)));
-    }
+    let tuned = forecasters.map(|forecaster| {
+        let tuned = Tuned::new(terms, forecaster, MEMORY_BITS);
+        Box::new(tuned) as Box<dyn Policy>
+    });
+    let hystereses = [0, 5, 20].map(|percent| {
+        let hysteresis = Hysteresis::new(terms, percent);
+        Box::new(hysteresis) as Box<dyn Policy>
+    });
+    let policies = tuned.into_iter().chain(hystereses).collect();
     ForecastDriven::new(terms, policies, SLACK_PERCENT, MEMORY_BITS)
 }
 
@@ -328,8 +334,8 @@ fn learner() -> Learner {
     })
 }
 
-/// Forecasters of minutes.
-fn forecasters() -> Vec<Box<dyn Forecaster>> {
+/// Forecasters of minutes, for windows of so many.
+fn forecasters(window: usize) -> Vec<Box<dyn Forecaster>> {
     let seasonal = |level, season| Smoothing {
         level,
         trend: 0.0,
@@ -344,16 +350,17 @@ fn forecasters() -> Vec<Box<dyn Forecaster>> {
             Scale::Logarithmic,
         )),
         Box::new(learner()),
+        Box::new(Direct::new(window, DAY)),
     ]
 }
 
-/// All forecasters that are examined: those that others have to beat, those that are planned with, and their mix.
-fn examined() -> Vec<Box<dyn Forecaster>> {
+/// All forecasters that are examined: those that others have to beat, the others, and their mix.
+fn examined(window: usize) -> Vec<Box<dyn Forecaster>> {
     let mut all: Vec<Box<dyn Forecaster>> = vec![
         Box::new(SeasonalNaive::new(DAY)),
         Box::new(LastValue::default()),
     ];
-    all.extend(forecasters());
-    all.push(Box::new(Mix::new(forecasters())));
+    all.extend(forecasters(window));
+    all.push(Box::new(Mix::new(forecasters(window))));
     all
 }
