@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_forecast::Demand;
+use edge_forecast::{Alarm, AlarmSettings, Demand};
 use edge_http::front_end::Sighting;
 use edge_ports::{Clock, PathSource, TraceError, TracePriority};
 use edge_topology::{AggregateTree, ClientDemand, Limits, Observations, change};
@@ -26,6 +26,9 @@ const MOST_COMPLETIONS: u32 = 3;
 
 /// After a trace was refused or failed, the prefix waits this long.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// The alarm for flash crowds gets the requests of so long at a time, or of an activation that takes longer.
+const ALARM_STEP: Duration = Duration::from_secs(1);
 
 /// A topology as the other tasks see it: immutable and numbered.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ pub struct TopologySettings {
     pub requests_before_trace: u64,
     /// Algorithm 1's `topology_update_interval`.
     pub interval: Duration,
-    /// Share of demand whose paths changed that raises the signal, 0 to 1.
+    /// Share of demand whose paths changed that raises the signal, 0 to 1. A flash crowd raises it too.
     pub change_threshold: f64,
     /// Age at which the path to an active prefix is traced again.
     pub refresh_after: Duration,
@@ -100,6 +103,11 @@ pub struct TopologyTask {
     /// The tree at the last signal.
     signalled: AggregateTree,
     generation: Generation,
+    /// Tells flash crowds from the requests of each second or so.
+    alarm: Alarm,
+    /// Requests since the alarm was last told of some, and when that was.
+    requests: u64,
+    told_at: MonotonicTime,
     traces_done: u64,
     probes_sent: u64,
     traces_refused: u64,
@@ -144,6 +152,9 @@ impl TopologyTask {
             paths_seen: BTreeMap::new(),
             signalled,
             generation: Generation(0),
+            alarm: Alarm::new(AlarmSettings::default()),
+            requests: 0,
+            told_at: MonotonicTime::ZERO,
             traces_done: 0,
             probes_sent: 0,
             traces_refused: 0,
@@ -192,7 +203,8 @@ impl TopologyTask {
         let tree = self
             .observations
             .tree(self.generation, self.settings.router_grouping, &demand);
-        if change(&self.signalled, &tree) > self.settings.change_threshold {
+        let is_changed = change(&self.signalled, &tree) > self.settings.change_threshold;
+        if self.is_alarmed(now) || is_changed {
             self.signalled = tree.clone();
             self.changed.notify_one();
         }
@@ -215,7 +227,21 @@ impl TopologyTask {
         self.refresh(now, running);
     }
 
+    /// Did demand come or go all of a sudden? That calls for another plan, wherever the clients are.
+    fn is_alarmed(&mut self, now: MonotonicTime) -> bool {
+        if now.since(self.told_at) < ALARM_STEP {
+            return false;
+        }
+        self.told_at = now;
+        let surge = self.alarm.observe(std::mem::take(&mut self.requests));
+        if let Some(surge) = surge {
+            tracing::info!(?surge, "demand changed all of a sudden");
+        }
+        surge.is_some()
+    }
+
     fn see(&mut self, sighting: Sighting, running: &mut JoinSet<Traced>) {
+        self.requests += 1;
         let Some((prefix, entry)) = self.demand.record(sighting.client, sighting.at) else {
             return;
         };

@@ -72,6 +72,10 @@ struct Bench {
 
 impl Bench {
     fn start() -> Self {
+        Self::start_with(0.02)
+    }
+
+    fn start_with(change_threshold: f64) -> Self {
         let clock = TestClock(Instant::now());
         let paths = Arc::new(Scripted {
             clock,
@@ -87,7 +91,7 @@ impl Bench {
             max_prefixes: 100,
             requests_before_trace: 2,
             interval: Duration::from_millis(100),
-            change_threshold: 0.02,
+            change_threshold,
             refresh_after: Duration::from_secs(60),
         };
         let task = TopologyTask::new(
@@ -220,6 +224,23 @@ async fn what_stays_as_it_was_raises_no_signal() {
         bench.snapshots.borrow().tree.generation() > generation,
         "snapshots are numbered"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flash_crowd_raises_the_signal_whatever_the_threshold() {
+    // No change of paths or demand is above this.
+    let bench = Bench::start_with(1.0);
+    let ask = async |seconds: u32, per_second: u32| {
+        for _ in 0..per_second * seconds {
+            bench.request("240.2.0.7").await;
+            bench.pass(SECOND / per_second).await;
+        }
+        bench.signals.load(Ordering::Relaxed)
+    };
+    assert_eq!(ask(60, 20).await, 0, "steady demand is no alarm");
+    assert_eq!(ask(4, 200).await, 1, "a crowd is, once");
+    assert_eq!(ask(60, 200).await, 1, "its level is learned");
+    assert_eq!(ask(5, 20).await, 2, "and its end is one too");
 }
 
 #[tokio::test(start_paused = true)]
