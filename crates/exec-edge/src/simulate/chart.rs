@@ -37,6 +37,9 @@ const LOOKS: [Look; 8] = [
 /// Most markers on one line.
 const MOST_MARKERS: usize = 14;
 
+/// From white to dark blue; the lightness falls evenly, so that it prints in gray.
+const BLUE: [[u8; 3]; 2] = [[250, 251, 253], [12, 58, 104]];
+
 struct Look {
     line: &'static str,
     mark: &'static str,
@@ -354,7 +357,7 @@ impl Grid {
                 let x = left + column as f64 * width;
                 let share = (value / self.largest.max(1e-9)).clamp(0.0, 1.0);
                 let is_framed = *value <= self.framed_below;
-                let cell = svg.element("rect").attribute("fill", &shade(share));
+                let cell = svg.element("rect").attribute("fill", &between(BLUE, share));
                 cell.number("x", x + 1.5)
                     .number("y", y + 1.5)
                     .number("width", width - 3.0)
@@ -383,20 +386,19 @@ impl Grid {
     }
 }
 
-/// From white to dark blue; the lightness falls evenly, so that it prints in gray.
-fn shade(share: f64) -> String {
+/// The colour that lies at `share`, from 0 to 1, of the way from the first to the second.
+pub(super) fn between([light, dark]: [[u8; 3]; 2], share: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a byte between two others"
     )]
-    let between = |light: f64, dark: f64| (light + (dark - light) * share).round() as u8;
-    format!(
-        "#{:02x}{:02x}{:02x}",
-        between(250.0, 12.0),
-        between(251.0, 58.0),
-        between(253.0, 104.0)
-    )
+    let channel = |light: u8, dark: u8| {
+        let (light, dark) = (f64::from(light), f64::from(dark));
+        (light + (dark - light) * share.clamp(0.0, 1.0)).round() as u8
+    };
+    let [red, green, blue] = [0, 1, 2].map(|at: usize| channel(light[at], dark[at]));
+    format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
 #[cfg(test)]

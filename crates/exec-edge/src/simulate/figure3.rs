@@ -16,6 +16,9 @@ use crate::exit::Failure;
 const CENTER: Point = point(400.0, 500.0);
 const RADIUS: f64 = 370.0;
 
+/// From pale to dark red, evenly in lightness.
+const RED: [[u8; 3]; 2] = [[253, 236, 230], [140, 10, 18]];
+
 /// Nodes with a number in the picture.
 const NUMBERED: usize = 10;
 
@@ -175,7 +178,10 @@ impl<'a> Values<'a> {
                 node.micros as f64 / 1e3
             );
             let style = if node.can_host {
-                format!("fill:{};stroke:#4a1420;stroke-width:0.8", red(share))
+                format!(
+                    "fill:{};stroke:#4a1420;stroke-width:0.8",
+                    chart::between(RED, share)
+                )
             } else {
                 "fill:#fff;stroke:#7b8794;stroke-width:1;stroke-dasharray:2 1.5".to_owned()
             };
@@ -293,20 +299,4 @@ impl<'a> Values<'a> {
         };
         all.iter().zip(angles).map(place).collect()
     }
-}
-
-/// From pale to dark red, evenly in lightness.
-fn red(share: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a byte between two others"
-    )]
-    let between = |light: f64, dark: f64| (light + (dark - light) * share).round() as u8;
-    format!(
-        "#{:02x}{:02x}{:02x}",
-        between(253.0, 140.0),
-        between(236.0, 10.0),
-        between(230.0, 18.0)
-    )
 }

@@ -14,11 +14,7 @@ const LARGEST_SHARE: u32 = 60;
 
 /// Draws it of the shipped scenario, and of real paths if there are any.
 pub(super) fn draw(request: &Request<'_>, progress: Progress<'_>) -> Result<Vec<Drawn>, Failure> {
-    let mut inputs = vec![inputs::scenario_tree(&inputs::shipped()?, request.seed)?];
-    if let Some(data) = request.data {
-        inputs.push(inputs::real_tree(data)?);
-    }
-    inputs
+    inputs::trees(request)?
         .iter()
         .map(|input| draw_one(input, request, progress))
         .collect()

@@ -15,11 +15,7 @@ const PAPER_MS: f64 = 30.0;
 
 /// Draws it of the shipped scenario, and of real paths if there are any.
 pub(super) fn draw(request: &Request<'_>, progress: Progress<'_>) -> Result<Vec<Drawn>, Failure> {
-    let mut inputs = vec![inputs::scenario_tree(&inputs::shipped()?, request.seed)?];
-    if let Some(data) = request.data {
-        inputs.push(inputs::real_tree(data)?);
-    }
-    inputs
+    inputs::trees(request)?
         .iter()
         .map(|input| draw_one(input, request, progress))
         .collect()

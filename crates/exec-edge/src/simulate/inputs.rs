@@ -17,6 +17,7 @@ use edge_types::{
 use serde::Deserialize;
 
 use super::calculated::Calculated;
+use super::figures::Request;
 use crate::exit::Failure;
 use crate::path_files::load;
 
@@ -44,6 +45,15 @@ pub(super) struct Input {
 /// The shipped scenario.
 pub(super) fn shipped() -> Result<Scenario, Failure> {
     Scenario::parse(SHIPPED_NAME, SHIPPED).map_err(Failure::runtime)
+}
+
+/// The trees that schemes are compared on: the shipped scenario's, and that of real paths if there are any.
+pub(super) fn trees(request: &Request<'_>) -> Result<Vec<Input>, Failure> {
+    let mut trees = vec![scenario_tree(&shipped()?, request.seed)?];
+    if let Some(data) = request.data {
+        trees.push(real_tree(data)?);
+    }
+    Ok(trees)
 }
 
 /// The shipped scenario's tree as the paper makes its own: routers with clients are the targets, every /24 is one node.
