@@ -1,6 +1,6 @@
 //! What is known about servers: how fast each answers, which are silent, and which are lame for which zone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub(crate) struct Servers {
 #[derive(Debug, Default)]
 struct State {
     known: BTreeMap<SocketAddr, Known>,
-    lame: BTreeMap<(SocketAddr, Name), Instant>,
+    /// Hashed, since names are slow to compare in order.
+    lame: HashMap<(SocketAddr, Name), Instant>,
     /// Round trip of servers in general, smoothed.
     typical: Option<Duration>,
 }

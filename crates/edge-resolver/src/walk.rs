@@ -1,6 +1,7 @@
 //! Walking down from the root: which servers are asked for a name, and what is remembered of the way.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,12 +58,13 @@ struct Scout {
     until: Instant,
 }
 
+/// Hashed, since names are slow to compare in order and every question looks several up.
 #[derive(Debug, Default)]
 struct Memory {
-    cuts: BTreeMap<Name, Arc<Cut>>,
+    cuts: HashMap<Name, Arc<Cut>>,
     /// By zone and the name below it where the next zone is expected.
-    scouts: BTreeMap<(Name, Name), Scout>,
-    hosts: BTreeMap<(Name, RecordType), Host>,
+    scouts: HashMap<(Name, Name), Scout>,
+    hosts: HashMap<(Name, RecordType), Host>,
 }
 
 /// Addresses of a server that came without.
@@ -450,8 +452,15 @@ impl Host {
 }
 
 /// Where the zone of `name` may start, strictly below `zone`: the root delegates names of one label; others delegate
-/// the owner of services and hosts.
+/// the owner of services and hosts. None where hardly anybody delegates, and waiting for a scout would cost a round trip.
 fn expected_zone(zone: &Name, name: &Name) -> Option<Name> {
+    let is_reverse = zone
+        .iter()
+        .next_back()
+        .is_some_and(|label| label.eq_ignore_ascii_case(b"arpa"));
+    if zone.num_labels() >= 2 && !is_reverse {
+        return None;
+    }
     let mut below = name.clone();
     let mut is_service = false;
     while below
@@ -472,7 +481,7 @@ fn expected_zone(zone: &Name, name: &Name) -> Option<Name> {
 }
 
 /// Makes room for one more: drops what is over, or else everything.
-fn bound<K: Ord, V>(map: &mut BTreeMap<K, V>, is_valid: impl Fn(&V) -> bool) {
+fn bound<K: Hash + Eq, V>(map: &mut HashMap<K, V>, is_valid: impl Fn(&V) -> bool) {
     if map.len() >= MAX_REMEMBERED {
         map.retain(|_, value| is_valid(value));
         if map.len() >= MAX_REMEMBERED {
@@ -498,6 +507,7 @@ mod tests {
             (".", "_edge._tcp.isp.example.", Some("example.")),
             ("example.", "_edge._tcp.isp.example.", Some("isp.example.")),
             ("isp.example.", "_edge._tcp.isp.example.", None),
+            ("isp.example.", "a.edge.isp.example.", None),
             ("example.", "site.isp.example.", Some("isp.example.")),
             (".", "example.", None),
         ] {
