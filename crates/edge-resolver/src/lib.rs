@@ -19,6 +19,7 @@ mod race;
 mod resolver;
 mod servers;
 mod validate;
+mod vanguard;
 mod walk;
 mod wire;
 

@@ -12,6 +12,7 @@ use hickory_proto::rr::{Name, RecordType};
 
 use crate::race::{Judgement, Manners, Sender};
 use crate::validate::{TrustAnchor, Validator};
+use crate::vanguard::Vanguard;
 use crate::walk::Walk;
 use crate::wire::{
     Asking, Chain, Reading, bogus_by_extended_error, question_name, read, record_type,
@@ -159,6 +160,7 @@ enum Way {
     Recursive {
         servers: Vec<SocketAddr>,
         trusts_authentic_data: bool,
+        vanguard: Vanguard,
     },
     Direct(Walk),
 }
@@ -189,6 +191,7 @@ impl Resolver {
             } => Way::Recursive {
                 servers: config.servers,
                 trusts_authentic_data,
+                vanguard: Vanguard::default(),
             },
             Mode::Direct { policy, port } => Way::Direct(Walk::new(config.servers, policy, port)),
         };
@@ -264,15 +267,16 @@ impl Fetch {
             Way::Recursive {
                 servers,
                 trusts_authentic_data,
+                vanguard,
             } => {
                 let asking = Asking {
                     recursion: true,
                     signatures,
                 };
                 let judge = |message| judge_recursive(message, *trusts_authentic_data);
-                self.sender
-                    .ask(servers, &Name::root(), (name, kind), asking, judge)
-                    .await
+                let root = Name::root();
+                let ask = self.sender.ask(servers, &root, (name, kind), asking, judge);
+                vanguard.after_first(name, ask).await
             }
             Way::Direct(walk) => {
                 let asking = Asking {
