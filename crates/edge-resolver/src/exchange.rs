@@ -50,7 +50,7 @@ async fn over_udp(
     query: &SentQuery,
     random: u32,
 ) -> Result<Option<Message>, ExchangeFailure> {
-    let mut waiting = loop {
+    let waiting = loop {
         match ports.send(server, query.id, &query.octets, random).await {
             // Others give theirs back soon; the caller's time-out ends the wait.
             Err(error) if is_out_of_files(&error) => tokio::time::sleep(FILE_WAIT).await,

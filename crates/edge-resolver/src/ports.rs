@@ -1,13 +1,13 @@
 //! Source ports. Each takes a few queries, drawn at random from several that are open, and is then given up: thousands of
 //! queries under way need neither thousands of sockets nor leave from a port that can be guessed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 /// Largest datagram looked at. Servers keep to the size asked for; larger ones are cut and then decided by TCP.
@@ -53,7 +53,50 @@ struct Port {
     reader: AbortHandle,
 }
 
-type Table = BTreeMap<(SocketAddr, u16), mpsc::Sender<Arrival>>;
+type Table = BTreeMap<(SocketAddr, u16), Arc<Inbox>>;
+
+/// What came for one query. Hardly ever more than one datagram: a channel would take a kilobyte for each query.
+#[derive(Debug, Default)]
+struct Inbox {
+    kept: Mutex<Kept>,
+    came: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    arrivals: VecDeque<Arrival>,
+    /// Nothing more will come.
+    is_over: bool,
+}
+
+impl Inbox {
+    /// One that has got its fill by now is being flooded, and decides by what it has.
+    fn put(&self, arrival: Arrival) {
+        let mut kept = locked(&self.kept);
+        if kept.arrivals.len() < KEPT {
+            kept.arrivals.push_back(arrival);
+            self.came.notify_one();
+        }
+    }
+
+    fn end(&self) {
+        locked(&self.kept).is_over = true;
+        self.came.notify_one();
+    }
+
+    async fn next(&self) -> Option<Arrival> {
+        loop {
+            {
+                let mut kept = locked(&self.kept);
+                let arrival = kept.arrivals.pop_front();
+                if arrival.is_some() || kept.is_over {
+                    return arrival;
+                }
+            }
+            self.came.notified().await;
+        }
+    }
+}
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,13 +107,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Waiting {
     port: Arc<Port>,
     key: (SocketAddr, u16),
-    arrivals: mpsc::Receiver<Arrival>,
+    inbox: Arc<Inbox>,
 }
 
 impl Waiting {
     /// What came next; `None` if the server's host refused.
-    pub(crate) async fn next(&mut self) -> Option<Arrival> {
-        self.arrivals.recv().await
+    pub(crate) async fn next(&self) -> Option<Arrival> {
+        self.inbox.next().await
     }
 }
 
@@ -97,13 +140,9 @@ impl Ports {
         random: u32,
     ) -> io::Result<Waiting> {
         let key = (server, id);
-        let (sender, arrivals) = mpsc::channel(KEPT);
-        let port = self.draw(key, sender, random)?;
-        let waiting = Waiting {
-            port,
-            key,
-            arrivals,
-        };
+        let inbox = Arc::<Inbox>::default();
+        let port = self.draw(key, Arc::clone(&inbox), random)?;
+        let waiting = Waiting { port, key, inbox };
         let socket = &waiting.port.socket;
         if self.connects {
             socket.send(octets).await?;
@@ -117,7 +156,7 @@ impl Ports {
     fn draw(
         &self,
         key: (SocketAddr, u16),
-        sender: mpsc::Sender<Arrival>,
+        inbox: Arc<Inbox>,
         random: u32,
     ) -> io::Result<Arc<Port>> {
         let peer = match key.0 {
@@ -138,7 +177,7 @@ impl Ports {
         let Some((port, uses)) = ports.get_mut(index) else {
             return Err(io::Error::other("no port"));
         };
-        locked(&port.waiting).insert(key, sender);
+        locked(&port.waiting).insert(key, inbox);
         let port = Arc::clone(port);
         *uses += 1;
         if *uses >= USES {
@@ -184,22 +223,23 @@ async fn read(socket: Arc<UdpSocket>, waiting: Arc<Mutex<Table>>) {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
             // A host refused, which the kernel tells only where the port is bound to one server: to all who wait. Further
             // queries leave from other ports.
-            locked(&waiting).clear();
+            for inbox in std::mem::take(&mut *locked(&waiting)).values() {
+                inbox.end();
+            }
             return;
         };
         let Some(id) = buffer[..length].first_chunk() else {
             continue;
         };
         let waiting = locked(&waiting);
-        if let Some(query) = waiting.get(&(from, u16::from_be_bytes(*id))) {
-            // One that has got its fill by now is being flooded itself, and decides by what it has.
-            let _is_full = query.try_send(Arrival::Datagram(buffer[..length].to_vec()));
+        if let Some(inbox) = waiting.get(&(from, u16::from_be_bytes(*id))) {
+            inbox.put(Arrival::Datagram(buffer[..length].to_vec()));
             continue;
         }
         unrelated += 1;
         if unrelated > MAX_UNRELATED {
-            for query in waiting.values() {
-                let _is_full = query.try_send(Arrival::Flood);
+            for inbox in waiting.values() {
+                inbox.put(Arrival::Flood);
             }
         }
     }
@@ -230,7 +270,7 @@ mod tests {
                 .unwrap();
             let arrival = runtime.block_on(async {
                 let octets = id.to_be_bytes();
-                let mut waiting = ports.send(address, id, &octets, 0).await.unwrap();
+                let waiting = ports.send(address, id, &octets, 0).await.unwrap();
                 waiting.next().await
             });
             assert!(

@@ -77,22 +77,22 @@ impl SentQuery {
             .iter()
             .flat_map(|octet| (0..8).map(move |bit| octet >> bit & 1 == 1))
             .cycle();
-        let labels: Vec<Vec<u8>> = name
-            .iter()
-            .map(|label| {
-                label
-                    .iter()
-                    .map(|octet| {
-                        if bits.next() == Some(true) {
-                            octet.to_ascii_uppercase()
-                        } else {
-                            octet.to_ascii_lowercase()
-                        }
-                    })
-                    .collect()
-            })
-            .collect();
-        let mut name = Name::from_labels(labels.iter().map(Vec::as_slice)).ok()?;
+        let mut octets = [0; 255];
+        let mut labels = Vec::with_capacity(name.num_labels().into());
+        let mut rest = octets.as_mut_slice();
+        for label in name {
+            let (mixed, further) = std::mem::take(&mut rest).split_at_mut_checked(label.len())?;
+            for (to, from) in mixed.iter_mut().zip(label) {
+                *to = if bits.next() == Some(true) {
+                    from.to_ascii_uppercase()
+                } else {
+                    from.to_ascii_lowercase()
+                };
+            }
+            labels.push(&*mixed);
+            rest = further;
+        }
+        let mut name = Name::from_labels(labels).ok()?;
         name.set_fqdn(true);
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = asking.recursion;
