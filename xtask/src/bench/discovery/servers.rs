@@ -181,7 +181,8 @@ fn hints() -> String {
     format!(". 3600000 NS a.root-server.\na.root-server. 3600000 A {ROOT}\n")
 }
 
-/// With room for all questions at once, and without what only costs time here.
+/// With room for all questions at once, and without what only costs time here. Debian's drops what one client asks beyond a
+/// thousand questions that wait, and what waited for 1.9 s, unless told otherwise: its answer to CVE-2024-33655.
 fn unbound(folder: &Path) -> String {
     let folder = folder.display();
     format!(
@@ -189,7 +190,8 @@ fn unbound(folder: &Path) -> String {
          directory: \"{folder}\"\n  pidfile: \"\"\n  use-syslog: no\n  logfile: \"{folder}/unbound.log\"\n  do-ip6: no\n  \
          num-threads: 1\n  outgoing-range: 8192\n  num-queries-per-thread: 8192\n  so-rcvbuf: 4m\n  so-sndbuf: 4m\n  \
          msg-cache-size: 64m\n  rrset-cache-size: 128m\n  infra-cache-numhosts: 100000\n  module-config: \"iterator\"\n  \
-         root-hints: \"{folder}/root.hints\"\n  qname-minimisation: no\n  unblock-lan-zones: yes\n  \
+         root-hints: \"{folder}/root.hints\"\n  wait-limit: 0\n  \
+         discard-timeout: 0\n  qname-minimisation: no\n  unblock-lan-zones: yes\n  \
          insecure-lan-zones: yes\n  jostle-timeout: 1000\n  target-fetch-policy: \"0 0 0 0 0\"\n\
          remote-control:\n  control-enable: no\n"
     )
