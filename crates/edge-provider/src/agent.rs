@@ -73,7 +73,7 @@ impl Agent {
             .iter()
             .map(|site| site.terms(provider, &config.ledger));
         let mut book = ProviderBook::new(config.limits, terms);
-        let (written, recovered) = Written::open(&config.state_directory)?;
+        let (mut written, recovered) = Written::open(&config.state_directory)?;
         let Recovered {
             reservations,
             agreements,
@@ -81,6 +81,10 @@ impl Agent {
         } = recovered;
         book.resume(reservations, agreements, ports.clock.utc());
         // The runtime has swept what an earlier process ran; what is to run still starts again when it is compared.
+        let serves = |id| book.agreement(id).is_some_and(|it| it.is_serving());
+        for id in deployments.keys().filter(|id| !serves(**id)) {
+            written.stopped(*id)?;
+        }
         let deployments = deployments
             .into_iter()
             .filter(|(id, _)| book.agreement(*id).is_some_and(|it| it.is_serving()))
