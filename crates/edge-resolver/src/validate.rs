@@ -3,6 +3,8 @@
 //! The judgement is hickory's; here its questions for keys are answered, each once for all who need it, and failures to
 //! fetch a key are kept apart from wrong signatures.
 
+mod wildcard;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -239,6 +241,11 @@ impl Validator {
                 proof: Proof::Insecure,
                 ..
             }))) => Some((response.into_message(), Security::Insecure)),
+            Some(Err(NetError::Dns(DnsError::Nsec { response, .. })))
+                if wildcard::is_proven(&response) =>
+            {
+                Some((response.into_message(), Security::Secure))
+            }
             Some(Err(_)) | None => None,
         };
         judged.ok_or_else(|| {
