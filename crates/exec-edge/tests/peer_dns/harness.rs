@@ -1,5 +1,6 @@
 //! Tests that are processes: each runs this program again as the outermost process of a sandbox.
 
+use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
 use edge_lab::sandbox::{self, Begin, Inside};
@@ -36,10 +37,14 @@ fn conclude(tests: &'static [Test]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They share the machine's processors.
     arguments.test_threads = Some(1);
+    let shows = arguments.nocapture;
     let trials = tests.iter().map(|(name, _)| {
         Trial::test(*name, move || {
             let program = std::env::current_exe()?;
             let output = Command::new(program).args([RUN, name]).output()?;
+            if shows {
+                std::io::stdout().write_all(&output.stdout)?;
+            }
             if output.status.success() {
                 return Ok(());
             }
