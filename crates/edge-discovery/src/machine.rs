@@ -112,7 +112,8 @@ impl Discovery {
         self.addresses
             .retain(|_, address| now.since(address.last_seen) <= retention);
         self.cache.start_run(&self.config.limits, now);
-        self.owners.start_run(self.config.limits.owners_per_run);
+        self.owners
+            .start_run(self.config.limits.owners_per_run, now);
         self.ladders.clear();
         self.zones.clear();
         let addresses: Vec<IpAddr> = self.addresses.keys().copied().collect();
@@ -389,15 +390,13 @@ impl Discovery {
         }
     }
 
-    /// The next address to ask the holder of, for [`DiscoveryConfig::asking_owners`], while a run is open.
+    /// The next address to ask the holder of, for [`DiscoveryConfig::asking_owners`]. Registries are slower than a run is
+    /// long, so these may be fetched and answered after its end; a run allows so many of them.
     pub fn poll_owner(&mut self, now: MonotonicTime) -> Option<IpAddr> {
-        if self.cache.deadline().is_none_or(|deadline| now >= deadline) {
-            return None;
-        }
         self.owners.poll(now)
     }
 
-    /// Takes what came of a question for a holder. Questions follow for its domains, in this run if it is still open.
+    /// Takes what came of a question for a holder. Questions follow for its domains, in this run if it is still open, or else in the next.
     pub fn handle_owner(&mut self, address: IpAddr, answer: OwnerAnswer, now: MonotonicTime) {
         let prefix = match &answer {
             OwnerAnswer::Found(owner) => owner.prefix,

@@ -161,7 +161,8 @@ fn prefix_within(address: IpAddr, first: IpAddr, last: IpAddr) -> Option<IpNet> 
 pub(crate) struct Owners {
     known: BTreeMap<IpNet, (OwnerAnswer, MonotonicTime)>,
     waiting: BTreeSet<IpAddr>,
-    under_way: BTreeSet<IpAddr>,
+    /// Since when.
+    under_way: BTreeMap<IpAddr, MonotonicTime>,
     questions_left: usize,
 }
 
@@ -169,6 +170,8 @@ pub(crate) struct Owners {
 const FOUND_HOLDS: Duration = Duration::from_hours(24);
 const NOBODY_HOLDS: Duration = Duration::from_hours(3);
 const SILENCE_HOLDS: Duration = Duration::from_mins(5);
+/// A question that was not answered for this long was given up by who asked it.
+const UNDER_WAY_FOR: Duration = Duration::from_mins(1);
 /// A server cannot make us wait longer.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
@@ -189,16 +192,17 @@ impl Owners {
     /// Asks for the holder, unless that is known and still holds.
     pub(crate) fn want(&mut self, address: IpAddr, now: MonotonicTime) {
         let holds = self.entry(address).is_some_and(|(_, until)| now < *until);
-        let is_asked = self.under_way.contains(&address);
+        let is_asked = self.under_way.contains_key(&address);
         if !holds && !is_asked && self.waiting.len() < MAX_PREFIXES {
             self.waiting.insert(address);
         }
     }
 
-    /// Begins anew, with so many questions. What is under way is not waited for.
-    pub(crate) fn start_run(&mut self, questions: usize) {
+    /// Begins anew, with so many questions. Registries are slow: what is under way may still be answered.
+    pub(crate) fn start_run(&mut self, questions: usize, now: MonotonicTime) {
         self.waiting.clear();
-        self.under_way.clear();
+        self.under_way
+            .retain(|_, since| now.since(*since) < UNDER_WAY_FOR);
         self.questions_left = questions;
     }
 
@@ -225,7 +229,7 @@ impl Owners {
         }
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain(|address| self.entry(*address).is_none_or(|(_, until)| now >= *until));
-        let near_asked: BTreeSet<_> = self.under_way.iter().map(|ip| neighbourhood(*ip)).collect();
+        let near_asked: BTreeSet<_> = self.under_way.keys().map(|ip| neighbourhood(*ip)).collect();
         let next = waiting
             .iter()
             .copied()
@@ -234,7 +238,7 @@ impl Owners {
         let next = next?;
         self.waiting.remove(&next);
         self.questions_left -= 1;
-        self.under_way.insert(next);
+        self.under_way.insert(next, now);
         Some(next)
     }
 
@@ -245,7 +249,7 @@ impl Owners {
         answer: OwnerAnswer,
         now: MonotonicTime,
     ) -> bool {
-        if !self.under_way.remove(&address) {
+        if self.under_way.remove(&address).is_none() {
             return false;
         }
         let (prefix, holds) = match &answer {
@@ -299,7 +303,7 @@ mod tests {
     #[test]
     fn one_question_serves_a_whole_prefix() {
         let mut owners = Owners::default();
-        owners.start_run(100);
+        owners.start_run(100, at(0));
         for host in ["240.1.0.1", "240.1.0.2", "240.1.200.1", "240.2.0.1"] {
             owners.want(address(host), at(0));
         }
@@ -319,9 +323,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_takes_longer_than_a_run_counts() {
+        let mut owners = Owners::default();
+        owners.start_run(100, at(0));
+        let host = address("240.1.0.1");
+        owners.want(host, at(0));
+        assert_eq!(owners.poll(at(0)), Some(host));
+        owners.start_run(100, at(20));
+        owners.want(host, at(20));
+        assert_eq!(owners.poll(at(20)), None, "it is being asked for");
+        owners.start_run(100, at(60));
+        owners.want(host, at(60));
+        assert_eq!(owners.poll(at(60)), Some(host), "nobody will answer");
+        assert!(owners.answer(host, found("240.1.0.0/16"), at(61)));
+    }
+
+    #[test]
     fn questions_are_counted() {
         let mut owners = Owners::default();
-        owners.start_run(1);
+        owners.start_run(1, at(0));
         owners.want(address("240.1.0.1"), at(0));
         owners.want(address("240.2.0.1"), at(0));
         assert!(owners.poll(at(0)).is_some());
@@ -331,7 +351,7 @@ mod tests {
     #[test]
     fn an_answer_counts_for_no_prefix_that_does_not_hold_the_address() {
         let mut owners = Owners::default();
-        owners.start_run(100);
+        owners.start_run(100, at(0));
         owners.want(address("240.1.0.1"), at(0));
         let asked = owners.poll(at(0)).unwrap();
         assert!(owners.answer(asked, found("240.2.0.0/16"), at(0)));
@@ -342,7 +362,7 @@ mod tests {
     #[test]
     fn a_server_that_asks_to_wait_is_waited_for() {
         let mut owners = Owners::default();
-        owners.start_run(100);
+        owners.start_run(100, at(0));
         let host = address("240.1.0.1");
         owners.want(host, at(0));
         assert_eq!(owners.poll(at(0)), Some(host));

@@ -16,7 +16,7 @@ use edge_discovery::{Answer, Question, RecordData, RecordKind};
 use edge_ports::NameLookup;
 use edge_types::{AddressPolicy, AddressRefusal, DnsName};
 use http::Request;
-use http::header::{ACCEPT, HOST, USER_AGENT};
+use http::header::{ACCEPT, HOST, RETRY_AFTER, USER_AGENT};
 use http_body_util::Full;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -166,6 +166,17 @@ pub enum FetchError {
     Timeout(WebAddress),
 }
 
+/// What a server answered, whatever its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The status.
+    pub status: u16,
+    /// For how long the server asked not to be asked again, where it said so in seconds.
+    pub retry_after: Option<Duration>,
+    /// The body.
+    pub body: Bytes,
+}
+
 /// Certificates could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
@@ -253,16 +264,41 @@ impl Fetcher {
 
     /// The body of the document, at most `most` octets.
     pub async fn fetch(&self, address: &WebAddress, most: usize) -> Result<Bytes, FetchError> {
+        let fetched = self.get(address, "application/json", most).await?;
+        match fetched.status {
+            200 => Ok(fetched.body),
+            status => Err(FetchError::Status {
+                address: address.clone(),
+                status,
+            }),
+        }
+    }
+
+    /// The answer to a request for a document of the type `accept`, with at most `most` octets of body.
+    ///
+    /// # Errors
+    /// Any but [`FetchError::Status`].
+    pub async fn get(
+        &self,
+        address: &WebAddress,
+        accept: &'static str,
+        most: usize,
+    ) -> Result<Fetched, FetchError> {
         if !address.is_https && !self.allows_plain {
             return Err(FetchError::Plain(address.clone()));
         }
-        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch_now(address, most));
+        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.get_now(address, accept, most));
         fetched
             .await
             .unwrap_or_else(|_| Err(FetchError::Timeout(address.clone())))
     }
 
-    async fn fetch_now(&self, address: &WebAddress, most: usize) -> Result<Bytes, FetchError> {
+    async fn get_now(
+        &self,
+        address: &WebAddress,
+        accept: &'static str,
+        most: usize,
+    ) -> Result<Fetched, FetchError> {
         let stream = self.connect(address).await?;
         let broke = |cause: BoxError| FetchError::Exchange(address.clone(), cause);
         let is_usual = address.port == if address.is_https { 443 } else { 80 };
@@ -274,7 +310,7 @@ impl Fetcher {
         let request = Request::get(&address.path)
             .header(HOST, host)
             .header(USER_AGENT, concat!("exec-edge/", env!("CARGO_PKG_VERSION")))
-            .header(ACCEPT, "application/json")
+            .header(ACCEPT, accept)
             .body(Full::new(Bytes::new()))
             .map_err(|cause| broke(cause.into()))?;
         let answered = if address.is_https {
@@ -287,13 +323,14 @@ impl Fetcher {
             exchange(stream, request, most).await
         };
         let (head, body) = answered.map_err(broke)?;
-        match head.status.as_u16() {
-            200 => Ok(body),
-            status => Err(FetchError::Status {
-                address: address.clone(),
-                status,
-            }),
-        }
+        let retry_after = head.headers.get(RETRY_AFTER);
+        Ok(Fetched {
+            status: head.status.as_u16(),
+            retry_after: retry_after
+                .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+                .map(Duration::from_secs),
+            body,
+        })
     }
 
     async fn connect(&self, address: &WebAddress) -> Result<TcpStream, FetchError> {

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use edge_chain::LocalKey;
 use edge_discovery::{Absence, Answer, Question, RecordData, RecordKind, Security};
-use edge_http::fetch::{FetchError, Fetcher};
+use edge_http::fetch::{FetchError, Fetched, Fetcher};
 use edge_http::site_lists::{FeedList, WellKnownList};
 use edge_ports::{BoxFuture, Clock, Listing, NameLookup, Signer, SiteList, SystemClock};
 use edge_types::{AddressPolicy, ChainAddress, ChainId, IepId, ListedSite};
@@ -285,4 +286,25 @@ fn fixed_lists_are_the_operators_word() {
         .map(|site| (&site.id.host, site.key))
         .collect();
     assert_eq!((by_host.len(), listing.is_authentic), (1, true));
+}
+
+#[tokio::test]
+async fn a_server_that_asks_to_wait_is_heard_over_tls() {
+    let (acceptor, roots) = certificate("rdap.example");
+    let answer =
+        "HTTP/1.1 429 Too Many Requests\r\nretry-after: 120\r\ncontent-length: 2\r\n\r\nno";
+    let (port, _) = serve(answer.into(), Some(acceptor)).await;
+    let address = format!("https://rdap.example:{port}/ip/240.1.2.3");
+    let fetched = fetcher(roots, false)
+        .get(&address.parse().unwrap(), "application/rdap+json", 1024)
+        .await
+        .unwrap();
+    assert_eq!(
+        fetched,
+        Fetched {
+            status: 429,
+            retry_after: Some(Duration::from_secs(120)),
+            body: "no".into(),
+        }
+    );
 }

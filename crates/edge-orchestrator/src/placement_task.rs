@@ -10,12 +10,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_discovery::{Discovery, IepCandidate, OriginTable, Use};
+use edge_discovery::{Discovery, IepCandidate, OriginTable, OwnerAnswer, Use};
 use edge_placement::{
     Algorithm, Application, Assignment, Candidate, Effort, Plan, PlanInput, Service, Severity,
     Trust, Whereabouts, check_plan, plan,
 };
-use edge_ports::{Clock, NameLookup, PathSource, SiteList, TracePriority};
+use edge_ports::{Clock, NameLookup, PathSource, PrefixOwner, SiteList, TracePriority};
 use edge_resolver::drive;
 use edge_topology::AggregateTree;
 use edge_types::{
@@ -34,6 +34,9 @@ use crate::topology_task::TopologySnapshot;
 
 /// Questions to the resolver at once.
 const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
+/// Questions to registries at once. They ask for restraint.
+const PARALLEL_REGISTRIES: usize = 4;
 
 /// Entry points greeted at once.
 pub const PARALLEL_INQUIRIES: usize = 64;
@@ -82,6 +85,8 @@ pub struct PlacementTask {
     pub predeployed: Arc<Predeployed>,
     /// Who announces which addresses, where known.
     pub origins: Option<Arc<dyn OriginTable>>,
+    /// Who holds the addresses of routers without names, where that may be asked.
+    pub owners: Option<Arc<dyn PrefixOwner>>,
     /// Paths to entry points.
     pub paths: Arc<dyn PathSource>,
     /// Greets entry points.
@@ -111,6 +116,10 @@ pub struct Memory {
     /// A reading of the lists, and when the last began. No plan waits for it.
     reading: JoinSet<Listed>,
     lists_read_at: Option<MonotonicTime>,
+    /// Questions for holders of addresses. Registries are slow, and nothing waits for them.
+    asking: JoinSet<(IpAddr, OwnerAnswer)>,
+    /// A holder was told whose domain is to be asked.
+    has_new_holder: bool,
     waiting_since: Option<MonotonicTime>,
     /// Something changed since the last plan.
     is_plan_due: bool,
@@ -153,6 +162,7 @@ impl PlacementTask {
                 () = tokio::time::sleep(pause) => {}
                 Some(news) = self.memory.under_way.join_next() => self.take(news),
                 Some(listed) = self.memory.reading.join_next() => self.take_listed(listed),
+                Some(told) = self.memory.asking.join_next() => self.take_holder(told),
             }
             while let Some(news) = self.memory.under_way.try_join_next() {
                 self.take(news);
@@ -222,8 +232,9 @@ impl PlacementTask {
         self.memory
             .paths_taken
             .retain(|target, _| snapshot.paths.contains_key(target));
+        is_new |= std::mem::take(&mut self.memory.has_new_holder);
         if !is_new {
-            return;
+            return self.ask_for_holders();
         }
         self.discovery.start_run(now);
         drive(
@@ -240,6 +251,31 @@ impl PlacementTask {
         // More paths may tell more of sites that are known.
         for site in self.memory.known.values_mut() {
             site.assess(self.origins.as_deref(), &self.memory.least);
+        }
+        self.ask_for_holders();
+    }
+
+    /// Begins to ask for the holders of addresses that have no name (paper section 2.2).
+    fn ask_for_holders(&mut self) {
+        let Some(owners) = &self.owners else { return };
+        while self.memory.asking.len() < PARALLEL_REGISTRIES
+            && let Some(address) = self.discovery.poll_owner(self.clock.monotonic())
+        {
+            let owners = Arc::clone(owners);
+            let asking = async move { (address, owners.owner(address).await) };
+            self.memory.asking.spawn(asking);
+        }
+    }
+
+    fn take_holder(&mut self, told: Result<(IpAddr, OwnerAnswer), JoinError>) {
+        match told {
+            Ok((address, answer)) => {
+                tracing::debug!(%address, ?answer, "asked for the holder");
+                self.memory.has_new_holder |= matches!(answer, OwnerAnswer::Found(_));
+                let now = self.clock.monotonic();
+                self.discovery.handle_owner(address, answer, now);
+            }
+            Err(error) => tracing::error!(%error, "asking for a holder ended abnormally"),
         }
     }
 

@@ -12,7 +12,7 @@ use edge_http::client::ContactBudget;
 use edge_http::front_end::{FrontEnd, FrontEndConfig, FrontEndCounters};
 use edge_journal::JournalError;
 use edge_negotiation::{GreenListPolicy, Pace, Spending, SpendingCaps};
-use edge_ports::{Clock, Ledger, NameLookup, PathSource, Signer, SiteList};
+use edge_ports::{Clock, Ledger, NameLookup, PathSource, PrefixOwner, Signer, SiteList};
 use edge_types::{AddressPolicy, Amount, DnsNameError, Slot, UtcTime};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -42,6 +42,8 @@ pub struct Adapters {
     pub lists: Vec<Arc<dyn SiteList>>,
     /// Who announces which addresses, where tables tell.
     pub origins: Option<Arc<dyn OriginTable>>,
+    /// Who holds the addresses of routers without names.
+    pub owners: Option<Arc<dyn PrefixOwner>>,
     /// Money.
     pub ledger: Arc<dyn Ledger>,
     /// The paying key.
@@ -141,12 +143,15 @@ pub async fn run(
         store: Mutex::new(store),
     });
     agreements.resume(recovered);
-    let discovery = DiscoveryConfig::new(
+    let mut discovery = DiscoveryConfig::new(
         DiscoveryConfig::SERVICE,
         &adapters.control_label,
         address_policy.clone(),
         edge_discovery::Limits::default(),
     )?;
+    if adapters.owners.is_some() {
+        discovery = discovery.asking_owners();
+    }
     let predeployed = Arc::new(Predeployed::new(
         &settings.predeployed,
         Watch {
@@ -168,6 +173,7 @@ pub async fn run(
         discovery: Discovery::new(discovery),
         lookup: Arc::clone(&adapters.lookup),
         origins: adapters.origins.clone(),
+        owners: adapters.owners.clone(),
         paths: Arc::clone(&adapters.paths),
         inquirer: Arc::new(inquirer(&settings, &adapters)),
         agreements: Arc::clone(&agreements),

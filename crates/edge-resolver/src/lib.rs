@@ -24,7 +24,7 @@ mod walk;
 mod wire;
 
 pub use drive::{drive, drive_stream};
-pub use owner::{HttpAnswer, HttpGet, Limited, PlainHttp, Registries, drive_with_owners};
+pub use owner::{HttpAnswer, HttpGet, Limited, PlainHttp, Registries};
 pub use resolver::{
     DNS_PORT, Mode, ROOT_SERVERS, RandomnessError, Resolver, ResolverConfig, ResolverError,
     random_label,

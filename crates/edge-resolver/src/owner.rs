@@ -4,7 +4,6 @@
 //! they are (security rule 4). A server that asks to wait is left alone for as long as it asks.
 
 mod http;
-mod rounds;
 mod whois;
 
 use std::collections::BTreeMap;
@@ -20,7 +19,6 @@ use edge_ports::{BoxFuture, Clock, NameLookup, PrefixOwner};
 use edge_types::{AddressPolicy, DnsName, MonotonicTime};
 
 pub use http::PlainHttp;
-pub use rounds::drive_with_owners;
 use whois::ask_whois;
 
 /// Time for one question to one server.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edge_chain::client::{EthLedger, LedgerConfig};
-use edge_discovery::{OriginRanges, OriginTable};
-use edge_http::fetch::{Fetcher, read_roots};
+use edge_discovery::{Bootstrap, NoOwner, OriginRanges, OriginTable};
+use edge_http::fetch::{Fetcher, WebAddress, read_roots};
 use edge_http::site_lists::{FeedList, WellKnownList};
 use edge_image::registry::{ReadAccess, Registry};
 use edge_orchestrator::{
@@ -17,11 +17,13 @@ use edge_orchestrator::{
     run as run_tasks,
 };
 use edge_ports::{
-    Clock, FixedList, Ledger, LedgerError, NameLookup, PathSource, SiteList, SystemClock,
+    BoxFuture, Clock, FixedList, Ledger, LedgerError, NameLookup, PathSource, PrefixOwner,
+    SiteList, SystemClock,
 };
 use edge_probe::{ImportedConfig, ImportedPaths, Prober, ProberConfig};
 use edge_resolver::{
-    DNS_PORT, Mode, ROOT_SERVERS, Resolver, ResolverConfig, TrustAnchor, random_label,
+    DNS_PORT, HttpAnswer, HttpGet, Limited, Mode, ROOT_SERVERS, Registries, Resolver,
+    ResolverConfig, TrustAnchor, random_label,
 };
 use edge_types::AddressPolicy;
 use tokio::net::TcpListener;
@@ -30,6 +32,9 @@ use crate::chain::read_key;
 use crate::exit::{EXIT_CODES, Failure};
 use crate::logging;
 use crate::path_files::load;
+
+/// RFC 3912 section 2.
+const WHOIS_PORT: u16 = 43;
 
 /// Problems of one imported file that are told one by one.
 const PROBLEMS_TOLD: usize = 10;
@@ -94,7 +99,10 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         .context("resolver")
         .map_err(Failure::usage)?;
     let lookup: Arc<dyn NameLookup> = Arc::new(resolver);
-    let lists = site_lists(&settings, &lookup, clock)?;
+    let fetcher = fetcher(&settings, &lookup)?;
+    let lists = site_lists(&settings, fetcher.as_ref(), clock);
+    let origins = origins(&settings)?;
+    let owners = owners(&settings, origins.clone(), &lookup, fetcher, clock)?;
     let control_label = random_label().context("drawing a random label")?;
     match ledger.verify_contract().await {
         Ok(()) => {}
@@ -110,7 +118,8 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         paths,
         lookup,
         lists,
-        origins: origins(&settings)?,
+        origins: origins.map(|table| table as Arc<dyn OriginTable>),
+        owners,
         ledger: Arc::new(ledger),
         signer: Arc::new(key),
         clock: Arc::new(clock),
@@ -162,7 +171,7 @@ fn resolver_config(settings: &Settings) -> Result<ResolverConfig, Failure> {
 }
 
 /// Reads the tables of `policy.origins`; none if there are none.
-fn origins(settings: &Settings) -> Result<Option<Arc<dyn OriginTable>>, Failure> {
+fn origins(settings: &Settings) -> Result<Option<Arc<OriginRanges>>, Failure> {
     let files = &settings.config.policy.origins;
     if files.is_empty() {
         return Ok(None);
@@ -218,24 +227,96 @@ impl ImageAccess for Tokens {
     }
 }
 
+/// Fetches documents from the web, if the configuration names any.
+fn fetcher(settings: &Settings, lookup: &Arc<dyn NameLookup>) -> Result<Option<Fetcher>, Failure> {
+    let discovery = &settings.config.discovery;
+    if !settings.lists.needs_web() && discovery.rdap.is_empty() {
+        return Ok(None);
+    }
+    let roots = read_roots(&discovery.certificates).map_err(|error| {
+        Failure::usage(error)
+            .with_hint("install ca-certificates, or set discovery.certificates to a PEM file")
+    })?;
+    let policy = AddressPolicy::new(settings.config.policy.allowed_prefixes.clone());
+    let fetcher = Fetcher::new(Arc::clone(lookup), policy, roots, discovery.plain_http);
+    Ok(Some(fetcher))
+}
+
+/// Who is asked for the holders of addresses; nobody where neither a table nor a registry is named.
+fn owners(
+    settings: &Settings,
+    table: Option<Arc<OriginRanges>>,
+    lookup: &Arc<dyn NameLookup>,
+    fetcher: Option<Fetcher>,
+    clock: SystemClock,
+) -> Result<Option<Arc<dyn PrefixOwner>>, Failure> {
+    let (files, whois) = (&settings.config.discovery.rdap, &settings.lists.whois);
+    if table.is_none() && files.is_empty() && whois.is_none() {
+        return Ok(None);
+    }
+    let mut bootstrap = Bootstrap::default();
+    for file in files {
+        let context = || format!("discovery.rdap: reading {}", file.display());
+        let text = std::fs::read(file)
+            .with_context(context)
+            .map_err(Failure::usage)?;
+        bootstrap
+            .read(&text)
+            .with_context(context)
+            .map_err(Failure::usage)?;
+    }
+    Ok(Some(Arc::new(Registries {
+        table,
+        bootstrap,
+        http: fetcher.map(|fetcher| Arc::new(Rdap(fetcher)) as Arc<dyn HttpGet>),
+        whois: whois.clone(),
+        whois_port: WHOIS_PORT,
+        lookup: Arc::clone(lookup),
+        policy: AddressPolicy::new(settings.config.policy.allowed_prefixes.clone()),
+        clock: Arc::new(clock),
+        limited: Limited::default(),
+    })))
+}
+
+/// RDAP servers, over https.
+#[derive(Debug)]
+struct Rdap(Fetcher);
+
+impl HttpGet for Rdap {
+    fn get<'a>(
+        &'a self,
+        url: &'a str,
+        accept: &'static str,
+        most: usize,
+    ) -> BoxFuture<'a, Result<HttpAnswer, NoOwner>> {
+        Box::pin(async move {
+            let failed = |cause: anyhow::Error| NoOwner::Unreachable(format!("{cause:#}"));
+            let address = url
+                .parse::<WebAddress>()
+                .map_err(|cause| failed(anyhow::Error::new(cause)))?;
+            let fetched = self.0.get(&address, accept, most).await;
+            let fetched = fetched.map_err(|cause| failed(anyhow::Error::new(cause)))?;
+            Ok(HttpAnswer {
+                status: fetched.status,
+                retry_after: fetched.retry_after,
+                body: fetched.body.to_vec(),
+            })
+        })
+    }
+}
+
 /// The lists of entry points that the configuration names.
 fn site_lists(
     settings: &Settings,
-    lookup: &Arc<dyn NameLookup>,
+    fetcher: Option<&Fetcher>,
     clock: SystemClock,
-) -> Result<Vec<Arc<dyn SiteList>>, Failure> {
-    let (named, discovery) = (&settings.lists, &settings.config.discovery);
+) -> Vec<Arc<dyn SiteList>> {
+    let named = &settings.lists;
     let mut lists: Vec<Arc<dyn SiteList>> = Vec::new();
     if !named.sites.is_empty() {
         lists.push(Arc::new(FixedList(named.sites.clone())));
     }
-    if named.needs_web() {
-        let roots = read_roots(&discovery.certificates).map_err(|error| {
-            Failure::usage(error)
-                .with_hint("install ca-certificates, or set discovery.certificates to a PEM file")
-        })?;
-        let policy = AddressPolicy::new(settings.config.policy.allowed_prefixes.clone());
-        let fetcher = Fetcher::new(Arc::clone(lookup), policy, roots, discovery.plain_http);
+    if let Some(fetcher) = fetcher {
         for domain in &named.well_known {
             lists.push(Arc::new(WellKnownList::new(
                 domain.clone(),
@@ -252,7 +333,7 @@ fn site_lists(
             )));
         }
     }
-    Ok(lists)
+    lists
 }
 
 /// The prober, behind what is known from files if there are any.

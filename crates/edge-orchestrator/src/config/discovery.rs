@@ -22,6 +22,11 @@ pub struct Discovery {
     pub well_known: Vec<String>,
     /// Feeds that aggregators sign. Keys in them are believed as the aggregator's is. Default: none.
     pub feeds: Vec<FeedSource>,
+    /// Files of RDAP servers by prefix, IANA's `ipv4.json` and `ipv6.json` (RFC 9224): whom to ask for the holders of addresses
+    /// that have no name. Default: none.
+    pub rdap: Vec<PathBuf>,
+    /// The whois server to ask where RDAP tells nothing, such as `whois.iana.org`. Default: none.
+    pub whois: Option<String>,
     /// Read well-known lists by plain HTTP where there is no https, and feeds from `http://` addresses. Keys that came without
     /// https or signature are not believed. Default: no.
     pub plain_http: bool,
@@ -38,6 +43,8 @@ impl Default for Discovery {
             sites: Vec::new(),
             well_known: Vec::new(),
             feeds: Vec::new(),
+            rdap: Vec::new(),
+            whois: None,
             plain_http: false,
             certificates: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
             refresh_s: 600,
@@ -82,6 +89,8 @@ pub struct Lists {
     pub well_known: Vec<DnsName>,
     /// Feeds, and who signs them.
     pub feeds: Vec<(WebAddress, ChainAddress)>,
+    /// The whois server.
+    pub whois: Option<DnsName>,
 }
 
 impl Lists {
@@ -141,6 +150,7 @@ impl Lists {
             sites: discovery.sites.iter().map(site).collect::<Result<_, _>>()?,
             well_known: names("discovery.well_known", &discovery.well_known)?,
             feeds: discovery.feeds.iter().map(feed).collect::<Result<_, _>>()?,
+            whois: names("discovery.whois", discovery.whois.as_slice())?.pop(),
         })
     }
 
@@ -194,6 +204,7 @@ mod tests {
                 "discovery.feeds.key",
             ),
             ("refresh_s = 0", "discovery.refresh_s"),
+            ("whois = \"whois://iana\"", "discovery.whois"),
         ] {
             let error = resolve(text).unwrap_err().to_string();
             assert!(error.contains(field), "{error}");
