@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Runs; the demo takes as many seeds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Of the placement and tomography benches, only the cases whose name starts so.
+    /// Of the discovery, placement and tomography benches, only the cases whose name starts so.
     #[arg(long, value_name = "NAME")]
     case: Option<String>,
     /// Of the tomography bench: a run is void if the lab handed packets over later than this, in ms, at the 99th
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Name::Lab => ("lab", lab::run(args.runs)?, json!({})),
         Name::Demo => ("demo", demo::run(args.runs)?, json!({})),
         Name::Discovery => {
-            let report = discovery::run(args.runs)?;
+            let report = discovery::run(args.runs, args.case.as_deref())?;
             ("discovery", report.rows, report.more)
         }
         Name::Paths => {

@@ -1,20 +1,26 @@
 //! Asks many questions and prints each answer as it comes.
 //!
 //! ```text
-//! ask [--direct] [--allow PREFIX]… [--anchors FILE] [--at-a-time N] SERVER… < questions
+//! ask [--direct] [--allow PREFIX]… [--anchors FILE] [--at-a-time N] [--per-second N] [--paths] SERVER… < questions
 //! ```
 //!
-//! Questions are lines such as `PTR 4.3.2.1.in-addr.arpa` and `SRV _edge._tcp.isp.example`. With `--direct` the servers
-//! are those of the root, and servers outside the public address space are asked only where `--allow` says so.
+//! Questions are lines such as `PTR 4.3.2.1.in-addr.arpa` and `SRV _edge._tcp.isp.example`. With `--paths` they are addresses
+//! of routers, each path after an empty line, and what is printed are the entry points found on each path, after a line `path`.
+//! With `--direct` the servers are those of the root, and servers outside the public address space are asked only where
+//! `--allow` says so.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_discovery::{Answer, AnswerName, Question, RecordData, RecordKind};
-use edge_ports::NameLookup;
-use edge_resolver::{DNS_PORT, Resolver, ResolverConfig};
+use edge_discovery::{
+    Answer, AnswerName, Discovery, DiscoveryConfig, HopSighting, IepCandidate, Limits, Question,
+    RecordData, RecordKind,
+};
+use edge_ports::{Clock, NameLookup, SystemClock};
+use edge_resolver::{DNS_PORT, Resolver, ResolverConfig, drive, random_label};
 use edge_types::AddressPolicy;
 use futures_util::{StreamExt, stream};
 
@@ -23,7 +29,9 @@ type Problem = Box<dyn std::error::Error>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Problem> {
     let mut is_direct = false;
+    let mut are_paths = false;
     let mut at_a_time = 128;
+    let mut per_second = 20_000;
     let mut anchor = None;
     let mut allowed = Vec::new();
     let mut servers: Vec<SocketAddr> = Vec::new();
@@ -31,6 +39,7 @@ async fn main() -> Result<(), Problem> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--direct" => is_direct = true,
+            "--paths" => are_paths = true,
             "--allow" => {
                 allowed.push(arguments.next().ok_or("--allow takes a prefix")?.parse()?);
             }
@@ -44,11 +53,18 @@ async fn main() -> Result<(), Problem> {
                     .ok_or("--at-a-time takes a number")?
                     .parse()?;
             }
+            "--per-second" => {
+                per_second = arguments
+                    .next()
+                    .ok_or("--per-second takes a number")?
+                    .parse()?;
+            }
             server => servers.push((server.parse::<std::net::IpAddr>()?, DNS_PORT).into()),
         }
     }
+    let policy = AddressPolicy::new(allowed);
     let config = if is_direct {
-        ResolverConfig::direct(servers, AddressPolicy::new(allowed))
+        ResolverConfig::direct(servers, policy.clone())
     } else {
         ResolverConfig {
             // A resolver that has to ask all others first needs time, and no second copy of each question.
@@ -63,11 +79,14 @@ async fn main() -> Result<(), Problem> {
         } else {
             at_a_time
         },
-        max_per_second: 20_000,
+        max_per_second: per_second,
         trust_anchor: anchor,
         ..config
     })?);
 
+    if are_paths {
+        return find(&*resolver, policy).await;
+    }
     let mut questions = Vec::new();
     for line in std::io::stdin().lock().lines() {
         questions.push(question(&line?)?);
@@ -87,6 +106,37 @@ async fn main() -> Result<(), Problem> {
     while let Some(answered) = answers.next().await {
         let (question, answer) = answered?;
         writeln!(output, "{}", line(&question, &answer))?;
+    }
+    Ok(())
+}
+
+/// Finds the entry points of one path after the other.
+async fn find(lookup: &dyn NameLookup, policy: AddressPolicy) -> Result<(), Problem> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    let clock = SystemClock::start();
+    let token = random_label()?;
+    let service = DiscoveryConfig::SERVICE;
+    let config = DiscoveryConfig::new(service, &token, policy, Limits::default())?;
+    let mut discovery = Discovery::new(config);
+    let mut output = std::io::stdout();
+    for path in text.split("\n\n") {
+        writeln!(output, "path")?;
+        discovery.start_run(clock.monotonic());
+        for (ttl, address) in (1..).zip(path.lines()) {
+            let address = address.parse()?;
+            let sighting = HopSighting {
+                address,
+                path: address,
+                ttl,
+            };
+            discovery.observe_hop(sighting, clock.monotonic());
+        }
+        let parallelism = NonZeroUsize::new(64).ok_or("zero")?;
+        let tell = |found: IepCandidate| {
+            let _closed_pipe = writeln!(output, "{} {:?}", found.id, found.addresses);
+        };
+        drive(&mut discovery, lookup, &clock, parallelism, tell).await;
     }
     Ok(())
 }

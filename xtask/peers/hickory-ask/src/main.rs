@@ -1,14 +1,18 @@
-//! Asks many questions by `hickory-resolver`, a bounded number at a time: `hickory-ask SERVER AT-A-TIME < questions`.
+//! Asks many questions by `hickory-resolver`, a bounded number at a time: `hickory-ask SERVER AT-A-TIME [paths] < questions`.
 //!
-//! Questions are lines such as `SRV _edge._tcp.isp.example`; answers are lines `TYPE NAME: RECORD, …`.
+//! Questions are lines such as `SRV _edge._tcp.isp.example`; answers are lines `TYPE NAME: RECORD, …`. With `paths` they are
+//! addresses of routers, each path after an empty line, and answers the entry points of each path, after a line `path`.
 
-use std::io::{BufRead, Write};
+use std::collections::BTreeSet;
+use std::io::{BufRead, Read, Write};
+use std::net::IpAddr;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use hickory_resolver::Resolver;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 type Problem = Box<dyn std::error::Error>;
 
@@ -22,6 +26,9 @@ async fn main() -> Result<(), Problem> {
     builder.options_mut().max_active_requests = at_a_time;
     builder.options_mut().cache_size = 20_000;
     let resolver = builder.build()?;
+    if arguments.next().is_some() {
+        return find(&resolver).await;
+    }
     let mut questions = Vec::new();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -57,4 +64,54 @@ async fn main() -> Result<(), Problem> {
         writeln!(output, "{kind} {name}: {text}")?;
     }
     Ok(())
+}
+
+/// Names, then services of the domains that they are in, then addresses.
+async fn find(resolver: &Resolver<TokioRuntimeProvider>) -> Result<(), Problem> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    let mut output = std::io::stdout().lock();
+    for path in text.split("\n\n") {
+        writeln!(output, "path")?;
+        let routers: Vec<IpAddr> = path.lines().map(str::parse).collect::<Result<_, _>>()?;
+        let questions = routers.into_iter().map(|router| (Name::from(router), RecordType::PTR));
+        let names = ask(resolver, questions).await;
+        let domains = names.iter().filter_map(|found| match found {
+            RData::PTR(name) => Some(name.0.trim_to(2)),
+            _ => None,
+        });
+        let domains: BTreeSet<Name> = domains.collect();
+        let services = domains.into_iter().map(|domain| {
+            let service = Name::from_ascii("_edge._tcp").and_then(|name| name.append_domain(&domain));
+            service.map(|service| (service, RecordType::SRV))
+        });
+        let sites = ask(resolver, services.collect::<Result<Vec<_>, _>>()?).await;
+        let targets = sites.iter().filter_map(|found| match found {
+            RData::SRV(site) => Some(site.target.clone()),
+            _ => None,
+        });
+        let targets: BTreeSet<Name> = targets.collect();
+        let mut addresses: stream::FuturesUnordered<_> = targets
+            .into_iter()
+            .map(|target| async {
+                let found = ask(resolver, [(target.clone(), RecordType::A)]).await;
+                (target, found)
+            })
+            .collect();
+        while let Some((target, found)) = addresses.next().await {
+            if !found.is_empty() {
+                writeln!(output, "{} {found:?}", target.to_ascii().trim_end_matches('.'))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn ask(
+    resolver: &Resolver<TokioRuntimeProvider>,
+    questions: impl IntoIterator<Item = (Name, RecordType)>,
+) -> Vec<RData> {
+    let lookups = questions.into_iter().map(|(name, kind)| resolver.lookup(name, kind));
+    let found = join_all(lookups).await.into_iter().flatten();
+    found.flat_map(|found| found.answers().iter().map(|record| record.data.clone()).collect::<Vec<_>>()).collect()
 }

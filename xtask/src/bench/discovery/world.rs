@@ -94,6 +94,16 @@ fn zone(apex: &str, records: &str) -> (String, String) {
     )
 }
 
+/// Who holds a reverse zone.
+pub(super) const fn provider_of(zone: u32) -> u32 {
+    zone % PROVIDERS + 1
+}
+
+/// The address of a router in a reverse zone.
+pub(super) fn router_address(zone: u32, router: u32) -> String {
+    format!("240.{}.{}.{router}", 100 + zone / 250, zone % 250)
+}
+
 /// Makes it.
 pub(super) fn make() -> World {
     let mut top = "@ NS a.nic.example.\na.nic.example. A 240.16.0.3\n".to_owned();
@@ -106,7 +116,7 @@ pub(super) fn make() -> World {
         provider_zone(provider, &mut top, &mut leaves, &mut questions, &mut truth);
     }
     for number in 0..REVERSE_ZONES {
-        let provider = number % PROVIDERS + 1;
+        let provider = provider_of(number);
         let apex = format!("{}.{}.240.in-addr.arpa", number % 250, 100 + number / 250);
         let lame = lameness(number);
         let own = |index: u32| format!("ns{index}.isp{provider}.example.");
