@@ -138,8 +138,8 @@ impl Hostile {
         let kind = asked.query_type();
         let name = asked.name().to_ascii().to_lowercase();
         let name = name.trim_end_matches('.');
-        if let Some(below) = name.strip_suffix(".15.240.in-addr.arpa") {
-            return reverse(query, below, kind);
+        if let Some(below) = name.strip_suffix("15.240.in-addr.arpa") {
+            return reverse(query, below.trim_end_matches('.'), kind);
         }
         let Some(below) = name.strip_suffix("-hostile.example") else {
             return answer(query, ResponseCode::Refused, "", &[]);
@@ -229,6 +229,11 @@ impl Hostile {
 /// The names of its routers.
 fn reverse(query: &Message, below: &str, kind: RecordType) -> Reaction {
     let apex = "15.240.in-addr.arpa";
+    if below.is_empty() && kind == RecordType::NS {
+        // Who validates finds by it where the zone begins.
+        let line = (apex.to_owned(), kind, "ns-hostile.example.".to_owned());
+        return answer(query, ResponseCode::NoError, apex, &[line]);
+    }
     let case = below
         .split_once('.')
         .and_then(|(router, case)| (router == "1").then(|| case.parse::<usize>().ok())?)
