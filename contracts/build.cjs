@@ -1,6 +1,8 @@
-// Compiles ExecEscrow.sol and prints the artifact, ExecEscrow.json. Needs the npm package solc of the version named in
-// the source's pragma where Node finds it:
-//   npm install --no-save solc@0.8.37 && node build.cjs > ExecEscrow.json
+// Compiles a contract and prints its artifact. Needs the npm package solc of the version named in the source's pragma
+// where Node finds it:
+//   npm install --no-save solc@0.8.37
+//   node build.cjs ExecEscrow.sol > ExecEscrow.json
+//   node build.cjs test/Token.sol > test/Token.json
 const fs = require("fs");
 const path = require("path");
 const solc = require(require.resolve("solc", { paths: [process.cwd(), __dirname] }));
@@ -11,19 +13,20 @@ const settings = {
   metadata: { bytecodeHash: "none", appendCBOR: false },
   outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } },
 };
-const name = "ExecEscrow.sol";
-const content = fs.readFileSync(path.join(__dirname, name), "utf8");
-const input = { language: "Solidity", sources: { [name]: { content } }, settings };
+const file = process.argv[2];
+const name = path.basename(file, ".sol");
+const content = fs.readFileSync(path.join(__dirname, file), "utf8");
+const input = { language: "Solidity", sources: { [file]: { content } }, settings };
 const output = JSON.parse(solc.compile(JSON.stringify(input)));
 const problems = output.errors || [];
 if (problems.length > 0) {
   process.stderr.write(problems.map((problem) => problem.formattedMessage).join("\n"));
   process.exit(1);
 }
-const contract = output.contracts[name].ExecEscrow;
+const contract = output.contracts[file][name];
 const { outputSelection, ...recorded } = settings;
 const artifact = {
-  contract: "ExecEscrow",
+  contract: name,
   compiler: `solc ${solc.version()}`,
   settings: recorded,
   creationBytecode: "0x" + contract.evm.bytecode.object,

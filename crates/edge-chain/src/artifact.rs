@@ -33,6 +33,11 @@ impl Escrow {
     }
 }
 
+/// keccak-256 of the runtime code of the escrow that this build knows.
+pub fn escrow_code_hash() -> edge_types::Hash32 {
+    edge_types::Hash32(Escrow::artifact().runtime_hash().0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,5 +15,6 @@ pub mod dev;
 mod escrow_tests;
 pub mod keys;
 
+pub use artifact::escrow_code_hash;
 pub use client::EthLedger;
 pub use keys::LocalKey;

@@ -20,11 +20,10 @@ use edge_chain::EthLedger;
 use edge_chain::client::LedgerConfig;
 use edge_chain::dev::dev_escrow_address;
 use edge_ports::{Ledger, LedgerError};
-use edge_types::{Amount, ChainAddress, ChainId, ChainTime, Hash32, Receipt, Settlement};
+use edge_types::{Amount, Asset, ChainAddress, ChainId, Hash32, Receipt, Settlement};
 use serde_json::json;
 use support::{
-    CHAIN, ETHER, Served, agree_settle_and_withdraw, config, confirm_by, key, offer, receipt,
-    resign,
+    CHAIN, ETHER, Served, agree_settle_and_withdraw, config, key, offer, receipt, resign,
 };
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -59,23 +58,30 @@ fn an_answer_that_does_not_come_and_one_that_is_no() {
     let [buyer, provider, stranger] = all.map(|key| served.ledger(key));
 
     Runtime::new().unwrap().block_on(async {
-        let soon = ChainTime(buyer.now().await.unwrap().0 + 1);
-        let late = buyer.propose(&offer(&provider_key, 1), soon).await.unwrap();
-        let no = buyer
-            .propose(&offer(&provider_key, 2), confirm_by())
+        let mut late = offer(&provider_key, 1);
+        late.guarantee.answer_seconds = 1;
+        let (late, no) = (resign(late, &provider_key), offer(&provider_key, 2));
+        buyer.propose(&late, None).await.unwrap();
+        buyer.propose(&no, None).await.unwrap();
+        let soon = buyer
+            .agreement(&late)
             .await
+            .unwrap()
+            .unwrap()
+            .deadline
             .unwrap();
-        assert_eq!(refusal(stranger.confirm(no).await), "NotAllowed");
-        assert_eq!(refusal(stranger.expire(no).await), "TooEarly");
-        provider.reject(no).await.unwrap();
-        assert_eq!(refusal(provider.confirm(no).await), "WrongState");
+        assert_eq!(refusal(stranger.confirm(&no).await), "NotAllowed");
+        assert_eq!(refusal(stranger.close(&no).await), "TooEarly");
+        provider.reject(&no).await.unwrap();
+        assert_eq!(refusal(provider.confirm(&no).await), "WrongState");
         while provider.now().await.unwrap() <= soon {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert_eq!(refusal(provider.confirm(late).await), "TooLate");
-        stranger.expire(late).await.unwrap();
-        assert_eq!(buyer.withdraw().await.unwrap(), Amount::wei(200_000));
-        let totals = buyer.totals().await.unwrap();
+        assert_eq!(refusal(provider.confirm(&late).await), "TooLate");
+        stranger.close(&late).await.unwrap();
+        let withdrawn = buyer.withdraw(Asset::Native).await.unwrap();
+        assert_eq!(withdrawn, Amount::wei(200_000));
+        let totals = buyer.totals(Asset::Native).await.unwrap();
         assert_eq!(
             (totals.refunded, totals.held),
             (Amount::wei(200_000), Amount::wei(0))
@@ -93,10 +99,7 @@ fn forged_and_used_offers_and_receipts_are_refused() {
     Runtime::new().unwrap().block_on(async {
         let good = offer(&provider_key, 1);
         let forged = resign(good.clone(), &buyer_key);
-        assert_eq!(
-            refusal(buyer.propose(&forged, confirm_by()).await),
-            "BadSignature"
-        );
+        assert_eq!(refusal(buyer.propose(&forged, None).await), "BadSignature");
         let mut elsewhere = good.clone();
         elsewhere.settlement = Settlement::Escrow {
             chain: ChainId(1),
@@ -105,19 +108,16 @@ fn forged_and_used_offers_and_receipts_are_refused() {
         let mut changed = good.clone();
         changed.slot.end.0 += 1;
         for bad in [resign(elsewhere, &provider_key), changed] {
-            let result = buyer.propose(&bad, confirm_by()).await;
+            let result = buyer.propose(&bad, None).await;
             assert!(
                 matches!(result, Err(LedgerError::NotPayable { .. })),
                 "{result:?}"
             );
         }
 
-        let id = buyer.propose(&good, confirm_by()).await.unwrap();
-        assert_eq!(
-            refusal(buyer.propose(&good, confirm_by()).await),
-            "OfferConsumed"
-        );
-        provider.confirm(id).await.unwrap();
+        let id = buyer.propose(&good, None).await.unwrap();
+        assert_eq!(refusal(buyer.propose(&good, None).await), "OfferConsumed");
+        provider.confirm(&good).await.unwrap();
         let contract = dev_escrow_address();
         let own = receipt(id, 100_000, &provider_key, contract);
         let other_contract = receipt(id, 100_000, &buyer_key, ChainAddress([7; 20]));
@@ -127,18 +127,15 @@ fn forged_and_used_offers_and_receipts_are_refused() {
             ..smaller
         };
         for bad in [own, other_contract, inflated] {
-            assert_eq!(
-                refusal(provider.settle(id, Some(bad)).await),
-                "BadSignature"
-            );
+            assert_eq!(refusal(provider.settle(&good, bad).await), "BadSignature");
         }
         let too_much = receipt(id, 100_001, &buyer_key, contract);
         assert_eq!(
-            refusal(provider.settle(id, Some(too_much)).await),
-            "DueExceedsDeposit"
+            refusal(provider.settle(&good, too_much).await),
+            "DueOutOfRange"
         );
-        assert_eq!(refusal(provider.settle(id, None).await), "TooEarly");
-        assert_eq!(refusal(buyer.settle(id, Some(smaller)).await), "TooEarly");
+        assert_eq!(refusal(provider.close(&good).await), "TooEarly");
+        assert_eq!(refusal(buyer.settle(&good, smaller).await), "TooEarly");
     });
 }
 
@@ -158,7 +155,7 @@ fn operations_at_once_do_not_collide() {
             }
             let offer = resign(offer, &provider_key);
             let buyer = buyer.clone();
-            all.spawn(async move { (number, buyer.propose(&offer, confirm_by()).await) });
+            all.spawn(async move { (number, buyer.propose(&offer, None).await) });
         }
         for (number, result) in all.join_all().await {
             if number % 10 == 3 {
@@ -167,7 +164,7 @@ fn operations_at_once_do_not_collide() {
                 result.unwrap();
             }
         }
-        let totals = buyer.totals().await.unwrap();
+        let totals = buyer.totals(Asset::Native).await.unwrap();
         assert_eq!(totals.held, Amount::wei(27 * 100_000));
     });
 }
@@ -183,9 +180,9 @@ fn two_programs_with_one_key_get_along() {
         for nonce in 0..6 {
             let program = &programs[usize::from(nonce % 2)];
             let offer = offer(&provider_key, nonce);
-            program.propose(&offer, confirm_by()).await.unwrap();
+            program.propose(&offer, None).await.unwrap();
         }
-        let held = programs[0].totals().await.unwrap().held;
+        let held = programs[0].totals(Asset::Native).await.unwrap().held;
         assert_eq!(held, Amount::wei(600_000));
     });
 }
@@ -199,16 +196,13 @@ fn a_restart_loses_nothing() {
     let runtime = Runtime::new().unwrap();
 
     let served = Served::start(&config);
-    let (id, before) = runtime.block_on(async {
+    let before = runtime.block_on(async {
         let buyer = served.ledger(&buyer_key);
-        let id = buyer.propose(&offer, confirm_by()).await.unwrap();
+        buyer.propose(&offer, None).await.unwrap();
         (
-            id,
-            (
-                buyer.agreement(id).await.unwrap(),
-                buyer.totals().await.unwrap(),
-                buyer.balance(buyer.account()).await.unwrap(),
-            ),
+            buyer.agreement(&offer).await.unwrap(),
+            buyer.totals(Asset::Native).await.unwrap(),
+            buyer.balance(buyer.account()).await.unwrap(),
         )
     });
     drop(served);
@@ -217,14 +211,14 @@ fn a_restart_loses_nothing() {
     runtime.block_on(async {
         let buyer = served.ledger(&buyer_key);
         let after = (
-            buyer.agreement(id).await.unwrap(),
-            buyer.totals().await.unwrap(),
+            buyer.agreement(&offer).await.unwrap(),
+            buyer.totals(Asset::Native).await.unwrap(),
             buyer.balance(buyer.account()).await.unwrap(),
         );
         assert_eq!(after, before);
-        served.ledger(&provider_key).confirm(id).await.unwrap();
+        served.ledger(&provider_key).confirm(&offer).await.unwrap();
         buyer
-            .propose(&support::offer(&provider_key, 2), confirm_by())
+            .propose(&support::offer(&provider_key, 2), None)
             .await
             .unwrap();
     });
@@ -278,8 +272,8 @@ fn no_money_moves_to_a_contract_that_is_not_the_known_one() {
             let offer = resign(offer, &provider_key);
             let refused = [
                 buyer.verify_contract().await.unwrap_err(),
-                buyer.propose(&offer, confirm_by()).await.unwrap_err(),
-                buyer.agreement(offer.id.into()).await.unwrap_err(),
+                buyer.propose(&offer, None).await.unwrap_err(),
+                buyer.agreement(&offer).await.unwrap_err(),
             ];
             for error in refused {
                 let LedgerError::UnknownContract {
@@ -343,7 +337,7 @@ fn another_chain_and_a_dead_node_are_told_apart() {
         };
         let silent = EthLedger::new(config, buyer_key.clone()).unwrap();
         assert!(matches!(
-            silent.totals().await,
+            silent.totals(Asset::Native).await,
             Err(LedgerError::Unreachable { .. })
         ));
     });
@@ -362,7 +356,7 @@ fn a_transaction_counts_when_it_is_deep_enough() {
     Runtime::new().unwrap().block_on(async {
         let before = buyer.now().await.unwrap();
         let offer = offer(&provider_key, 1);
-        buyer.propose(&offer, confirm_by()).await.unwrap();
+        buyer.propose(&offer, None).await.unwrap();
         assert!(buyer.now().await.unwrap() > before, "a block came after it");
     });
 }

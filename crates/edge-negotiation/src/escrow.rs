@@ -1,55 +1,62 @@
 //! The escrow contract's reference model: what it must do, in the fewest words.
 //!
 //! The model and the contract are written independently of each other and compared step by step by the tests of
-//! `edge-chain`. It holds no keys: who a signature is by, is told to it. Departure from the contract: prices above
-//! `u128::MAX` cannot be expressed.
+//! `edge-chain`. It holds no keys and no tokens: who a signature is by, and that the asset moved, is told to it.
 //!
-//! Money: `deposited = released + refunded + burned + held` at every step, and what is released or refunded is owed to
-//! somebody as a credit until it is withdrawn. Liveness: every agreement that holds money can be closed by anyone
-//! after a known time, see [`Escrow::closable_after`].
+//! Money: `deposited = released + refunded + burned + held` per asset at every step, and what is released or refunded is
+//! owed to somebody as a credit until it is withdrawn. Liveness: every agreement that holds money can be closed by
+//! anyone after a known time, see [`Escrow::closable_after`]. Reputation: a unit of it is a unit that was burned of the
+//! provider's earnings; it moves at most one unit of money, once, see [`Escrow::bought_by_reputation`].
 
 use std::collections::BTreeMap;
 
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, Amount, Asset, ChainAddress, ChainTime,
-    EscrowTotals, Hash32, Slot, UtcTime,
+    AgreementId, AgreementRecord, AgreementState, Amount, Asset, ChainAddress, ChainTime, Claim,
+    EscrowAccount, EscrowTotals, Hash32, Offer, UtcTime,
 };
+
+#[cfg(test)]
+mod tests;
 
 /// Longest time that a provider may have for its answer, seconds (security rule 9).
 pub const MAX_CONFIRM_SECONDS: u64 = 600;
-/// Time after the slot in which only the provider can close, seconds.
+/// Time after the service in which only the provider can close, seconds.
 pub const PROVIDER_WINDOW_SECONDS: u64 = 600;
-/// Time after the slot after which anyone can close without a receipt, seconds.
+/// Time after the service after which anyone can close without a receipt, and time to dispute a claim, seconds.
 pub const CHALLENGE_WINDOW_SECONDS: u64 = 3600;
+/// Time for the arbiter before time splits what is disputed, seconds.
+pub const ARBITRATION_SECONDS: u64 = 3 * 86_400;
 /// How far ahead a slot may end, seconds.
 pub const MAX_HORIZON_SECONDS: u64 = 366 * 86_400;
 /// Share of every payment to a provider that is burned, in 1/10000.
 pub const BURN_BASIS_POINTS: u128 = 100;
+/// The largest price of a slot, and the largest stake, smallest units: what the contract packs into one storage slot.
+pub const MAX_UNITS: u128 = (1 << 88) - 1;
 
 /// Why the escrow refuses; the names are those of the contract's errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum EscrowError {
-    /// Only the chain's own currency is taken.
-    #[error("the asset is not supported")]
-    UnsupportedAsset,
     /// The slot is empty, ends too far ahead, or is over before the provider has to answer.
     #[error("the slot is empty, too far ahead or over too early")]
     BadSlot,
-    /// The answer is due in the past or too far ahead.
-    #[error("the answer is due in the past or too far ahead")]
-    BadConfirmBy,
-    /// The offer is past its expiry.
-    #[error("the offer has expired")]
+    /// The offer is answered by a confirmation only, or later than the escrow allows.
+    #[error("the offer is answered by a confirmation only, or too late")]
+    BadAnswerTime,
+    /// The offer, or the confirmation, is past its expiry.
+    #[error("the offer or its confirmation has expired")]
     OfferExpired,
     /// The offer was used before.
     #[error("the offer was used before")]
     OfferConsumed,
-    /// The price of the slot does not fit 128 bits.
-    #[error("the price of the slot is out of range")]
+    /// The price of the slot, or the stake, does not fit 88 bits.
+    #[error("the price of the slot or the stake is out of range")]
     PriceOutOfRange,
     /// What was paid is not the price of the slot.
     #[error("what was paid is not the price of the slot")]
     WrongDeposit,
+    /// The provider has less free stake than it offers, or wants back.
+    #[error("not enough free stake")]
+    StakeMissing,
     /// The signature is not by the party who has to sign.
     #[error("the signature is not by the party who has to sign")]
     BadSignature,
@@ -65,231 +72,365 @@ pub enum EscrowError {
     /// The time for this is over.
     #[error("the time for this is over")]
     TooLate,
-    /// A receipt over more than the deposit.
-    #[error("the receipt is over more than the deposit")]
-    DueExceedsDeposit,
+    /// More or less than can be due.
+    #[error("more or less than can be due")]
+    DueOutOfRange,
+    /// More than the provider staked.
+    #[error("more than the provider staked")]
+    SlashOutOfRange,
 }
 
-/// A buyer's payment under a provider's offer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proposal {
-    /// The offer's digest.
-    pub id: AgreementId,
-    /// Who pays.
-    pub buyer: ChainAddress,
-    /// Who offered.
-    pub provider: ChainAddress,
-    /// Whose signature is under the offer; `None` if nobody's.
-    pub signer: Option<ChainAddress>,
-    /// keccak-256 of the entry point.
-    pub site_hash: Hash32,
-    /// The period.
-    pub slot: Slot,
-    /// Longest time between two receipts, seconds.
-    pub receipt_interval_seconds: u64,
-    /// Price of one second.
-    pub price_per_second: Amount,
-    /// Last second in which the offer can be accepted.
-    pub expires: UtcTime,
-    /// Last second in which the provider can confirm.
-    pub confirm_by: ChainTime,
-    /// Wei paid.
-    pub paid: u128,
+/// Who does something, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Time of the block.
+    pub now: ChainTime,
+    /// Whose transaction it is.
+    pub caller: ChainAddress,
 }
 
 /// What a settlement rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiptClaim {
-    /// Cumulative amount due, wei.
+    /// Cumulative amount due, smallest units.
     pub due: u128,
     /// Whose signature is under it; `None` if nobody's.
     pub signer: Option<ChainAddress>,
 }
 
-/// All agreements, credits and sums of one escrow.
-#[derive(Clone, Debug)]
+/// All agreements, accounts and sums of one escrow.
+#[derive(Clone, Debug, Default)]
 pub struct Escrow {
-    agreements: BTreeMap<AgreementId, Held>,
-    credits: BTreeMap<ChainAddress, u128>,
-    totals: EscrowTotals,
+    agreements: BTreeMap<AgreementId, AgreementRecord>,
+    accounts: BTreeMap<(ChainAddress, Asset), Account>,
+    totals: BTreeMap<Asset, Sums>,
+    bought: u128,
 }
 
-#[derive(Clone, Debug)]
-struct Held {
-    record: AgreementRecord,
-    receipt_interval_seconds: u64,
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    credit: u128,
+    reputation: u128,
+    free_stake: u128,
+    locked_stake: u128,
 }
 
-impl Default for Escrow {
-    fn default() -> Self {
-        let none = Amount::wei(0);
-        Self {
-            agreements: BTreeMap::new(),
-            credits: BTreeMap::new(),
-            totals: EscrowTotals {
-                deposited: none,
-                released: none,
-                refunded: none,
-                burned: none,
-                held: none,
-            },
-        }
-    }
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    deposited: u128,
+    released: u128,
+    refunded: u128,
+    burned: u128,
 }
 
 impl Escrow {
-    /// A buyer pays the whole price of an offered slot.
-    pub fn propose(&mut self, now: ChainTime, proposal: &Proposal) -> Result<(), EscrowError> {
-        let Proposal {
-            slot,
-            price_per_second: price,
-            confirm_by,
-            ..
-        } = proposal;
-        let latest = |ahead: u64| now.0.saturating_add(ahead);
-        require(price.asset == Asset::Native, EscrowError::UnsupportedAsset)?;
-        require(now.0 <= proposal.expires.0, EscrowError::OfferExpired)?;
+    /// A buyer pays the whole price of a slot, for a provider that answers on chain. `signer` is whose signature is
+    /// under the offer.
+    pub fn propose(
+        &mut self,
+        call: Call,
+        offer: &Offer,
+        signer: Option<ChainAddress>,
+        site_hash: Hash32,
+        paid: u128,
+    ) -> Result<(), EscrowError> {
+        let answer = u64::from(offer.guarantee.answer_seconds);
         require(
-            (now.0..=latest(MAX_CONFIRM_SECONDS)).contains(&confirm_by.0),
-            EscrowError::BadConfirmBy,
+            (1..=MAX_CONFIRM_SECONDS).contains(&answer),
+            EscrowError::BadAnswerTime,
         )?;
-        require(
-            slot.start < slot.end
-                && slot.end.0 > confirm_by.0
-                && slot.end.0 <= latest(MAX_HORIZON_SECONDS),
-            EscrowError::BadSlot,
-        )?;
-        let deposit = price
-            .times(slot.seconds())
-            .map_err(|_| EscrowError::PriceOutOfRange)?;
-        require(proposal.paid == deposit.units, EscrowError::WrongDeposit)?;
-        require(
-            !self.agreements.contains_key(&proposal.id),
-            EscrowError::OfferConsumed,
-        )?;
-        require(
-            proposal.signer == Some(proposal.provider),
-            EscrowError::BadSignature,
-        )?;
-
-        let none = Amount::wei(0);
-        let record = AgreementRecord {
-            id: proposal.id,
-            buyer: proposal.buyer,
-            provider: proposal.provider,
-            slot: *slot,
-            site_hash: proposal.site_hash,
-            price_per_second: *price,
-            deposit,
-            state: AgreementState::Proposed,
-            confirm_by: *confirm_by,
-            released: none,
-            refunded: none,
-            burned: none,
-        };
-        self.agreements.insert(
-            proposal.id,
-            Held {
-                record,
-                receipt_interval_seconds: proposal.receipt_interval_seconds,
-            },
-        );
-        self.totals.deposited.units += deposit.units;
-        self.totals.held.units += deposit.units;
-        Ok(())
+        let confirm_by = ChainTime(call.now.0.saturating_add(answer));
+        self.take(call, offer, confirm_by)?;
+        require(signer == Some(offer.provider), EscrowError::BadSignature)?;
+        self.deposit(call, offer, site_hash, paid, Some(confirm_by))
     }
 
-    /// The provider accepts, until `confirm_by`.
-    pub fn confirm(
+    /// A buyer pays the whole price of a slot that the provider confirmed to it until `until`. `signer` is whose
+    /// signature is under the confirmation to the caller.
+    pub fn propose_confirmed(
         &mut self,
-        now: ChainTime,
-        caller: ChainAddress,
-        id: AgreementId,
+        call: Call,
+        offer: &Offer,
+        (until, signer): (UtcTime, Option<ChainAddress>),
+        site_hash: Hash32,
+        paid: u128,
     ) -> Result<(), EscrowError> {
-        let record = &mut self.in_state(id, AgreementState::Proposed)?.record;
-        require(caller == record.provider, EscrowError::NotAllowed)?;
-        require(now <= record.confirm_by, EscrowError::TooLate)?;
-        record.state = AgreementState::Confirmed;
+        require(call.now.0 <= until.0, EscrowError::OfferExpired)?;
+        self.take(call, offer, call.now)?;
+        require(signer == Some(offer.provider), EscrowError::BadSignature)?;
+        self.has_stake(offer)?;
+        self.deposit(call, offer, site_hash, paid, None)?;
+        self.lock_stake(offer)
+    }
+
+    /// The provider accepts, in time.
+    pub fn confirm(&mut self, call: Call, offer: &Offer) -> Result<(), EscrowError> {
+        let record = self.in_state(offer, &[AgreementState::Proposed])?;
+        require(call.caller == offer.provider, EscrowError::NotAllowed)?;
+        require(Some(call.now) <= record.deadline, EscrowError::TooLate)?;
+        self.lock_stake(offer)?;
+        self.record(offer)?.state = AgreementState::Confirmed;
+        self.record(offer)?.deadline = None;
         Ok(())
     }
 
     /// The provider declines.
-    pub fn reject(&mut self, caller: ChainAddress, id: AgreementId) -> Result<(), EscrowError> {
-        let record = &self.in_state(id, AgreementState::Proposed)?.record;
-        require(caller == record.provider, EscrowError::NotAllowed)?;
-        self.close(id, AgreementState::Rejected, 0)
+    pub fn reject(&mut self, call: Call, offer: &Offer) -> Result<(), EscrowError> {
+        self.in_state(offer, &[AgreementState::Proposed])?;
+        require(call.caller == offer.provider, EscrowError::NotAllowed)?;
+        self.divide(offer, AgreementState::Rejected, 0)
     }
 
-    /// The provider did not answer until `confirm_by`; by anyone.
-    pub fn expire(&mut self, now: ChainTime, id: AgreementId) -> Result<(), EscrowError> {
-        let record = &self.in_state(id, AgreementState::Proposed)?.record;
-        require(now > record.confirm_by, EscrowError::TooEarly)?;
-        self.close(id, AgreementState::Expired, 0)
+    /// The provider takes its hardware back at `stop`, before the end of the slot.
+    pub fn give_notice(
+        &mut self,
+        call: Call,
+        offer: &Offer,
+        stop: UtcTime,
+    ) -> Result<(), EscrowError> {
+        let record = self.in_state(offer, &[AgreementState::Confirmed])?;
+        require(record.ends_at == offer.slot.end, EscrowError::WrongState)?;
+        require(call.caller == offer.provider, EscrowError::NotAllowed)?;
+        let notice = u64::from(offer.sla.notice_seconds);
+        require(
+            stop.0 >= call.now.0.saturating_add(notice),
+            EscrowError::TooEarly,
+        )?;
+        require(stop < offer.slot.end, EscrowError::TooLate)?;
+        self.record(offer)?.ends_at = stop;
+        Ok(())
     }
 
-    /// Divides the deposit: by the buyer's receipt (the provider at any time, the buyer after the provider's window),
-    /// or, without one, anyone after the challenge window, at one receipt interval.
+    /// Divides the deposit by the buyer's receipt: the provider at any time, the buyer after the provider's window if
+    /// nothing is claimed.
     pub fn settle(
         &mut self,
-        now: ChainTime,
-        caller: ChainAddress,
-        id: AgreementId,
-        receipt: Option<ReceiptClaim>,
+        call: Call,
+        offer: &Offer,
+        receipt: ReceiptClaim,
     ) -> Result<(), EscrowError> {
-        let held = self.in_state(id, AgreementState::Confirmed)?;
-        let record = &held.record;
-        let after_slot = |window: u64| now.0 > record.slot.end.0.saturating_add(window);
-        let due = if let Some(receipt) = receipt {
-            if caller != record.provider {
-                require(caller == record.buyer, EscrowError::NotAllowed)?;
-                require(after_slot(PROVIDER_WINDOW_SECONDS), EscrowError::TooEarly)?;
-            }
+        let record = self.in_state(offer, &RUNNING)?;
+        if call.caller != offer.provider {
+            require(call.caller == record.buyer, EscrowError::NotAllowed)?;
             require(
-                receipt.due <= record.deposit.units,
-                EscrowError::DueExceedsDeposit,
+                record.state == AgreementState::Confirmed,
+                EscrowError::WrongState,
             )?;
-            require(
-                receipt.signer == Some(record.buyer),
-                EscrowError::BadSignature,
-            )?;
-            receipt.due
-        } else {
-            require(after_slot(CHALLENGE_WINDOW_SECONDS), EscrowError::TooEarly)?;
-            let interval = u128::from(held.receipt_interval_seconds);
-            let price = record.price_per_second.units;
-            price.saturating_mul(interval).min(record.deposit.units)
-        };
-        self.close(id, AgreementState::Settled, due)
+            let window = record.ends_at.0.saturating_add(PROVIDER_WINDOW_SECONDS);
+            require(call.now.0 > window, EscrowError::TooEarly)?;
+        }
+        require(
+            receipt.due <= record.deposit.units,
+            EscrowError::DueOutOfRange,
+        )?;
+        require(
+            receipt.signer == Some(record.buyer),
+            EscrowError::BadSignature,
+        )?;
+        self.finish(offer, receipt.due, 0)
     }
 
-    /// Takes an account's whole credit; zero if there is none.
-    pub fn withdraw(&mut self, account: ChainAddress) -> u128 {
-        self.credits.remove(&account).unwrap_or(0)
+    /// Divides the deposit as both parties signed.
+    pub fn settle_mutually(
+        &mut self,
+        offer: &Offer,
+        due: u128,
+        signers: [Option<ChainAddress>; 2],
+    ) -> Result<(), EscrowError> {
+        let record = self.in_state(offer, &RUNNING)?;
+        require(due <= record.deposit.units, EscrowError::DueOutOfRange)?;
+        let parties = [Some(record.buyer), Some(record.provider)];
+        require(signers == parties, EscrowError::BadSignature)?;
+        self.finish(offer, due, 0)
+    }
+
+    /// The provider asks for `amount`, of which the buyer acknowledged what `receipt` says.
+    pub fn claim(
+        &mut self,
+        call: Call,
+        offer: &Offer,
+        amount: u128,
+        receipt: Option<ReceiptClaim>,
+    ) -> Result<(), EscrowError> {
+        let record = self.in_state(offer, &[AgreementState::Confirmed])?.clone();
+        require(call.caller == offer.provider, EscrowError::NotAllowed)?;
+        require(call.now.0 >= record.ends_at.0, EscrowError::TooEarly)?;
+        let floor = receipt.map_or(0, |receipt| receipt.due);
+        require(
+            amount <= served_price(offer, record.ends_at) && floor <= amount,
+            EscrowError::DueOutOfRange,
+        )?;
+        require(
+            receipt.is_none_or(|receipt| receipt.signer == Some(record.buyer)),
+            EscrowError::BadSignature,
+        )?;
+        let units = |units| Amount {
+            units,
+            ..record.deposit
+        };
+        let record = self.record(offer)?;
+        record.state = AgreementState::Claimed;
+        record.claim = Some(Claim {
+            floor: units(floor),
+            amount: units(amount),
+        });
+        record.deadline = Some(ChainTime(call.now.0 + CHALLENGE_WINDOW_SECONDS));
+        Ok(())
+    }
+
+    /// A party takes a claim to the arbiter.
+    pub fn dispute(&mut self, call: Call, offer: &Offer) -> Result<(), EscrowError> {
+        let record = self.in_state(offer, &[AgreementState::Claimed])?;
+        require(
+            [record.buyer, record.provider].contains(&call.caller),
+            EscrowError::NotAllowed,
+        )?;
+        require(Some(call.now) <= record.deadline, EscrowError::TooLate)?;
+        let record = self.record(offer)?;
+        record.state = AgreementState::Disputed;
+        record.deadline = Some(ChainTime(call.now.0 + ARBITRATION_SECONDS));
+        Ok(())
+    }
+
+    /// The arbiter decides.
+    pub fn rule(
+        &mut self,
+        call: Call,
+        offer: &Offer,
+        due: u128,
+        slash: u128,
+    ) -> Result<(), EscrowError> {
+        let record = self.in_state(offer, &[AgreementState::Disputed])?;
+        require(
+            Some(call.caller) == offer.guarantee.arbiter,
+            EscrowError::NotAllowed,
+        )?;
+        require(Some(call.now) <= record.deadline, EscrowError::TooLate)?;
+        let claim = record.claim.ok_or(EscrowError::WrongState)?;
+        require(
+            (claim.floor.units..=claim.amount.units).contains(&due),
+            EscrowError::DueOutOfRange,
+        )?;
+        require(slash <= offer.guarantee.stake, EscrowError::SlashOutOfRange)?;
+        if slash > 0 {
+            let reputation = &mut self.of_provider(offer).reputation;
+            *reputation /= 2;
+        }
+        self.finish(offer, due, slash)
+    }
+
+    /// Ends what nobody else ended in time.
+    pub fn close(&mut self, now: ChainTime, offer: &Offer) -> Result<(), EscrowError> {
+        let record = self.agreement(offer.id.into());
+        let record = record.ok_or(EscrowError::WrongState)?.clone();
+        let after = self.closable_after(record.id);
+        require(
+            now > after.ok_or(EscrowError::WrongState)?,
+            EscrowError::TooEarly,
+        )?;
+        let interval = u128::from(offer.sla.receipt_interval_seconds)
+            .saturating_mul(offer.price_per_second.units);
+        let due = match (record.state, record.claim) {
+            (AgreementState::Proposed, _) => {
+                self.forfeit(offer, share(record.deposit.units, BURN_BASIS_POINTS));
+                return self.divide(offer, AgreementState::Expired, 0);
+            }
+            (AgreementState::Claimed | AgreementState::Disputed, Some(claim)) => {
+                let floor = claim.floor.units;
+                let due = claim.amount.units.min(floor.saturating_add(interval));
+                if record.state == AgreementState::Claimed {
+                    due
+                } else {
+                    let contested = due - floor;
+                    let reputation = &mut self.of_provider(offer).reputation;
+                    let bought = (*reputation).min(contested / 4);
+                    *reputation -= bought;
+                    self.bought += bought;
+                    floor + contested / 2 + bought
+                }
+            }
+            _ => interval.min(served_price(offer, record.ends_at)),
+        };
+        self.finish(offer, due, 0)
+    }
+
+    /// The caller stakes an amount.
+    pub fn stake(
+        &mut self,
+        caller: ChainAddress,
+        amount: Amount,
+        paid: u128,
+    ) -> Result<(), EscrowError> {
+        require(amount.units <= MAX_UNITS, EscrowError::PriceOutOfRange)?;
+        require(paid == amount.units, EscrowError::WrongDeposit)?;
+        self.account_mut(caller, amount.asset).free_stake += amount.units;
+        self.sums(amount.asset).deposited += amount.units;
+        Ok(())
+    }
+
+    /// The caller turns free stake into a credit.
+    pub fn unstake(&mut self, caller: ChainAddress, amount: Amount) -> Result<(), EscrowError> {
+        let account = self.account_mut(caller, amount.asset);
+        require(
+            amount.units <= account.free_stake,
+            EscrowError::StakeMissing,
+        )?;
+        account.free_stake -= amount.units;
+        account.credit += amount.units;
+        self.sums(amount.asset).refunded += amount.units;
+        Ok(())
+    }
+
+    /// Takes an account's whole credit in an asset; zero if there is none.
+    pub fn withdraw(&mut self, account: ChainAddress, asset: Asset) -> u128 {
+        std::mem::take(&mut self.account_mut(account, asset).credit)
     }
 
     /// The agreement of this id.
     pub fn agreement(&self, id: AgreementId) -> Option<&AgreementRecord> {
-        self.agreements.get(&id).map(|held| &held.record)
+        self.agreements.get(&id)
     }
 
     /// All agreements, by id.
     pub fn agreements(&self) -> impl Iterator<Item = &AgreementRecord> {
-        self.agreements.values().map(|held| &held.record)
+        self.agreements.values()
     }
 
-    /// What an account can withdraw, wei.
-    pub fn credit(&self, account: ChainAddress) -> u128 {
-        self.credits.get(&account).copied().unwrap_or(0)
+    /// What is kept of an account in an asset.
+    pub fn account(&self, account: ChainAddress, asset: Asset) -> EscrowAccount {
+        let account = self.accounts.get(&(account, asset));
+        let account = account.copied().unwrap_or_default();
+        let amount = |units| Amount { asset, units };
+        EscrowAccount {
+            credit: amount(account.credit),
+            reputation: amount(account.reputation),
+            free_stake: amount(account.free_stake),
+            locked_stake: amount(account.locked_stake),
+        }
     }
 
-    /// The sum of all credits, wei.
-    pub fn credits(&self) -> u128 {
-        self.credits.values().sum()
+    /// The sum of all credits in an asset, smallest units.
+    pub fn credits(&self, asset: Asset) -> u128 {
+        let in_asset = self.accounts.iter().filter(|((_, of), _)| *of == asset);
+        in_asset.map(|(_, account)| account.credit).sum()
     }
 
-    /// Sums over all agreements.
-    pub const fn totals(&self) -> EscrowTotals {
-        self.totals
+    /// Sums over all agreements and stakes in an asset.
+    pub fn totals(&self, asset: Asset) -> EscrowTotals {
+        let sums = self.totals.get(&asset).copied().unwrap_or_default();
+        let amount = |units| Amount { asset, units };
+        EscrowTotals {
+            deposited: amount(sums.deposited),
+            released: amount(sums.released),
+            refunded: amount(sums.refunded),
+            burned: amount(sums.burned),
+            held: amount(sums.deposited - sums.released - sums.refunded - sums.burned),
+        }
+    }
+
+    /// How much reputation has moved in disputes so far, over all accounts; never more than was burned of payments.
+    pub const fn bought_by_reputation(&self) -> u128 {
+        self.bought
     }
 
     /// The last second in which an agreement that holds money may still be impossible to close for a stranger; `None`
@@ -297,159 +438,191 @@ impl Escrow {
     pub fn closable_after(&self, id: AgreementId) -> Option<ChainTime> {
         let record = self.agreement(id)?;
         match record.state {
-            AgreementState::Proposed => Some(record.confirm_by),
             AgreementState::Confirmed => {
-                let end = record.slot.end.0;
+                let end = record.ends_at.0;
                 Some(ChainTime(end.saturating_add(CHALLENGE_WINDOW_SECONDS)))
             }
-            AgreementState::Rejected | AgreementState::Expired | AgreementState::Settled => None,
+            _ => record.deadline,
         }
+    }
+
+    /// Everything that has to hold before an offer can be taken up, but for signature, stake and money.
+    fn take(&self, call: Call, offer: &Offer, answered: ChainTime) -> Result<(), EscrowError> {
+        let (now, slot) = (call.now.0, offer.slot);
+        require(now <= offer.expires.0, EscrowError::OfferExpired)?;
+        require(
+            offer.buyer.is_none_or(|buyer| buyer == call.caller),
+            EscrowError::NotAllowed,
+        )?;
+        require(
+            slot.start < slot.end
+                && slot.end.0 > answered.0
+                && slot.end.0 <= now.saturating_add(MAX_HORIZON_SECONDS),
+            EscrowError::BadSlot,
+        )?;
+        let price = offer.price_per_second.times(slot.seconds());
+        require(
+            price.is_ok_and(|price| price.units <= MAX_UNITS)
+                && offer.price_per_second.units <= MAX_UNITS
+                && offer.guarantee.stake <= MAX_UNITS,
+            EscrowError::PriceOutOfRange,
+        )?;
+        require(
+            !self.agreements.contains_key(&offer.id.into()),
+            EscrowError::OfferConsumed,
+        )
+    }
+
+    /// The money comes in; with a deadline for the provider's answer, or agreed at once.
+    fn deposit(
+        &mut self,
+        call: Call,
+        offer: &Offer,
+        site_hash: Hash32,
+        paid: u128,
+        confirm_by: Option<ChainTime>,
+    ) -> Result<(), EscrowError> {
+        let deposit = offer
+            .price_per_second
+            .times(offer.slot.seconds())
+            .map_err(|_| EscrowError::PriceOutOfRange)?;
+        require(paid == deposit.units, EscrowError::WrongDeposit)?;
+        let none = Amount {
+            units: 0,
+            ..deposit
+        };
+        let record = AgreementRecord {
+            id: offer.id.into(),
+            buyer: call.caller,
+            provider: offer.provider,
+            slot: offer.slot,
+            site_hash,
+            price_per_second: offer.price_per_second,
+            deposit,
+            state: if confirm_by.is_some() {
+                AgreementState::Proposed
+            } else {
+                AgreementState::Confirmed
+            },
+            deadline: confirm_by,
+            ends_at: offer.slot.end,
+            claim: None,
+            released: none,
+            refunded: none,
+            burned: none,
+        };
+        self.agreements.insert(record.id, record);
+        self.sums(deposit.asset).deposited += deposit.units;
+        Ok(())
     }
 
     fn in_state(
-        &mut self,
-        id: AgreementId,
-        state: AgreementState,
-    ) -> Result<&mut Held, EscrowError> {
-        self.agreements
-            .get_mut(&id)
-            .filter(|held| held.record.state == state)
+        &self,
+        offer: &Offer,
+        states: &[AgreementState],
+    ) -> Result<&AgreementRecord, EscrowError> {
+        self.agreement(offer.id.into())
+            .filter(|record| states.contains(&record.state))
             .ok_or(EscrowError::WrongState)
     }
 
-    fn close(
+    fn record(&mut self, offer: &Offer) -> Result<&mut AgreementRecord, EscrowError> {
+        let record = self.agreements.get_mut(&offer.id.into());
+        record.ok_or(EscrowError::WrongState)
+    }
+
+    fn account_mut(&mut self, account: ChainAddress, asset: Asset) -> &mut Account {
+        self.accounts.entry((account, asset)).or_default()
+    }
+
+    fn of_provider(&mut self, offer: &Offer) -> &mut Account {
+        self.account_mut(offer.provider, offer.price_per_second.asset)
+    }
+
+    fn sums(&mut self, asset: Asset) -> &mut Sums {
+        self.totals.entry(asset).or_default()
+    }
+
+    fn has_stake(&mut self, offer: &Offer) -> Result<(), EscrowError> {
+        let free = self.of_provider(offer).free_stake;
+        require(free >= offer.guarantee.stake, EscrowError::StakeMissing)
+    }
+
+    fn lock_stake(&mut self, offer: &Offer) -> Result<(), EscrowError> {
+        self.has_stake(offer)?;
+        let account = self.of_provider(offer);
+        account.free_stake -= offer.guarantee.stake;
+        account.locked_stake += offer.guarantee.stake;
+        Ok(())
+    }
+
+    /// What not answering costs: as much reputation as the fee, and free stake as far as there is any.
+    fn forfeit(&mut self, offer: &Offer, fee: u128) {
+        let account = self.of_provider(offer);
+        account.reputation = account.reputation.saturating_sub(fee);
+        let lost = fee.min(account.free_stake);
+        account.free_stake -= lost;
+        self.sums(offer.price_per_second.asset).burned += lost;
+    }
+
+    fn finish(&mut self, offer: &Offer, due: u128, slash: u128) -> Result<(), EscrowError> {
+        let account = self.of_provider(offer);
+        account.locked_stake -= offer.guarantee.stake;
+        account.free_stake += offer.guarantee.stake - slash;
+        self.sums(offer.price_per_second.asset).burned += slash;
+        self.divide(offer, AgreementState::Settled, due)
+    }
+
+    fn divide(
         &mut self,
-        id: AgreementId,
+        offer: &Offer,
         state: AgreementState,
         due: u128,
     ) -> Result<(), EscrowError> {
-        let record = &mut self
-            .agreements
-            .get_mut(&id)
-            .ok_or(EscrowError::WrongState)?
-            .record;
         let burned = share(due, BURN_BASIS_POINTS);
+        let record = self.record(offer)?;
         record.state = state;
+        record.deadline = None;
+        record.claim = None;
+        record.ends_at = offer.slot.end;
         record.burned.units = burned;
         record.released.units = due - burned;
         record.refunded.units = record.deposit.units - due;
-        for (account, amount) in [
-            (record.provider, record.released),
-            (record.buyer, record.refunded),
-        ] {
-            *self.credits.entry(account).or_insert(0) += amount.units;
-        }
-        self.totals.held.units -= record.deposit.units;
-        self.totals.released.units += record.released.units;
-        self.totals.refunded.units += record.refunded.units;
-        self.totals.burned.units += record.burned.units;
+        let record = record.clone();
+        let asset = record.deposit.asset;
+        let provider = self.of_provider(offer);
+        provider.credit += record.released.units;
+        provider.reputation += burned;
+        self.account_mut(record.buyer, asset).credit += record.refunded.units;
+        let sums = self.sums(asset);
+        sums.released += record.released.units;
+        sums.refunded += record.refunded.units;
+        sums.burned += burned;
         Ok(())
     }
 }
+
+/// States in which an agreement is in force.
+const RUNNING: [AgreementState; 3] = [
+    AgreementState::Confirmed,
+    AgreementState::Claimed,
+    AgreementState::Disputed,
+];
 
 const fn require(holds: bool, otherwise: EscrowError) -> Result<(), EscrowError> {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
+/// The price of the slot up to `end`.
+fn served_price(offer: &Offer, end: UtcTime) -> u128 {
+    let seconds = end.seconds_since(offer.slot.start);
+    offer
+        .price_per_second
+        .times(seconds)
+        .map_or(u128::MAX, |price| price.units)
+}
+
 /// `amount × basis_points / 10000`, rounded down, without overflow.
 const fn share(amount: u128, basis_points: u128) -> u128 {
     amount / 10_000 * basis_points + amount % 10_000 * basis_points / 10_000
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BUYER: ChainAddress = ChainAddress([1; 20]);
-    const PROVIDER: ChainAddress = ChainAddress([2; 20]);
-    const STRANGER: ChainAddress = ChainAddress([3; 20]);
-    const ID: AgreementId = AgreementId([7; 32]);
-
-    fn proposal() -> Proposal {
-        Proposal {
-            id: ID,
-            buyer: BUYER,
-            provider: PROVIDER,
-            signer: Some(PROVIDER),
-            site_hash: Hash32([9; 32]),
-            slot: Slot {
-                start: UtcTime(1_000),
-                end: UtcTime(1_100),
-            },
-            receipt_interval_seconds: 10,
-            price_per_second: Amount::wei(1_000),
-            expires: UtcTime(900),
-            confirm_by: ChainTime(950),
-            paid: 100_000,
-        }
-    }
-
-    fn confirmed() -> Escrow {
-        let mut escrow = Escrow::default();
-        escrow.propose(ChainTime(900), &proposal()).unwrap();
-        escrow.confirm(ChainTime(950), PROVIDER, ID).unwrap();
-        escrow
-    }
-
-    fn receipt(due: u128) -> Option<ReceiptClaim> {
-        Some(ReceiptClaim {
-            due,
-            signer: Some(BUYER),
-        })
-    }
-
-    #[test]
-    fn a_receipt_divides_the_deposit() {
-        let mut escrow = confirmed();
-        escrow
-            .settle(ChainTime(1_050), PROVIDER, ID, receipt(50_000))
-            .unwrap();
-        assert_eq!(
-            escrow.totals(),
-            EscrowTotals {
-                deposited: Amount::wei(100_000),
-                released: Amount::wei(49_500),
-                refunded: Amount::wei(50_000),
-                burned: Amount::wei(500),
-                held: Amount::wei(0),
-            }
-        );
-        assert_eq!(escrow.withdraw(PROVIDER), 49_500);
-        assert_eq!(escrow.withdraw(PROVIDER), 0);
-        assert_eq!(escrow.withdraw(BUYER), 50_000);
-    }
-
-    #[test]
-    fn a_buyer_alone_has_to_wait_for_the_provider() {
-        let mut escrow = confirmed();
-        let settle =
-            |escrow: &mut Escrow, now| escrow.settle(ChainTime(now), BUYER, ID, receipt(0));
-        assert_eq!(settle(&mut escrow, 1_700), Err(EscrowError::TooEarly));
-        assert_eq!(settle(&mut escrow, 1_701), Ok(()));
-        assert_eq!(escrow.credit(BUYER), 100_000);
-    }
-
-    #[test]
-    fn silence_pays_one_receipt_interval_at_most() {
-        let mut escrow = confirmed();
-        let end = escrow.closable_after(ID).unwrap();
-        assert_eq!(
-            escrow.settle(end, STRANGER, ID, None),
-            Err(EscrowError::TooEarly)
-        );
-        escrow
-            .settle(ChainTime(end.0 + 1), STRANGER, ID, None)
-            .unwrap();
-        assert_eq!(
-            (escrow.credit(PROVIDER), escrow.credit(BUYER)),
-            (9_900, 90_000)
-        );
-        assert_eq!(escrow.closable_after(ID), None);
-    }
-
-    #[test]
-    fn shares_do_not_overflow() {
-        assert_eq!(share(u128::MAX, 10_000), u128::MAX);
-        assert_eq!(share(9_999, 100), 99);
-    }
 }

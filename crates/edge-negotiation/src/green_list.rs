@@ -48,6 +48,10 @@ pub struct GreenListPolicy {
     pub min_receipt_interval_seconds: u32,
     /// Agreement texts that somebody read and accepted, by keccak-256; `None` accepts any.
     pub accepted_texts: Option<BTreeSet<Hash32>>,
+    /// Who may rule on disputes beside nobody; a provider's own choice of judge is accepted only from this list.
+    pub accepted_arbiters: BTreeSet<ChainAddress>,
+    /// The least that a provider has to stake on an agreement, in the asset of the price.
+    pub min_stake: u128,
     /// The weakest binding of the key to the zone with which money may move.
     pub min_key_binding: KeyBinding,
 }
@@ -70,6 +74,8 @@ impl GreenListPolicy {
             max_notice_seconds: 60,
             min_receipt_interval_seconds: 5,
             accepted_texts: None,
+            accepted_arbiters: BTreeSet::new(),
+            min_stake: 0,
             min_key_binding: KeyBinding::Dnssec,
         }
     }
@@ -139,6 +145,17 @@ pub enum GreenListRefusal {
         offered: u32,
         /// Accepted.
         limit: u32,
+    },
+    /// A judge that nobody of ours accepted.
+    #[error("disputes would be ruled by {0}, who was not accepted by anybody")]
+    UnknownArbiter(ChainAddress),
+    /// Too little at stake.
+    #[error("a stake of {offered}, at least {required} required")]
+    StakeTooLow {
+        /// Offered, smallest units of the price's asset.
+        offered: u128,
+        /// Required.
+        required: u128,
     },
     /// An agreement text that nobody accepted.
     #[error("the agreement's text {0} was not accepted by anybody")]
@@ -234,6 +251,17 @@ pub fn green_list(
             limit: policy.min_receipt_interval_seconds,
         });
     }
+    if let Some(arbiter) = offer.guarantee.arbiter
+        && !policy.accepted_arbiters.contains(&arbiter)
+    {
+        return Err(Refusal::UnknownArbiter(arbiter));
+    }
+    if offer.guarantee.stake < policy.min_stake {
+        return Err(Refusal::StakeTooLow {
+            offered: offer.guarantee.stake,
+            required: policy.min_stake,
+        });
+    }
     if let Some(accepted) = &policy.accepted_texts
         && !accepted.contains(&sla.text_hash)
     {
@@ -244,7 +272,7 @@ pub fn green_list(
 
 #[cfg(test)]
 mod tests {
-    use edge_types::{Asset, OfferId, Signature, SlaTerms};
+    use edge_types::{Asset, Guarantee, OfferId, Signature, SlaTerms};
 
     use super::*;
 
@@ -261,6 +289,7 @@ mod tests {
         Offer {
             id: OfferId([1; 32]),
             provider: ChainAddress([2; 20]),
+            buyer: None,
             site: site(),
             slot: Slot {
                 start: UtcTime(1_000),
@@ -274,6 +303,7 @@ mod tests {
                 receipt_interval_seconds: 10,
                 notice_seconds: 10,
             },
+            guarantee: Guarantee::default(),
             settlement: Settlement::Escrow {
                 chain: ESCROW.0,
                 contract: ESCROW.1,
@@ -387,6 +417,18 @@ mod tests {
             Err(R::ReceiptsTooOften {
                 offered: 1,
                 limit: 5
+            })
+        );
+        assert_eq!(
+            check(|o, _, _| o.guarantee.arbiter = Some(o.provider)),
+            Err(R::UnknownArbiter(ChainAddress([2; 20]))),
+            "a provider that would be its own judge"
+        );
+        assert_eq!(
+            check(|_, _, p| p.min_stake = 1),
+            Err(R::StakeTooLow {
+                offered: 0,
+                required: 1
             })
         );
         assert_eq!(

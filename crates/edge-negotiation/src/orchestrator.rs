@@ -19,11 +19,11 @@
 use std::time::Duration;
 
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, ChainTime, MonotonicTime, Offer, Preferences,
-    RejectReason, ReservationId, UtcTime,
+    AgreementId, AgreementRecord, AgreementState, ChainTime, Confirmation, MonotonicTime, Offer,
+    Preferences, RejectReason, ReservationId, UtcTime,
 };
 
-use crate::escrow::{CHALLENGE_WINDOW_SECONDS, PROVIDER_WINDOW_SECONDS};
+use crate::escrow::{ARBITRATION_SECONDS, CHALLENGE_WINDOW_SECONDS, PROVIDER_WINDOW_SECONDS};
 use crate::green_list::{Evidence, GreenListPolicy, GreenListed, green_list};
 
 mod resume;
@@ -46,7 +46,8 @@ pub struct Negotiation {
     state: NegotiationState,
     offer: Option<GreenListed>,
     reservation: Option<(ReservationId, UtcTime)>,
-    confirm_by_passed: bool,
+    confirmation: Option<Confirmation>,
+    time_is_up: bool,
     was_paid: bool,
     was_deployed: bool,
     receipt_sent: bool,
@@ -88,7 +89,8 @@ impl Negotiation {
             state: NegotiationState::Idle,
             offer: None,
             reservation: None,
-            confirm_by_passed: false,
+            confirmation: None,
+            time_is_up: false,
             was_paid: false,
             was_deployed: false,
             receipt_sent: false,
@@ -207,10 +209,18 @@ impl Negotiation {
         }
     }
 
-    /// The slot is held until `until`.
-    pub fn handle_reserved(&mut self, id: ReservationId, until: UtcTime, now: Now) {
+    /// The slot is held until `until`, and perhaps confirmed if the money comes in time. The caller has verified the
+    /// confirmation.
+    pub fn handle_reserved(
+        &mut self,
+        id: ReservationId,
+        until: UtcTime,
+        confirmation: Option<Confirmation>,
+        now: Now,
+    ) {
         if self.state == NegotiationState::Reserving {
             self.reservation = Some((id, until));
+            self.confirmation = confirmation;
             self.enter(NegotiationState::Reserved, now);
         }
     }
@@ -298,9 +308,14 @@ impl Negotiation {
             (AgreementState::Settled, _) => self.enter(S::Settled, now),
             (AgreementState::Proposed, S::Reserved) => self.enter(S::Proposed, now),
             (AgreementState::Proposed, _) => {
-                self.confirm_by_passed = chain_now > record.confirm_by;
+                self.time_is_up = record.deadline.is_some_and(|deadline| chain_now > deadline);
             }
-            (AgreementState::Confirmed, S::Reserved | S::Proposed | S::Acknowledged) => {
+            // Agreed with the payment: the provider still has to be told.
+            (AgreementState::Confirmed, S::Reserved) => self.enter(S::Proposed, now),
+            (
+                AgreementState::Confirmed | AgreementState::Claimed | AgreementState::Disputed,
+                S::Reserved | S::Proposed | S::Acknowledged,
+            ) => {
                 if self.failure.is_some() {
                     self.end_service(None, now);
                 } else {
@@ -308,10 +323,15 @@ impl Negotiation {
                 }
             }
             (AgreementState::Confirmed, S::Settling) => {
-                let window = record.slot.end.0.saturating_add(PROVIDER_WINDOW_SECONDS);
+                let window = record.ends_at.0.saturating_add(PROVIDER_WINDOW_SECONDS);
                 self.own_settlement_due = chain_now.0 > window;
             }
-            (AgreementState::Confirmed, _) => {}
+            (AgreementState::Claimed | AgreementState::Disputed, S::Settling) => {
+                self.own_settlement_due = false;
+                self.time_is_up = record.deadline.is_some_and(|deadline| chain_now > deadline);
+            }
+            (AgreementState::Confirmed | AgreementState::Claimed | AgreementState::Disputed, _) => {
+            }
         }
     }
 
@@ -328,7 +348,7 @@ impl Negotiation {
             }
             NegotiationState::Settling if !self.receipt_sent => self.receipt_sent = true,
             NegotiationState::Acknowledged | NegotiationState::Settling => {
-                self.confirm_by_passed = false;
+                self.time_is_up = false;
                 self.own_settlement_due = false;
             }
             _ => {}
@@ -427,19 +447,16 @@ impl Negotiation {
             (S::Reserving, Some(offer)) => Action::Reserve(offer.offer().clone()),
             (S::Reserved, Some(offer)) if !self.was_paid => {
                 self.was_paid = true;
-                // The escrow wants the answer before the slot is over; half of what is left leaves room for its clock.
-                let left = offer.offer().slot.end.seconds_since(now.utc) / 2;
-                let confirm_within_seconds = self.pace.confirm_within_seconds.min(600).min(left);
                 Action::Propose {
                     offer,
-                    confirm_within_seconds,
+                    confirmation: self.confirmation,
                 }
             }
             (S::Proposed, Some(offer)) => Action::Acknowledge {
                 offer: offer.offer().clone(),
                 reservation: self.reservation?.0,
             },
-            (S::Acknowledged, _) if self.confirm_by_passed => Action::Expire(id?),
+            (S::Acknowledged | S::Settling, _) if self.time_is_up => Action::CloseOnLedger(id?),
             (S::Deploying, _) if !self.was_deployed => Action::Deploy(id?),
             (S::Deploying | S::Running, _) => self.serve(id?, now)?,
             (S::Settling, _) if !self.receipt_sent => Action::SettleWithReceipt(id?, self.due()),
@@ -504,7 +521,8 @@ impl Negotiation {
         if self.state == S::Draining && now.utc >= offer.slot.end {
             self.end_service(None, now);
         }
-        let hopeless = offer.slot.end.plus_seconds(2 * CHALLENGE_WINDOW_SECONDS);
+        let hopeless = 2 * CHALLENGE_WINDOW_SECONDS + ARBITRATION_SECONDS;
+        let hopeless = offer.slot.end.plus_seconds(hopeless);
         if self.was_paid && !self.state.is_final() && now.utc >= hopeless {
             self.fail(NegotiationFailure::LedgerSilent, now);
         }

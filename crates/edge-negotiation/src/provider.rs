@@ -20,9 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, HardwareProfile,
-    Hash32, IepId, Offer, OfferId, Preferences, Receipt, RejectReason, ReservationId,
-    ResourceLimits, Signature, Slot, UtcTime,
+    AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, Guarantee,
+    HardwareProfile, Hash32, IepId, Offer, OfferId, Preferences, Receipt, RejectReason,
+    ReservationId, ResourceLimits, Signature, Slot, UtcTime,
 };
 
 mod agreement;
@@ -64,6 +64,16 @@ pub enum ProviderAction {
     Settle(AgreementId, Option<Receipt>),
 }
 
+/// How long after the last second for a payment the hardware is held for its news, seconds.
+const NEWS_OF_PAYMENT_SECONDS: u64 = 60;
+
+/// The time that the site takes for an answer on the ledger, which has to come before the slot is over.
+fn answer_seconds(terms: &SiteTerms, slot: &Slot, now: UtcTime) -> u32 {
+    let half = u32::try_from(slot.end.seconds_since(now) / 2).unwrap_or(u32::MAX);
+    let asked = terms.guarantee.answer_seconds;
+    asked.min(half.max(1))
+}
+
 /// Hardware held free of charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
@@ -73,7 +83,9 @@ pub struct Reservation {
     pub offer: Offer,
     /// For whom.
     pub buyer: ChainAddress,
-    /// Until when the money is waited for.
+    /// The money has to come by then.
+    pub paid_by: UtcTime,
+    /// The hardware is held so long.
     pub until: UtcTime,
 }
 
@@ -195,11 +207,16 @@ impl ProviderBook {
         Ok(vec![Offer {
             id: OfferId([0; 32]),
             provider: terms.provider,
+            buyer: Some(preferences.buyer),
             site: site.clone(),
             slot,
             hardware: preferences.hardware,
             price_per_second: price,
             sla: terms.sla,
+            guarantee: Guarantee {
+                answer_seconds: answer_seconds(terms, &slot, now),
+                ..terms.guarantee
+            },
             settlement: terms.settlement.clone(),
             expires: now
                 .plus_seconds(self.limits.offer_seconds.min(600))
@@ -220,9 +237,12 @@ impl ProviderBook {
     ) -> Result<(ReservationId, UtcTime), RejectReason> {
         let terms = self.terms(&offer.site)?.clone();
         self.forget(now);
+        if !terms.accepts && offer.guarantee.answer_seconds == 0 {
+            return Err(policy(detail::ACCEPTS_NOBODY));
+        }
         if let Some(held) = self.reservations.get(&offer.id) {
             return if held.buyer == buyer {
-                Ok((held.id, held.until))
+                Ok((held.id, held.paid_by))
             } else {
                 Err(RejectReason::SlotTaken)
             };
@@ -246,20 +266,27 @@ impl ProviderBook {
             }
         }
         self.check_free(&terms, offer, now)?;
-        let until = now
+        let paid_by = now
             .plus_seconds(self.limits.time_to_commit_seconds)
             .min(offer.expires);
         self.changed_reservations.insert(offer.id);
+        // Who has our confirmation can pay until then without asking, and tells us afterwards.
+        let until = if offer.guarantee.answer_seconds == 0 {
+            paid_by.plus_seconds(NEWS_OF_PAYMENT_SECONDS)
+        } else {
+            paid_by
+        };
         self.reservations.insert(
             offer.id,
             Reservation {
                 id,
                 offer: offer.clone(),
                 buyer,
+                paid_by,
                 until,
             },
         );
-        Ok((id, until))
+        Ok((id, paid_by))
     }
 
     /// Decides about a positive acknowledgment by `buyer`, given what the ledger shows of it. Without a reservation (it
@@ -302,12 +329,15 @@ impl ProviderBook {
             self.changed_reservations.insert(offer.id);
         }
         let adopted = record.state == AgreementState::Confirmed;
-        let verdict = if adopted {
+        let is_held = held.is_some_and(|held| held.buyer == buyer);
+        let verdict = if adopted && !is_held {
+            // Agreed, but we forgot: without hardware it cannot be served, and nobody will sign for it.
+            self.check_free(&terms, offer, now)?;
+            Ok(())
+        } else if is_held && (adopted || terms.accepts) {
             Ok(())
         } else if !terms.accepts {
             Err(policy(detail::ACCEPTS_NOBODY))
-        } else if held.is_some_and(|held| held.buyer == buyer) {
-            Ok(())
         } else {
             unexpired(offer, now).and_then(|()| self.check_free(&terms, offer, now))
         };

@@ -5,16 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use edge_negotiation::escrow::{Escrow, Proposal, ReceiptClaim};
+use edge_negotiation::escrow::{Call, Escrow, ReceiptClaim};
 use edge_negotiation::{
     Action, Agreement, Answer, BookLimits, Change, Ending, Evidence, GreenListPolicy, KeyBinding,
     Negotiation, NegotiationRecord, NegotiationState, Now, Pace, ProviderAction, ProviderBook,
     Reservation, SiteTerms,
 };
 use edge_types::{
-    AgreementId, AgreementState, Amount, ChainAddress, ChainId, ChainTime, Generation,
-    HardwareProfile, Hash32, IepId, MonotonicTime, Offer, OfferId, Preferences, Receipt,
-    RejectReason, ReservationId, ResourceLimits, Settlement, Signature, SlaTerms, Slot, UtcTime,
+    AgreementId, AgreementState, Amount, Asset, ChainAddress, ChainId, ChainTime, Confirmation,
+    Generation, Guarantee, HardwareProfile, Hash32, IepId, MonotonicTime, Offer, OfferId,
+    Preferences, Receipt, RejectReason, ReservationId, ResourceLimits, Settlement, Signature,
+    SlaTerms, Slot, UtcTime,
 };
 use proptest::prelude::*;
 
@@ -39,7 +40,8 @@ fn site() -> IepId {
     }
 }
 
-fn terms(leases: u32) -> SiteTerms {
+/// `answer_seconds` of 0: confirmed by signature, as part of the reservation; else on the ledger.
+fn terms(leases: u32, answer_seconds: u32) -> SiteTerms {
     SiteTerms {
         site: site(),
         provider: PROVIDER,
@@ -54,6 +56,10 @@ fn terms(leases: u32) -> SiteTerms {
             availability_ppm: 950_000,
             receipt_interval_seconds: 10,
             notice_seconds: 5,
+        },
+        guarantee: Guarantee {
+            answer_seconds,
+            ..Guarantee::default()
         },
         settlement: Settlement::Escrow {
             chain: ESCROW.0,
@@ -103,7 +109,7 @@ impl Chance {
 enum Packet {
     Ask(usize, Action),
     Offers(usize, Vec<Offer>),
-    Reserved(usize, ReservationId, UtcTime),
+    Reserved(usize, ReservationId, UtcTime, Option<Confirmation>),
     Acknowledged(usize),
     Refused(usize, RejectReason),
     Done(usize),
@@ -148,6 +154,7 @@ struct World {
     escrow: Escrow,
     packets: Vec<Packet>,
     genuine: BTreeSet<OfferId>,
+    offers: BTreeMap<AgreementId, Offer>,
     leases: u32,
     serial: u8,
 }
@@ -183,10 +190,11 @@ impl World {
             },
             buyers: buyers.collect(),
             wanted,
-            book: ProviderBook::new(limits, [terms(leases)]),
+            book: ProviderBook::new(limits, [terms(leases, if seed % 2 == 0 { 0 } else { 120 })]),
             escrow: Escrow::default(),
             packets: Vec::new(),
             genuine: BTreeSet::new(),
+            offers: BTreeMap::new(),
             leases,
             serial: 0,
         }
@@ -194,6 +202,13 @@ impl World {
 
     fn chain_now(&self) -> ChainTime {
         ChainTime(self.now.utc.0)
+    }
+
+    fn call(&self, caller: ChainAddress) -> Call {
+        Call {
+            now: self.chain_now(),
+            caller,
+        }
     }
 
     fn address(buyer: usize) -> ChainAddress {
@@ -291,28 +306,27 @@ impl World {
         match action {
             Action::Propose {
                 offer,
-                confirm_within_seconds,
+                confirmation,
             } => {
                 let offer = offer.offer().clone();
                 assert!(
                     self.genuine.contains(&offer.id),
                     "paid an offer that nobody signed"
                 );
-                let proposal = Proposal {
-                    id: offer.id.into(),
-                    buyer: Self::address(buyer),
-                    provider: offer.provider,
-                    signer: Some(offer.provider),
-                    site_hash: Hash32([0; 32]),
-                    slot: offer.slot,
-                    receipt_interval_seconds: offer.sla.receipt_interval_seconds.into(),
-                    price_per_second: offer.price_per_second,
-                    expires: offer.expires,
-                    confirm_by: ChainTime(chain_now.0 + confirm_within_seconds),
-                    paid: offer.price_per_second.units * u128::from(offer.slot.seconds()),
-                };
+                let (call, signer) = (self.call(Self::address(buyer)), Some(offer.provider));
+                let price = offer.price_per_second.units * u128::from(offer.slot.seconds());
+                let site = Hash32([0; 32]);
                 let paid = self.chance.percent(100 - self.loss)
-                    && self.escrow.propose(chain_now, &proposal).is_ok();
+                    && match confirmation {
+                        Some(Confirmation { until, .. }) => self
+                            .escrow
+                            .propose_confirmed(call, &offer, (until, signer), site, price)
+                            .is_ok(),
+                        None => self
+                            .escrow
+                            .propose(call, &offer, signer, site, price)
+                            .is_ok(),
+                    };
                 *self.paid.entry(offer.id.into()).or_insert(0) += u32::from(paid);
                 if !lost && paid {
                     self.buyers[buyer].handle_proposed(offer.id.into(), now);
@@ -327,8 +341,8 @@ impl World {
                     self.buyers[buyer].handle_ledger(self.escrow.agreement(id), chain_now, now);
                 }
             }
-            Action::Expire(id) => {
-                let done = !lost && self.escrow.expire(chain_now, id).is_ok();
+            Action::CloseOnLedger(id) => {
+                let done = !lost && self.escrow.close(chain_now, &self.offer(id)).is_ok();
                 self.report(buyer, done);
             }
             Action::SettleOnLedger(id, due) => {
@@ -336,11 +350,8 @@ impl World {
                     due: due.units,
                     signer: Some(Self::address(buyer)),
                 };
-                let done = !lost
-                    && self
-                        .escrow
-                        .settle(chain_now, Self::address(buyer), id, Some(claim))
-                        .is_ok();
+                let call = self.call(Self::address(buyer));
+                let done = !lost && self.escrow.settle(call, &self.offer(id), claim).is_ok();
                 self.report(buyer, done);
             }
             action => self.packets.push(Packet::Ask(buyer, action)),
@@ -375,8 +386,8 @@ impl World {
                 let offers = offers.collect();
                 self.buyers[buyer].handle_offers(offers, now);
             }
-            Packet::Reserved(buyer, id, until) => {
-                self.buyers[buyer].handle_reserved(id, until, now);
+            Packet::Reserved(buyer, id, until, confirmation) => {
+                self.buyers[buyer].handle_reserved(id, until, confirmation, now);
             }
             Packet::Acknowledged(buyer) => self.buyers[buyer].handle_acknowledged(now),
             Packet::Refused(buyer, reason) => self.buyers[buyer].handle_rejected(reason, now),
@@ -399,6 +410,7 @@ impl World {
                             offer.id = OfferId(nonce.0);
                             offer.signature = Signature([1; 65]);
                             self.genuine.insert(offer.id);
+                            self.offers.insert(offer.id.into(), offer.clone());
                         }
                         Packet::Offers(buyer, offers)
                     })
@@ -407,7 +419,14 @@ impl World {
                 let id = ReservationId(self.id());
                 self.book
                     .handle_reservation(&offer, key, id, now)
-                    .map(|(id, until)| Packet::Reserved(buyer, id, until))
+                    .map(|(id, until)| {
+                        let confirmed = offer.guarantee.answer_seconds == 0;
+                        let confirmation = confirmed.then_some(Confirmation {
+                            until,
+                            signature: Signature([3; 65]),
+                        });
+                        Packet::Reserved(buyer, id, until, confirmation)
+                    })
             }
             Action::Acknowledge { offer, .. } => {
                 let id = AgreementId::from(offer.id);
@@ -415,7 +434,7 @@ impl World {
                 self.book
                     .handle_agreement(&offer, key, record.as_ref(), now)
                     .map(|answer| {
-                        self.tell_ledger(id, &answer);
+                        self.tell_ledger(&offer, &answer);
                         Packet::Acknowledged(buyer)
                     })
             }
@@ -447,15 +466,20 @@ impl World {
             .push(if dies { Packet::Broken(buyer) } else { reply });
     }
 
-    fn tell_ledger(&mut self, id: AgreementId, answer: &Answer) {
+    fn offer(&self, id: AgreementId) -> Offer {
+        self.offers[&id].clone()
+    }
+
+    fn tell_ledger(&mut self, offer: &Offer, answer: &Answer) {
         if self.provider_dies() {
             return;
         }
-        let chain_now = self.chain_now();
+        let id = offer.id.into();
+        let call = self.call(PROVIDER);
         let lost = self.chance.percent(self.loss);
         match answer {
-            Answer::Confirm if !lost => drop(self.escrow.confirm(chain_now, PROVIDER, id)),
-            Answer::Reject(_) if !lost => drop(self.escrow.reject(PROVIDER, id)),
+            Answer::Confirm if !lost => drop(self.escrow.confirm(call, offer)),
+            Answer::Reject(_) if !lost => drop(self.escrow.reject(call, offer)),
             _ => {}
         }
         let state = self.escrow.agreement(id).map(|record| record.state);
@@ -481,7 +505,11 @@ impl World {
             signer: Some(buyer),
         });
         if !self.chance.percent(self.loss) {
-            let _ = self.escrow.settle(self.chain_now(), PROVIDER, id, claim);
+            let (offer, call) = (self.offer(id), self.call(PROVIDER));
+            let _ = match claim {
+                Some(claim) => self.escrow.settle(call, &offer, claim),
+                None => self.escrow.close(call.now, &offer),
+            };
         }
         let state = self.escrow.agreement(id).map(|record| record.state);
         self.book.handle_settled(id, state, self.now.utc);
@@ -509,7 +537,7 @@ impl World {
                 self.leases
             );
         }
-        let totals = self.escrow.totals();
+        let totals = self.escrow.totals(Asset::Native);
         assert_eq!(
             totals.deposited.units,
             totals.released.units + totals.refunded.units + totals.burned.units + totals.held.units
@@ -636,7 +664,7 @@ fn unfunded_reservations_are_capped() {
         reservations_per_buyer: 4,
         ..BookLimits::default()
     };
-    let mut book = ProviderBook::new(limits, [terms(100)]);
+    let mut book = ProviderBook::new(limits, [terms(100, 0)]);
     for nonce in 1..=4 {
         assert!(reserved(&mut book, 1, nonce, slot(10, 50), now).is_ok());
     }
@@ -662,7 +690,7 @@ fn unfunded_reservations_are_capped() {
 #[test]
 fn a_taken_slot_is_offered_later_and_an_old_offer_not_at_all() {
     let now = UtcTime(START);
-    let mut book = ProviderBook::new(BookLimits::default(), [terms(1)]);
+    let mut book = ProviderBook::new(BookLimits::default(), [terms(1, 120)]);
     let first = reserved(&mut book, 1, 1, slot(10, 50), now).unwrap();
     assert_eq!(first.slot, slot(10, 50));
     let second = book.handle_hello(&site(), &preferences(2, slot(20, 60)), now, Hash32([2; 32]));
@@ -696,7 +724,7 @@ fn confirmed() -> (ProviderBook, AgreementId) {
         compare_seconds: 5_000,
         ..BookLimits::default()
     };
-    let mut book = ProviderBook::new(limits, [terms(1)]);
+    let mut book = ProviderBook::new(limits, [terms(1, 120)]);
     let offer = reserved(&mut book, 1, 1, slot(10, 50), now).unwrap();
     let id = offer.id.into();
     let record = edge_types::AgreementRecord {
@@ -708,7 +736,9 @@ fn confirmed() -> (ProviderBook, AgreementId) {
         price_per_second: offer.price_per_second,
         deposit: Amount::wei(4_000),
         state: AgreementState::Proposed,
-        confirm_by: ChainTime(START + 60),
+        deadline: Some(ChainTime(START + 60)),
+        ends_at: offer.slot.end,
+        claim: None,
         released: Amount::wei(0),
         refunded: Amount::wei(0),
         burned: Amount::wei(0),

@@ -11,7 +11,7 @@ use edge_journal::{JournalError, Keep, Store, StoreLimits};
 use edge_negotiation::{NegotiationFailure, NegotiationRecord, NegotiationState};
 use edge_types::{AgreementId, Offer, RejectReason, UtcTime};
 use edge_wire::Problem;
-use edge_wire::message::OfferMessage;
+use edge_wire::message::{ConfirmationMessage, OfferMessage};
 use edge_wire::problem::ProblemJson;
 use serde::{Deserialize, Serialize};
 
@@ -182,6 +182,8 @@ struct AgreementEntry {
     offer: OfferMessage,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reservation: Option<(String, u64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confirmation: Option<ConfirmationMessage>,
     was_paid: bool,
     was_deployed: bool,
     receipt_sent: bool,
@@ -287,6 +289,7 @@ impl AgreementEntry {
             reservation: record
                 .reservation
                 .map(|(id, until)| (id.to_string(), until.0)),
+            confirmation: record.confirmation.map(ConfirmationMessage),
             was_paid: record.was_paid,
             was_deployed: record.was_deployed,
             receipt_sent: record.receipt_sent,
@@ -321,6 +324,7 @@ impl AgreementEntry {
                 state: self.state.read()?,
                 offer,
                 reservation,
+                confirmation: self.confirmation.map(|message| message.0),
                 was_paid: self.was_paid,
                 was_deployed: self.was_deployed,
                 receipt_sent: self.receipt_sent,

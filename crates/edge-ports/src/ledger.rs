@@ -3,8 +3,8 @@
 use std::fmt;
 
 use edge_types::{
-    AgreementId, AgreementRecord, Amount, ChainAddress, ChainId, ChainTime, EscrowTotals, Hash32,
-    Offer, Receipt,
+    AgreementId, AgreementRecord, Amount, Asset, ChainAddress, ChainId, ChainTime, Confirmation,
+    EscrowTotals, Hash32, Offer, Receipt,
 };
 
 use crate::BoxFuture;
@@ -25,35 +25,38 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     /// Mutations do this before the first transaction by themselves.
     fn verify_contract(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Pays `price × slot seconds` into escrow under the provider's signed offer.
+    /// Pays `price × slot seconds` into escrow under the provider's signed offer. With the provider's confirmation to
+    /// this account it is agreed at once; without one the provider has to answer on the ledger.
     fn propose<'a>(
         &'a self,
         offer: &'a Offer,
-        confirm_by: ChainTime,
+        confirmation: Option<&'a Confirmation>,
     ) -> BoxFuture<'a, Result<AgreementId, LedgerError>>;
     /// Provider: accepts.
-    fn confirm(&self, agreement: AgreementId) -> BoxFuture<'_, Result<(), LedgerError>>;
+    fn confirm<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<(), LedgerError>>;
     /// Provider: declines; the deposit is credited back to the buyer.
-    fn reject(&self, agreement: AgreementId) -> BoxFuture<'_, Result<(), LedgerError>>;
-    /// Anyone, after `confirm_by`: credits the deposit back to the buyer.
-    fn expire(&self, agreement: AgreementId) -> BoxFuture<'_, Result<(), LedgerError>>;
-    /// With the buyer's receipt: the provider closes and divides the deposit by it, or the buyer does once the slot and
-    /// a window for the provider's answer are over. Without one: anyone, once the slot and the challenge window are over.
-    fn settle(
-        &self,
-        agreement: AgreementId,
-        receipt: Option<Receipt>,
-    ) -> BoxFuture<'_, Result<(), LedgerError>>;
-    /// Moves this account's credit out of the contract; the amount moved, zero if there was none.
-    fn withdraw(&self) -> BoxFuture<'_, Result<Amount, LedgerError>>;
+    fn reject<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// With the buyer's receipt: the provider closes and divides the deposit by it, or the buyer does once the service
+    /// and a window for the provider's answer are over.
+    fn settle<'a>(
+        &'a self,
+        offer: &'a Offer,
+        receipt: Receipt,
+    ) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Anyone, once the time for it has come: ends what nobody else ended. An offer that was not answered gives the
+    /// deposit back; a service without receipt, a claim without denial and a dispute without ruling are settled.
+    fn close<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Moves this account's credit in an asset out of the contract; the amount moved, zero if there was none.
+    fn withdraw(&self, asset: Asset) -> BoxFuture<'_, Result<Amount, LedgerError>>;
 
-    /// The agreement as the ledger has it; `None` if it has none of this id.
-    fn agreement(
-        &self,
-        agreement: AgreementId,
-    ) -> BoxFuture<'_, Result<Option<AgreementRecord>, LedgerError>>;
-    /// The escrow's sums over all agreements.
-    fn totals(&self) -> BoxFuture<'_, Result<EscrowTotals, LedgerError>>;
+    /// The agreement on this offer as the ledger has it; `None` if it has none. The ledger keeps no more of the terms
+    /// than their digest, which is why the offer is needed.
+    fn agreement<'a>(
+        &'a self,
+        offer: &'a Offer,
+    ) -> BoxFuture<'a, Result<Option<AgreementRecord>, LedgerError>>;
+    /// The escrow's sums over all agreements in an asset.
+    fn totals(&self, asset: Asset) -> BoxFuture<'_, Result<EscrowTotals, LedgerError>>;
     /// The chain's native balance of an account.
     fn balance(&self, account: ChainAddress) -> BoxFuture<'_, Result<Amount, LedgerError>>;
     /// Time of the latest block.
@@ -72,7 +75,7 @@ pub enum LedgerError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The contract refused; its error's name, e.g. `SlotTaken`.
+    /// The contract refused; its error's name, e.g. `TooEarly`.
     #[error("the escrow refused to {attempted}: {error}")]
     Refused {
         /// What was being done.

@@ -112,6 +112,11 @@ impl Agent {
         lock(&self.book)
     }
 
+    /// The terms of one agreement.
+    fn offer(&self, id: AgreementId) -> Option<Offer> {
+        self.book().agreement(id).map(|known| known.offer.clone())
+    }
+
     /// Has the book decide, and writes the decision down. If that fails nothing may rest on it; it is written with the next.
     pub(crate) fn decide<T>(
         &self,
@@ -141,8 +146,7 @@ impl Agent {
         offer: Offer,
         buyer: ChainAddress,
     ) -> Result<AgreementState, Problem> {
-        let id = AgreementId::from(offer.id);
-        let record = self.wait_for_funding(id).await;
+        let record = self.wait_for_funding(&offer).await;
         let record = record.map_err(|error| unavailable(&error))?;
         let now = self.ports.clock.utc();
         let answer = self
@@ -152,7 +156,7 @@ impl Agent {
             self.wake();
             return Ok(*state);
         }
-        let state = self.tell(id, &answer).await;
+        let state = self.tell(&offer, &answer).await;
         match (answer, state) {
             (Answer::Reject(reason), _) => Err(Problem::Rejected(reason)),
             (_, Some(state)) if state != AgreementState::Proposed => Ok(state),
@@ -163,19 +167,20 @@ impl Agent {
     }
 
     /// Tells the ledger our answer; what it shows then.
-    async fn tell(&self, id: AgreementId, answer: &Answer) -> Option<AgreementState> {
+    async fn tell(&self, offer: &Offer, answer: &Answer) -> Option<AgreementState> {
+        let id = AgreementId::from(offer.id);
         crash::point("before an answer on the ledger");
         let told = match answer {
             Answer::Known(state) => return Some(*state),
-            Answer::Confirm => self.ports.ledger.confirm(id).await,
-            Answer::Reject(_) => self.ports.ledger.reject(id).await,
+            Answer::Confirm => self.ports.ledger.confirm(offer).await,
+            Answer::Reject(_) => self.ports.ledger.reject(offer).await,
         };
         crash::point("after an answer on the ledger");
         if let Err(error) = &told {
             tracing::warn!(agreement = %id, %error, "telling the ledger our answer failed");
         }
         // Whatever the call said, the ledger's state is what counts.
-        let record = self.ports.ledger.agreement(id).await;
+        let record = self.ports.ledger.agreement(offer).await;
         let state = record.ok().flatten().map(|record| record.state);
         self.note(|book, now| book.handle_answered(id, state, now));
         tracing::info!(agreement = %id, ?answer, ?state, "answered an agreement");
@@ -191,12 +196,12 @@ impl Agent {
 
     async fn wait_for_funding(
         &self,
-        id: AgreementId,
+        offer: &Offer,
     ) -> Result<Option<AgreementRecord>, LedgerError> {
         let interval = self.config.ledger.poll_interval;
         let started = self.ports.clock.monotonic();
         loop {
-            let record = self.ports.ledger.agreement(id).await;
+            let record = self.ports.ledger.agreement(offer).await;
             let is_over = self.ports.clock.monotonic().since(started) >= FUNDING_PATIENCE;
             if is_over || matches!(record, Ok(Some(_))) {
                 return record;
@@ -322,7 +327,8 @@ impl Agent {
                 deployments.insert(id, started);
             }
         }
-        match self.ports.ledger.agreement(id).await {
+        let Some(offer) = self.offer(id) else { return };
+        match self.ports.ledger.agreement(&offer).await {
             Ok(record) => {
                 let state = record.map(|record| record.state);
                 self.note(|book, now| book.handle_ledger(id, state, now));
@@ -392,7 +398,11 @@ impl Agent {
 
     async fn act(&self, action: ProviderAction) {
         match action {
-            ProviderAction::Tell(id, answer) => drop(self.tell(id, &answer).await),
+            ProviderAction::Tell(id, answer) => {
+                if let Some(offer) = self.offer(id) {
+                    self.tell(&offer, &answer).await;
+                }
+            }
             ProviderAction::Compare(id) => self.compare(id).await,
             ProviderAction::Drain(id) => {
                 let origin = lock(&self.deployments)
@@ -429,16 +439,21 @@ impl Agent {
 
     async fn settle(&self, id: AgreementId, receipt: Option<Receipt>) {
         let ledger = &self.ports.ledger;
+        let Some(offer) = self.offer(id) else { return };
         crash::point("before settling");
-        if let Err(error) = ledger.settle(id, receipt).await {
+        let outcome = match receipt {
+            Some(receipt) => ledger.settle(&offer, receipt).await,
+            None => ledger.close(&offer).await,
+        };
+        if let Err(error) = outcome {
             tracing::warn!(agreement = %id, error = chain_text(&error), "settling failed");
         }
         crash::point("after settling");
-        let record = ledger.agreement(id).await;
+        let record = ledger.agreement(&offer).await;
         let state = record.ok().flatten().map(|record| record.state);
         self.note(|book, now| book.handle_settled(id, state, now));
         if state == Some(AgreementState::Settled) {
-            match ledger.withdraw().await {
+            match ledger.withdraw(offer.price_per_second.asset).await {
                 Ok(amount) => tracing::info!(agreement = %id, %amount, "settled and withdrawn"),
                 // The credit stays ours; the next settlement withdraws it too.
                 Err(error) => tracing::warn!(error = chain_text(&error), "withdrawing failed"),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use edge_negotiation::{BookLimits, SiteTerms};
 use edge_types::{
-    AddressPolicy, Amount, ChainAddress, ChainId, HardwareProfile, IepId, IpNet, Settlement,
-    SlaTerms,
+    AddressPolicy, Amount, ChainAddress, ChainId, Guarantee, HardwareProfile, IepId, IpNet,
+    Settlement, SlaTerms,
 };
 use edge_wire::relay::MAX_PORTS;
 use edge_wire::services::{ServiceListing, Services};
@@ -74,6 +74,8 @@ pub struct SiteConfig {
     pub price_per_second: Amount,
     /// The promises.
     pub sla: SlaTerms,
+    /// What stands behind them.
+    pub guarantee: Guarantee,
     /// Contact information, for a site that wants people to talk first; `None` settles by escrow.
     pub contact: Option<String>,
     /// False: rejects every agreement.
@@ -96,6 +98,7 @@ impl SiteConfig {
             capacity: self.capacity,
             price_per_second: self.price_per_second,
             sla: self.sla,
+            guarantee: self.guarantee,
             settlement: self.contact.clone().map_or(
                 Settlement::Escrow {
                     chain: ledger.chain,
@@ -283,6 +286,12 @@ struct Site {
     receipt_interval_seconds: u32,
     #[serde(default = "defaults::notice_seconds")]
     notice_seconds: u32,
+    #[serde(default = "defaults::stake_wei")]
+    stake_wei: String,
+    #[serde(default)]
+    arbiter: Option<String>,
+    #[serde(default)]
+    answer_seconds: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -327,6 +336,9 @@ mod defaults {
     pub(super) const fn notice_seconds() -> u32 {
         10
     }
+    pub(super) fn stake_wei() -> String {
+        "0".to_owned()
+    }
 }
 
 impl Site {
@@ -351,10 +363,24 @@ impl Site {
         if self.milli_cpu == 0 || self.memory_mib == 0 || self.pids == 0 {
             return Err(refuse("milli_cpu, memory_mib, pids", "at least 1 each"));
         }
-        let units = Some(&self.price_per_second_wei)
-            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| refuse("price_per_second_wei", "not a decimal string of wei"))?;
+        let wei = |setting, text: &str| {
+            Some(text)
+                .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|text| text.parse::<u128>().ok())
+                .ok_or_else(|| refuse(setting, "not a decimal string of wei"))
+        };
+        let units = wei("price_per_second_wei", &self.price_per_second_wei)?;
+        let answer_seconds = self.answer_seconds.unwrap_or(120);
+        if answer_seconds > 600 {
+            return Err(refuse("answer_seconds", "at most 600"));
+        }
+        let arbiter = self.arbiter.as_deref().map(str::parse).transpose();
+        let guarantee = Guarantee {
+            stake: wei("stake_wei", &self.stake_wei)?,
+            arbiter: arbiter
+                .map_err(|_| refuse("arbiter", "not an address of 40 hexadecimal digits"))?,
+            answer_seconds,
+        };
         if self.availability_ppm > 1_000_000 {
             return Err(refuse("availability_ppm", "at most a million"));
         }
@@ -402,6 +428,7 @@ impl Site {
                 receipt_interval_seconds: self.receipt_interval_seconds,
                 notice_seconds: self.notice_seconds,
             },
+            guarantee,
             contact: self.contact,
             accepts: self.accept == Accept::Confirm,
             listing: self.listing.then_some(services),

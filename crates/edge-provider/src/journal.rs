@@ -100,7 +100,13 @@ impl Written {
         match change {
             Change::Reservation(id, Some(held)) => {
                 let entry = Entry::Reservation(ReservationEntry::of(held));
-                self.store.put(&held_key(*id), entry, Keep::Process)
+                // Who has our confirmation can pay without asking again.
+                let keep = if held.offer.guarantee.answer_seconds == 0 {
+                    Keep::Disk
+                } else {
+                    Keep::Process
+                };
+                self.store.put(&held_key(*id), entry, keep)
             }
             Change::Reservation(id, None) => self.store.remove(&held_key(*id)),
             Change::Agreement(id, Some(agreement)) => {
@@ -156,6 +162,7 @@ struct ReservationEntry {
     id: String,
     offer: OfferMessage,
     buyer: String,
+    paid_by: u64,
     until: u64,
 }
 
@@ -165,6 +172,7 @@ impl ReservationEntry {
             id: held.id.to_string(),
             offer: OfferMessage(held.offer.clone()),
             buyer: held.buyer.to_string(),
+            paid_by: held.paid_by.0,
             until: held.until.0,
         }
     }
@@ -174,6 +182,7 @@ impl ReservationEntry {
             id: self.id.parse().ok()?,
             offer: self.offer.0,
             buyer: self.buyer.parse().ok()?,
+            paid_by: UtcTime(self.paid_by),
             until: UtcTime(self.until),
         })
     }
@@ -214,6 +223,8 @@ struct AgreementEntry {
 enum StateWord {
     Proposed,
     Confirmed,
+    Claimed,
+    Disputed,
     Rejected,
     Expired,
     Settled,
@@ -262,6 +273,8 @@ words!(
     StateWord,
     Proposed,
     Confirmed,
+    Claimed,
+    Disputed,
     Rejected,
     Expired,
     Settled
@@ -367,6 +380,7 @@ mod tests {
         let offer = edge_types::Offer {
             id: OfferId([1; 32]),
             provider: ChainAddress([2; 20]),
+            buyer: Some(ChainAddress([3; 20])),
             site: edge_types::IepId {
                 host: "edge.isp.example".parse().unwrap(),
                 port: 80,
@@ -387,6 +401,11 @@ mod tests {
                 receipt_interval_seconds: 6,
                 notice_seconds: 7,
             },
+            guarantee: edge_types::Guarantee {
+                stake: 11,
+                arbiter: Some(ChainAddress([12; 20])),
+                answer_seconds: 13,
+            },
             settlement: Settlement::Contact("call us".to_owned()),
             expires: UtcTime(150),
             nonce: Hash32([5; 32]),
@@ -397,6 +416,7 @@ mod tests {
             id: ReservationId([7; 32]),
             offer: offer.clone(),
             buyer: ChainAddress([8; 20]),
+            paid_by: UtcTime(110),
             until: UtcTime(120),
         };
         let mut agreement = Agreement {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use edge_http::api::{IepService, Reply};
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, ChainAddress, ChainId, Generation, Hash32, IepId, Offer, Preferences, Receipt,
-    RejectReason, ReservationId, WorkloadState,
+    AgreementId, ChainAddress, ChainId, Confirmation, Generation, Hash32, IepId, Offer,
+    Preferences, Receipt, RejectReason, ReservationId, Settlement, UtcTime, WorkloadState,
 };
 use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting,
@@ -70,6 +70,26 @@ impl SiteApi {
         } else {
             Err(Problem::Rejected(RejectReason::Unknown { what: "offer" }))
         }
+    }
+
+    /// Our word that the offer is the buyer's if the money comes until then, unless we answer on the ledger or there is
+    /// none.
+    fn confirmation(
+        &self,
+        offer: &Offer,
+        buyer: ChainAddress,
+        until: UtcTime,
+    ) -> Option<Confirmation> {
+        let is_wanted = offer.guarantee.answer_seconds == 0
+            && matches!(offer.settlement, Settlement::Escrow { .. });
+        is_wanted.then(|| Confirmation {
+            until,
+            signature: self
+                .agent
+                .ports
+                .signer
+                .sign_digest(signing::confirmation_digest(offer, buyer, until)),
+        })
     }
 
     fn view(&self, caller: ChainAddress, id: AgreementId) -> Result<AgreementView, Problem> {
@@ -180,7 +200,11 @@ impl IepService for SiteApi {
                 .agent
                 .decide(|book| book.handle_reservation(&offer, caller, id, now))?
                 .map_err(Problem::Rejected)?;
-            Ok(Reservation { id, expires })
+            Ok(Reservation {
+                id,
+                expires,
+                confirmation: self.confirmation(&offer, caller, expires),
+            })
         })
     }
 

@@ -22,10 +22,9 @@ use edge_ports::{
 use edge_provider::{Listening, Provider, ProviderConfig, ProviderPorts};
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementState, Amount, ChainAddress, ChainId, ChainTime, Generation,
-    HardwareProfile, Hash32, HealthCheck, IepId, ImageDigest, ImageReference, Offer, Preferences,
-    Receipt, RejectReason, ReservationId, ResourceLimits, Signature, Slot, UtcTime, Workload,
-    WorkloadState,
+    AgreementId, AgreementState, Amount, ChainAddress, ChainId, Generation, HardwareProfile,
+    Hash32, HealthCheck, IepId, ImageDigest, ImageReference, Offer, Preferences, Receipt,
+    RejectReason, ReservationId, ResourceLimits, Signature, Slot, UtcTime, Workload, WorkloadState,
 };
 use edge_wire::message::{Deployment, OfferMessage, ReservationRequest};
 use edge_wire::signing::{self, RequestToSign};
@@ -325,23 +324,24 @@ impl World {
             }
             Action::Reserve(offer) => {
                 let held = buyer.reserve(&offer).await.unwrap();
-                negotiation.handle_reserved(held.id, held.expires, self.now());
+                if let Some(confirmation) = &held.confirmation {
+                    let ours = self.key.address();
+                    signing::verify_confirmation(confirmation, &offer, ours).unwrap();
+                }
+                let until = held.expires;
+                negotiation.handle_reserved(held.id, until, held.confirmation, self.now());
             }
             Action::Propose {
                 offer,
-                confirm_within_seconds,
+                confirmation,
             } => {
-                let chain_now = self.ledger.now().await.unwrap();
-                let confirm_by = ChainTime(chain_now.0 + confirm_within_seconds);
-                let id = self
-                    .ledger
-                    .propose(offer.offer(), confirm_by)
-                    .await
-                    .unwrap();
+                let (ledger, offer) = (&self.ledger, offer.offer());
+                let id = ledger.propose(offer, confirmation.as_ref()).await.unwrap();
                 negotiation.handle_proposed(id, self.now());
             }
-            Action::ReadLedger(id) => {
-                let record = self.ledger.agreement(id).await.unwrap();
+            Action::ReadLedger(_) => {
+                let offer = negotiation.offer().unwrap();
+                let record = self.ledger.agreement(offer).await.unwrap();
                 let chain_now = self.ledger.now().await.unwrap();
                 negotiation.handle_ledger(record.as_ref(), chain_now, self.now());
             }
@@ -426,12 +426,21 @@ async fn two_strangers_agree_run_and_settle() {
     assert_eq!(negotiation.state(), &NegotiationState::Settled);
     assert_eq!(negotiation.failure(), None);
 
-    let record = world.ledger.agreement(id).await.unwrap().unwrap();
+    let offer = negotiation.offer().unwrap();
+    let record = world.ledger.agreement(offer).await.unwrap().unwrap();
     assert_eq!(record.deposit, Amount::wei(12 * PRICE));
     let parts = record.released.units + record.refunded.units + record.burned.units;
     assert_eq!(parts, record.deposit.units);
     assert!(record.released.units > 6 * PRICE, "{record:?}");
-    assert_eq!(world.ledger.totals().await.unwrap().held, Amount::wei(0));
+    assert_eq!(
+        world
+            .ledger
+            .totals(edge_types::Asset::Native)
+            .await
+            .unwrap()
+            .held,
+        Amount::wei(0)
+    );
     let drained = format!("drain to {ORIGIN}");
     assert_eq!(
         world.runtime.told(),
@@ -458,7 +467,8 @@ async fn a_rejection_gives_the_money_back() {
         &NegotiationState::Rejected(reason.clone())
     );
     let id = negotiation.agreement().unwrap();
-    let record = world.ledger.agreement(id).await.unwrap().unwrap();
+    let offer = negotiation.offer().unwrap();
+    let record = world.ledger.agreement(offer).await.unwrap().unwrap();
     assert_eq!(
         (record.state, record.refunded),
         (AgreementState::Rejected, record.deposit)
@@ -814,7 +824,8 @@ async fn a_provider_that_was_killed_serves_and_settles_what_it_had_agreed_to() {
         .drive(&mut negotiation, NegotiationState::is_final)
         .await;
     assert_eq!(*negotiation.state(), NegotiationState::Settled);
-    let record = world.ledger.agreement(id).await.unwrap().unwrap();
+    let offer = negotiation.offer().unwrap();
+    let record = world.ledger.agreement(offer).await.unwrap().unwrap();
     assert_eq!(record.state, AgreementState::Settled);
     assert!(record.released.units > PRICE * 8, "{record:?}");
 

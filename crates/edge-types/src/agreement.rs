@@ -3,7 +3,7 @@
 use crate::chain::{AgreementId, ChainAddress, Hash32, Signature};
 use crate::money::Amount;
 use crate::offer::Slot;
-use crate::time::ChainTime;
+use crate::time::{ChainTime, UtcTime};
 
 /// Where an agreement stands on the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +12,10 @@ pub enum AgreementState {
     Proposed,
     /// The provider accepted; the slot is sold.
     Confirmed,
+    /// The provider asked for more than the buyer's receipts; the buyer can deny it until the deadline.
+    Claimed,
+    /// The claim is denied: the arbiter rules until the deadline, or time does after it.
+    Disputed,
     /// The provider declined; the money was credited back.
     Rejected,
     /// The provider did not answer in time; the money was credited back.
@@ -46,8 +50,13 @@ pub struct AgreementRecord {
     pub deposit: Amount,
     /// Where it stands.
     pub state: AgreementState,
-    /// After this the buyer (or anyone) can take the money back if the provider has not answered.
-    pub confirm_by: ChainTime,
+    /// Proposed: last second for the provider's answer; claimed: for the buyer's denial; disputed: for the arbiter's
+    /// ruling. After it anyone can close.
+    pub deadline: Option<ChainTime>,
+    /// When the service ends: the end of the slot, or an earlier stop of which the provider gave notice.
+    pub ends_at: UtcTime,
+    /// What the provider claims, while it is claimed or disputed.
+    pub claim: Option<Claim>,
     /// What the provider got, net of the burned share; zero until settled.
     pub released: Amount,
     /// What went back to the buyer; zero until settled, rejected or expired.
@@ -56,7 +65,29 @@ pub struct AgreementRecord {
     pub burned: Amount,
 }
 
-/// The escrow's own sums over all agreements. `deposited = released + refunded + burned + held`, always.
+/// What a provider asks for beyond the buyer's receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What the buyer acknowledged by the receipt that came with it.
+    pub floor: Amount,
+    /// What is claimed in all.
+    pub amount: Amount,
+}
+
+/// What the escrow keeps of one account in one asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EscrowAccount {
+    /// What it can withdraw.
+    pub credit: Amount,
+    /// What was burned of its earnings, less what it lost or used up of that; in a dispute each unit can move one unit.
+    pub reputation: Amount,
+    /// Stake that it can take back.
+    pub free_stake: Amount,
+    /// Stake that running agreements hold.
+    pub locked_stake: Amount,
+}
+
+/// The escrow's own sums over all agreements and stakes in one asset. `deposited = released + refunded + burned + held`, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EscrowTotals {
     /// Everything ever paid in.

@@ -16,13 +16,17 @@ pub mod time;
 pub mod workload;
 
 pub use address_policy::{AddressPolicy, AddressRefusal};
-pub use agreement::{AgreementRecord, AgreementState, EscrowTotals, Receipt, RejectReason};
+pub use agreement::{
+    AgreementRecord, AgreementState, Claim, EscrowAccount, EscrowTotals, Receipt, RejectReason,
+};
 pub use chain::{AgreementId, ChainAddress, ChainId, Hash32, OfferId, ReservationId, Signature};
 pub use dns::{DnsName, DnsNameError};
 pub use iep::{IepId, IepOrigin, ListedSite};
 pub use ipnet::IpNet;
 pub use money::{Amount, Asset, MoneyError};
-pub use offer::{HardwareProfile, Offer, Preferences, Settlement, SlaTerms, Slot};
+pub use offer::{
+    Confirmation, Guarantee, HardwareProfile, Offer, Preferences, Settlement, SlaTerms, Slot,
+};
 pub use path::{Hop, HopReply, PathEnd, PathObservation};
 pub use prefix::PrefixGrouping;
 pub use time::{ChainTime, Generation, MonotonicTime, Rtt, UtcTime};

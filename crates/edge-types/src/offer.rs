@@ -90,6 +90,29 @@ pub struct SlaTerms {
     pub notice_seconds: u32,
 }
 
+/// What stands behind an offer beside the provider's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Guarantee {
+    /// How much of the provider's own is locked in the escrow while the agreement lasts, smallest units of the price's
+    /// asset.
+    pub stake: u128,
+    /// Who rules on disputes; `None`: nobody, time splits what is disputed.
+    pub arbiter: Option<ChainAddress>,
+    /// Within this many seconds the provider answers on the ledger once the money is there, at most 600 (rule 9); 0: it
+    /// confirms by signature before the money moves, and takes no money otherwise.
+    pub answer_seconds: u32,
+}
+
+/// The provider's signed word that an offer's slot is the buyer's if it pays in time. The buyer brings it along with the
+/// money, so that it costs the provider no transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// Last second in which the money can come.
+    pub until: UtcTime,
+    /// The provider's EIP-712 signature over offer, buyer and `until`.
+    pub signature: Signature,
+}
+
 /// A provider's signed offer of one slot on one hardware configuration at one site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
@@ -97,6 +120,8 @@ pub struct Offer {
     pub id: OfferId,
     /// The key that signed and that is paid.
     pub provider: ChainAddress,
+    /// Who may take it up; `None`: anybody who has it.
+    pub buyer: Option<ChainAddress>,
     /// The entry point of the site.
     pub site: IepId,
     /// When it can be used.
@@ -107,6 +132,8 @@ pub struct Offer {
     pub price_per_second: Amount,
     /// The promises.
     pub sla: SlaTerms,
+    /// What stands behind the promises.
+    pub guarantee: Guarantee,
     /// How it is paid.
     pub settlement: Settlement,
     /// Last second in which it can be accepted; at most ten minutes ahead (rule 8).

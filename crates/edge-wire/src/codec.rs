@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use edge_types::{
-    AgreementState, Amount, Asset, ChainId, Generation, HardwareProfile, HealthCheck, IepId,
-    ImageReference, Offer, Preferences, ResourceLimits, Settlement, SlaTerms, Slot, UtcTime,
-    WorkloadState,
+    AgreementState, Amount, Asset, ChainId, Confirmation, Generation, Guarantee, HardwareProfile,
+    HealthCheck, IepId, ImageReference, Offer, Preferences, ResourceLimits, Settlement, SlaTerms,
+    Slot, UtcTime, WorkloadState,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -35,6 +35,35 @@ pub(crate) mod as_text {
         Cow::<'de, str>::deserialize(deserializer)?
             .parse()
             .map_err(D::Error::custom)
+    }
+}
+
+/// [`as_text`] of what may be missing.
+pub(crate) mod optional_text {
+    use std::borrow::Cow;
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => to.collect_str(value),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        Option::<Cow<'de, str>>::deserialize(from)?
+            .map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
     }
 }
 
@@ -253,6 +282,50 @@ pub(crate) struct SlaJson {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "Guarantee")]
+pub(crate) struct GuaranteeJson {
+    #[serde(with = "decimal")]
+    stake: u128,
+    #[serde(
+        default,
+        with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    arbiter: Option<edge_types::ChainAddress>,
+    answer_seconds: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Confirmation", deny_unknown_fields)]
+pub(crate) struct ConfirmationJson {
+    #[serde(with = "UtcTimeJson")]
+    until: UtcTime,
+    #[serde(with = "as_text")]
+    signature: edge_types::Signature,
+}
+
+/// A confirmation, if there is one.
+pub(crate) mod optional_confirmation {
+    use super::{Confirmation, ConfirmationJson, Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Some(#[serde(with = "ConfirmationJson")] Confirmation);
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<Confirmation>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(Some).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Confirmation>, D::Error> {
+        Ok(Option::<Some>::deserialize(from)?.map(|some| some.0))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(remote = "IepId")]
 pub(crate) struct IepIdJson {
     #[serde(with = "as_text")]
@@ -267,6 +340,12 @@ pub(crate) struct OfferJson {
     id: edge_types::OfferId,
     #[serde(with = "as_text")]
     provider: edge_types::ChainAddress,
+    #[serde(
+        default,
+        with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    buyer: Option<edge_types::ChainAddress>,
     #[serde(with = "IepIdJson")]
     site: IepId,
     #[serde(with = "SlotJson")]
@@ -277,6 +356,8 @@ pub(crate) struct OfferJson {
     price_per_second: Amount,
     #[serde(with = "SlaJson")]
     sla: SlaTerms,
+    #[serde(with = "GuaranteeJson", default)]
+    guarantee: Guarantee,
     #[serde(with = "settlement")]
     settlement: Settlement,
     #[serde(with = "UtcTimeJson")]
@@ -307,6 +388,8 @@ pub(crate) struct PreferencesJson {
 pub(crate) enum AgreementStateJson {
     Proposed,
     Confirmed,
+    Claimed,
+    Disputed,
     Rejected,
     Expired,
     Settled,

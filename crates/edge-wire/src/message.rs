@@ -1,16 +1,16 @@
 //! The bodies of requests and answers.
 
 use edge_types::{
-    AgreementId, AgreementState, Amount, ChainAddress, ChainId, Generation, HealthCheck, IepId,
-    ImageReference, Offer, Preferences, Receipt, ReservationId, ResourceLimits, Settlement,
-    Signature, Slot, UtcTime, Workload, WorkloadState,
+    AgreementId, AgreementState, Amount, ChainAddress, ChainId, Confirmation, Generation,
+    HealthCheck, IepId, ImageReference, Offer, Preferences, Receipt, ReservationId, ResourceLimits,
+    Settlement, Signature, Slot, UtcTime, Workload, WorkloadState,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{
-    AgreementStateJson, AmountJson, ChainIdJson, GenerationJson, HealthJson, IepIdJson, ImageJson,
-    LimitsJson, OfferJson, PreferencesJson, SlotJson, UtcTimeJson, WorkloadStateJson, as_text,
-    egress, environment,
+    AgreementStateJson, AmountJson, ChainIdJson, ConfirmationJson, GenerationJson, HealthJson,
+    IepIdJson, ImageJson, LimitsJson, OfferJson, PreferencesJson, SlotJson, UtcTimeJson,
+    WorkloadStateJson, as_text, egress, environment, optional_confirmation,
 };
 use crate::limits::{self, require};
 use crate::problem::ProblemJson;
@@ -89,6 +89,11 @@ impl Message for Hello {
 #[serde(transparent)]
 pub struct OfferMessage(#[serde(with = "OfferJson")] pub Offer);
 
+/// A provider's confirmation, alone. Decoding does not verify the signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConfirmationMessage(#[serde(with = "ConfirmationJson")] pub Confirmation);
+
 impl Message for OfferMessage {
     fn validate(&self) -> Result<(), WireError> {
         limits::slot(&self.0.slot)?;
@@ -142,6 +147,14 @@ pub struct Reservation {
     /// Until then the escrow must be funded.
     #[serde(with = "UtcTimeJson")]
     pub expires: UtcTime,
+    /// The provider's word to bring along with the money, unless it answers on the ledger. Decoding does not verify it:
+    /// [`crate::signing::verify_confirmation`] does.
+    #[serde(
+        default,
+        with = "optional_confirmation",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub confirmation: Option<Confirmation>,
 }
 
 impl Message for Reservation {

@@ -14,13 +14,15 @@
 
 use alloy_primitives::{B256, U256, keccak256};
 use edge_types::{
-    Asset, ChainAddress, ChainId, HardwareProfile, Hash32, IepId, Offer, OfferId, Receipt,
-    Settlement, Signature, SlaTerms, UtcTime,
+    AgreementId, Amount, Asset, ChainAddress, ChainId, Confirmation, HardwareProfile, Hash32,
+    IepId, Offer, OfferId, Receipt, Settlement, Signature, SlaTerms, UtcTime,
 };
 
 const DOMAIN_TYPE: &str =
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
-const OFFER_TYPE: &str = "Offer(address provider,bytes32 site,uint64 slotStart,uint64 slotEnd,bytes32 hardware,bytes32 sla,uint64 receiptInterval,address asset,uint256 pricePerSecond,uint64 expires,bytes32 nonce)";
+const OFFER_TYPE: &str = "Offer(address provider,address buyer,bytes32 site,uint64 slotStart,uint64 slotEnd,bytes32 hardware,bytes32 sla,uint64 receiptInterval,uint64 notice,uint64 answerTime,address asset,uint256 pricePerSecond,uint256 stake,address arbiter,uint64 expires,bytes32 nonce)";
+const CONFIRMATION_TYPE: &str = "Confirmation(bytes32 agreement,address buyer,uint64 until)";
+const CLOSING_TYPE: &str = "Closing(bytes32 agreement,uint256 due)";
 const RECEIPT_TYPE: &str = "Receipt(bytes32 agreement,uint256 due)";
 const REQUEST_TYPE: &str = "Request(string method,string path,bytes32 bodyHash,bytes32 nonce,uint64 expires,address provider)";
 
@@ -127,28 +129,38 @@ pub fn sla_hash(sla: &SlaTerms, settlement: &Settlement) -> Hash32 {
     Hash32(keccak256(words.concat()).0)
 }
 
+const fn escrow_of(settlement: &Settlement) -> (ChainId, ChainAddress) {
+    match settlement {
+        Settlement::Contact(_) => (ChainId(0), ChainAddress([0; 20])),
+        Settlement::Escrow { chain, contract } => (*chain, *contract),
+    }
+}
+
 /// What the provider signs, and the offer's id: everything but `id` and `signature`.
 pub fn offer_digest(offer: &Offer) -> OfferId {
-    let (chain, contract) = match offer.settlement {
-        Settlement::Contact(_) => (ChainId(0), ChainAddress([0; 20])),
-        Settlement::Escrow { chain, contract } => (chain, contract),
-    };
+    let (chain, contract) = escrow_of(&offer.settlement);
     let asset = match offer.price_per_second.asset {
         Asset::Native => ChainAddress([0; 20]),
         Asset::Token(token) => token,
     };
+    let or_nobody = |address: Option<ChainAddress>| address.unwrap_or(ChainAddress([0; 20]));
     let message = hash_struct(
         OFFER_TYPE,
         &[
             account(offer.provider),
+            account(or_nobody(offer.buyer)),
             word(site_hash(&offer.site)),
             number(offer.slot.start.0),
             number(offer.slot.end.0),
             word(hardware_hash(&offer.hardware)),
             word(sla_hash(&offer.sla, &offer.settlement)),
             number(offer.sla.receipt_interval_seconds),
+            number(offer.sla.notice_seconds),
+            number(offer.guarantee.answer_seconds),
             account(asset),
             number(offer.price_per_second.units),
+            number(offer.guarantee.stake),
+            account(or_nobody(offer.guarantee.arbiter)),
             number(offer.expires.0),
             word(offer.nonce),
         ],
@@ -170,6 +182,37 @@ pub fn verify_offer(offer: &Offer) -> Result<(), SignatureError> {
         return Err(SignatureError::WrongId);
     }
     expect_signer(Hash32(id.0), &offer.signature, offer.provider)
+}
+
+/// What the provider signs to confirm an offer to `buyer`, who has to pay by `until`. The domain is that of the offer.
+pub fn confirmation_digest(offer: &Offer, buyer: ChainAddress, until: UtcTime) -> Hash32 {
+    let message = hash_struct(
+        CONFIRMATION_TYPE,
+        &[B256::new(offer.id.0), account(buyer), number(until.0)],
+    );
+    let (chain, contract) = escrow_of(&offer.settlement);
+    digest(money_domain(chain, contract), message)
+}
+
+/// Checks that the offer's provider confirmed it to `buyer`.
+pub fn verify_confirmation(
+    confirmation: &Confirmation,
+    offer: &Offer,
+    buyer: ChainAddress,
+) -> Result<(), SignatureError> {
+    let digest = confirmation_digest(offer, buyer, confirmation.until);
+    expect_signer(digest, &confirmation.signature, offer.provider)
+}
+
+/// What both parties sign to divide the deposit for good, whatever was claimed or disputed: `due` to the provider.
+pub fn closing_digest(
+    agreement: AgreementId,
+    due: Amount,
+    chain: ChainId,
+    contract: ChainAddress,
+) -> Hash32 {
+    let message = hash_struct(CLOSING_TYPE, &[B256::new(agreement.0), number(due.units)]);
+    digest(money_domain(chain, contract), message)
 }
 
 /// What the buyer signs in a receipt: the agreement and everything due so far.
@@ -279,18 +322,19 @@ pub(crate) fn expect_signer(
 
 #[cfg(test)]
 mod tests {
-    use edge_types::{AgreementId, Amount, Slot};
+    use edge_types::{Guarantee, Slot};
 
     use super::*;
 
     /// The account of the private key 0x11…11, with which eth-account 0.14 made the signatures below.
     const SIGNER: &str = "0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a";
-    const ESCROW_SIGNATURE: &str = "0x7a9cb05c16e9fd9ee922bc557f73b8b999f25f78f696d04dc9c6f904faefbfbb6211d823c2a6e43a734bf606997db93ca766b612b4e7d2b5d01dd5395be2b6e41b";
+    const ESCROW_SIGNATURE: &str = "0x843cff3d69ed7afc5eb5b2389cc0397a7ea8e130ee1d0a4ee643208988d892ae6ae2eddc376ad8ba3dcb1cd1cacfa1c85bf4909d638c6f58fd2db748ca280b6b1c";
 
     fn offer(settlement: Settlement, id: &str, signature: &str) -> Offer {
         Offer {
             id: id.parse().unwrap(),
             provider: SIGNER.parse().unwrap(),
+            buyer: Some(ChainAddress([0x55; 20])),
             site: IepId {
                 host: "site1.isp.example".parse().unwrap(),
                 port: 8080,
@@ -311,6 +355,11 @@ mod tests {
                 receipt_interval_seconds: 30,
                 notice_seconds: 10,
             },
+            guarantee: Guarantee {
+                stake: 1_000_000_000_000_000_000,
+                arbiter: Some(ChainAddress([0x66; 20])),
+                answer_seconds: 120,
+            },
             settlement,
             expires: UtcTime(1_799_999_990),
             nonce: Hash32([7; 32]),
@@ -324,7 +373,7 @@ mod tests {
                 chain: ChainId(1337),
                 contract: ChainAddress([0x22; 20]),
             },
-            "0x183e2f420e764532d34f14fa2ac15920a9dd8b7b4db560f44c868a24e1120619",
+            "0x0b137f523d4f900828d1318ec5fc763596e652c98505a3feb2bc2b18d690c7fc",
             ESCROW_SIGNATURE,
         )
     }
@@ -333,11 +382,37 @@ mod tests {
     fn offers_signed_by_another_implementation_verify() {
         let contact = offer(
             Settlement::Contact("mailto:noc@isp.example".to_owned()),
-            "0xf22e284ad11715fe72bac67779d706acc7a29c8870711b9cc0e85e353d3f4ce8",
-            "0x16ab8b33f4e72a4d14680240aea126fe9d5cadd3275d186060feca264747064332603088dd9e452dfe83d11d2e0e0ee624c6ab556128b8867a2587c86d0148ba1c",
+            "0x46c6510e0baa0b667b66a04c9d2ab93446761a5a009a541a5c6acbab01f0458c",
+            "0xf1e7bd67fb8ef18c55fe89e9aa01ae6270a777b18c92bda8ec5c22e2ab33686d1f237c07d8e6d418a936443247489a01e21ad64a62c36f52273da62b9ea849361b",
         );
         assert_eq!(verify_offer(&escrow_offer()), Ok(()));
         assert_eq!(verify_offer(&contact), Ok(()));
+    }
+
+    #[test]
+    fn confirmations_and_closings_signed_by_another_implementation_verify() {
+        let (offer, buyer) = (escrow_offer(), ChainAddress([0x55; 20]));
+        let confirmation = Confirmation {
+            until: UtcTime(1_799_999_980),
+            signature: "0x6eb57d155309348bb6221b24147dfac437dfa4ed2e91f10436a036da0e32a2354db4765c2babcbd70835212ed9c739585bb23dc374f0c2a50407f84f539a929b1c".parse().unwrap(),
+        };
+        assert_eq!(verify_confirmation(&confirmation, &offer, buyer), Ok(()));
+        let other = ChainAddress([0x56; 20]);
+        assert!(verify_confirmation(&confirmation, &offer, other).is_err());
+        let later = Confirmation {
+            until: UtcTime(1_799_999_981),
+            ..confirmation
+        };
+        assert!(verify_confirmation(&later, &offer, buyer).is_err());
+
+        let signature = "0x9e10eee81ceecfa1000a10649c384d2fce755b4587bf6f0137960ae612f00bd67f5608460aa1066c0616e65bd5c23d677af5c3490515c8912d21fa38982bf4e91c".parse().unwrap();
+        let signer = |due| {
+            let (chain, contract) = (ChainId(1337), ChainAddress([0x22; 20]));
+            let digest = closing_digest(offer.id.into(), Amount::wei(due), chain, contract);
+            recover(digest, &signature).ok()
+        };
+        assert_eq!(signer(77), SIGNER.parse().ok());
+        assert_ne!(signer(78), SIGNER.parse().ok());
     }
 
     #[test]
@@ -425,7 +500,7 @@ mod tests {
     #[test]
     fn every_term_of_an_offer_is_signed() {
         let good = escrow_offer();
-        let mut variants = vec![good.clone(); 12];
+        let mut variants = vec![good.clone(); 16];
         variants[0].provider = ChainAddress([1; 20]);
         variants[1].site.port = 8081;
         variants[2].slot.start = UtcTime(1);
@@ -438,6 +513,10 @@ mod tests {
         variants[9].expires = UtcTime(1_900_000_000);
         variants[10].nonce = Hash32([8; 32]);
         variants[11].price_per_second.asset = Asset::Token(ChainAddress([5; 20]));
+        variants[12].buyer = None;
+        variants[13].guarantee.stake = 0;
+        variants[14].guarantee.arbiter = None;
+        variants[15].guarantee.answer_seconds = 0;
         for forged in variants {
             assert_eq!(
                 verify_offer(&forged),

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use edge_types::{
-    AgreementId, AgreementState, Amount, Asset, ChainAddress, Generation, HealthCheck, ImageDigest,
-    ImageReference, Preferences, RejectReason, ResourceLimits, Slot, UtcTime, Workload,
-    WorkloadState,
+    AgreementId, AgreementState, Amount, Asset, ChainAddress, Confirmation, Generation,
+    HealthCheck, ImageDigest, ImageReference, Preferences, RejectReason, ResourceLimits, Signature,
+    Slot, UtcTime, Workload, WorkloadState,
 };
 use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Hello,
@@ -16,11 +16,12 @@ use edge_wire::{MAX_BODY_BYTES, Message, Problem, WireError, decode, encode};
 use proptest::prelude::*;
 
 const OFFER: &str = r#"{"id":"0x0101010101010101010101010101010101010101010101010101010101010101",
-"provider":"0x0202020202020202020202020202020202020202","site":{"host":"edge.isp.example","port":80},
+"provider":"0x0202020202020202020202020202020202020202","buyer":"0x0707070707070707070707070707070707070707","site":{"host":"edge.isp.example","port":80},
 "slot":{"start":1800000000,"end":1800000060},"hardware":{"milli_cpu":500,"memory_bytes":67108864,"pids":32},
 "price_per_second":{"asset":"native","units":"340282366920938463463374607431768211455"},
 "sla":{"text_hash":"0x0303030303030303030303030303030303030303030303030303030303030303","availability_ppm":990000,
 "receipt_interval_seconds":30,"notice_seconds":5},
+"guarantee":{"stake":"1000","arbiter":"0x0808080808080808080808080808080808080808","answer_seconds":60},
 "settlement":{"kind":"escrow","chain":1337,"contract":"0x0404040404040404040404040404040404040404"},
 "expires":1799999999,"nonce":"0x0505050505050505050505050505050505050505050505050505050505050505",
 "signature":"0x0606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606"}"#;
@@ -74,10 +75,25 @@ fn messages_survive_the_wire() {
     round_trip(&ReservationRequest {
         offer: offer.clone(),
     });
-    round_trip(&Reservation {
-        id: edge_types::ReservationId([7; 32]),
-        expires: UtcTime(1_800_000_000),
-    });
+    for confirmation in [
+        None,
+        Some(Confirmation {
+            until: UtcTime(1_799_999_999),
+            signature: Signature([9; 65]),
+        }),
+    ] {
+        round_trip(&Reservation {
+            id: edge_types::ReservationId([7; 32]),
+            expires: UtcTime(1_800_000_000),
+            confirmation,
+        });
+    }
+    let bare = OFFER.replace(
+        "\"guarantee\":{\"stake\":\"1000\",\"arbiter\":\"0x0808080808080808080808080808080808080808\",\"answer_seconds\":60},\n",
+        "",
+    );
+    let bare: OfferMessage = decode(bare.as_bytes()).unwrap();
+    assert_eq!(bare.0.guarantee, edge_types::Guarantee::default());
     round_trip(&AgreementRequest {
         offer: offer.clone(),
         reservation: edge_types::ReservationId([7; 32]),

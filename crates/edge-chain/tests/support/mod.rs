@@ -16,9 +16,9 @@ use edge_chain::dev::{self, DevChain, DevConfig};
 use edge_chain::{EthLedger, LocalKey};
 use edge_ports::{Ledger, Signer};
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, Amount, ChainAddress, ChainId, ChainTime,
-    EscrowTotals, HardwareProfile, Hash32, IepId, Offer, OfferId, Receipt, Settlement, Signature,
-    SlaTerms, Slot, UtcTime,
+    AgreementId, AgreementRecord, AgreementState, Amount, Asset, ChainAddress, ChainId,
+    Confirmation, EscrowTotals, Guarantee, HardwareProfile, Hash32, IepId, Offer, OfferId, Receipt,
+    Settlement, Signature, SlaTerms, Slot, UtcTime,
 };
 use edge_wire::signing;
 use tokio::net::TcpListener;
@@ -89,6 +89,7 @@ pub fn offer(provider: &LocalKey, nonce: u8) -> Offer {
     let unsigned = Offer {
         id: OfferId([0; 32]),
         provider: provider.address(),
+        buyer: None,
         site: IepId {
             host: "site1.isp.example".parse().unwrap(),
             port: 8080,
@@ -108,6 +109,10 @@ pub fn offer(provider: &LocalKey, nonce: u8) -> Offer {
             availability_ppm: 990_000,
             receipt_interval_seconds: 10,
             notice_seconds: 5,
+        },
+        guarantee: Guarantee {
+            answer_seconds: 60,
+            ..Guarantee::default()
         },
         settlement: Settlement::Escrow {
             chain: CHAIN,
@@ -140,8 +145,14 @@ pub fn receipt(
     receipt
 }
 
-pub fn confirm_by() -> ChainTime {
-    ChainTime(wall_clock() + 60)
+/// The provider's word that `offer` is the buyer's for the next minute.
+pub fn confirmation(offer: &Offer, buyer: &LocalKey, provider: &LocalKey) -> Confirmation {
+    let until = UtcTime(wall_clock() + 60);
+    let digest = signing::confirmation_digest(offer, buyer.address(), until);
+    Confirmation {
+        until,
+        signature: provider.sign_digest(digest),
+    }
 }
 
 /// The happy path between two accounts on an escrow that nobody else has used.
@@ -155,14 +166,17 @@ pub async fn agree_settle_and_withdraw(
         chain: CHAIN,
         contract,
     };
+    offer.buyer = Some(buyer.account());
+    offer.guarantee.stake = 4_000;
     let offer = resign(offer, provider_key);
     let none = Amount::wei(0);
 
     buyer.verify_contract().await.unwrap();
-    let by = confirm_by();
-    let id = buyer.propose(&offer, by).await.unwrap();
+    provider.stake(Amount::wei(5_000)).await.unwrap();
+    let word = confirmation(&offer, buyer_key, provider_key);
+    let id = buyer.propose(&offer, Some(&word)).await.unwrap();
     assert_eq!(id, AgreementId(offer.id.0));
-    let proposed = AgreementRecord {
+    let confirmed = AgreementRecord {
         id,
         buyer: buyer.account(),
         provider: provider.account(),
@@ -170,43 +184,53 @@ pub async fn agree_settle_and_withdraw(
         site_hash: signing::site_hash(&offer.site),
         price_per_second: offer.price_per_second,
         deposit: Amount::wei(100_000),
-        state: AgreementState::Proposed,
-        confirm_by: by,
+        state: AgreementState::Confirmed,
+        deadline: None,
+        ends_at: offer.slot.end,
+        claim: None,
         released: none,
         refunded: none,
         burned: none,
     };
-    let seen = provider.agreement(id).await.unwrap();
-    assert_eq!(seen, Some(proposed.clone()));
-    assert_eq!(buyer.balance(contract).await.unwrap(), Amount::wei(100_000));
-    provider.confirm(id).await.unwrap();
+    let seen = provider.agreement(&offer).await.unwrap();
+    assert_eq!(seen, Some(confirmed.clone()));
+    assert_eq!(buyer.balance(contract).await.unwrap(), Amount::wei(105_000));
+    let staked = provider.escrow_account(provider.account(), Asset::Native);
+    assert_eq!(staked.await.unwrap().locked_stake, Amount::wei(4_000));
 
     let signed = receipt(id, 60_000, buyer_key, contract);
-    provider.settle(id, Some(signed)).await.unwrap();
+    provider.settle(&offer, signed).await.unwrap();
     let settled = AgreementRecord {
         state: AgreementState::Settled,
         released: Amount::wei(59_400),
         refunded: Amount::wei(40_000),
         burned: Amount::wei(600),
-        ..proposed
+        ..confirmed
     };
-    assert_eq!(buyer.agreement(id).await.unwrap(), Some(settled));
+    assert_eq!(buyer.agreement(&offer).await.unwrap(), Some(settled));
+    provider.unstake(Amount::wei(5_000)).await.unwrap();
     let totals = EscrowTotals {
-        deposited: Amount::wei(100_000),
+        deposited: Amount::wei(105_000),
         released: Amount::wei(59_400),
-        refunded: Amount::wei(40_000),
+        refunded: Amount::wei(45_000),
         burned: Amount::wei(600),
         held: none,
     };
-    assert_eq!(buyer.totals().await.unwrap(), totals);
+    assert_eq!(buyer.totals(Asset::Native).await.unwrap(), totals);
 
-    assert_eq!(provider.withdraw().await.unwrap(), Amount::wei(59_400));
-    assert_eq!(provider.withdraw().await.unwrap(), none);
-    assert_eq!(buyer.withdraw().await.unwrap(), Amount::wei(40_000));
+    let withdrawn = provider.withdraw(Asset::Native).await.unwrap();
+    assert_eq!(withdrawn, Amount::wei(64_400));
+    assert_eq!(provider.withdraw(Asset::Native).await.unwrap(), none);
+    let withdrawn = buyer.withdraw(Asset::Native).await.unwrap();
+    assert_eq!(withdrawn, Amount::wei(40_000));
     assert_eq!(
         buyer.balance(contract).await.unwrap(),
         Amount::wei(600),
         "what is burned stays for good"
     );
-    assert_eq!(buyer.agreement(AgreementId([9; 32])).await.unwrap(), None);
+    let unknown = Offer {
+        id: OfferId([9; 32]),
+        ..offer
+    };
+    assert_eq!(buyer.agreement(&unknown).await.unwrap(), None);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edge_types::{Offer, RejectReason, ReservationId, UtcTime};
+use edge_types::{Confirmation, Offer, RejectReason, ReservationId, UtcTime};
 
 use super::{Negotiation, NegotiationFailure, NegotiationState, Now, Pace, Service, Step};
 use crate::green_list::GreenListed;
@@ -17,6 +17,8 @@ pub struct NegotiationRecord {
     pub offer: Offer,
     /// The reservation and its end.
     pub reservation: Option<(ReservationId, UtcTime)>,
+    /// The provider's confirmation, to be brought along with the payment.
+    pub confirmation: Option<Confirmation>,
     /// The payment was begun; whether it came to be, the ledger knows.
     pub was_paid: bool,
     /// The provider took the workload.
@@ -48,6 +50,7 @@ impl Negotiation {
             state: self.state.clone(),
             offer: self.offer()?.clone(),
             reservation: self.reservation,
+            confirmation: self.confirmation,
             was_paid: self.was_paid,
             was_deployed: self.was_deployed,
             receipt_sent: self.receipt_sent,
@@ -67,7 +70,8 @@ impl Negotiation {
             state: record.state,
             offer: Some(GreenListed::again(record.offer)),
             reservation: record.reservation,
-            confirm_by_passed: false,
+            confirmation: record.confirmation,
+            time_is_up: false,
             was_paid: record.was_paid,
             was_deployed: record.was_deployed,
             receipt_sent: record.receipt_sent,

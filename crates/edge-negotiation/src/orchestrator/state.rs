@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use edge_types::{
-    AgreementId, Amount, MonotonicTime, Offer, Preferences, RejectReason, ReservationId, UtcTime,
+    AgreementId, Amount, Confirmation, MonotonicTime, Offer, Preferences, RejectReason,
+    ReservationId, UtcTime,
 };
 
 use crate::green_list::{GreenListRefusal, GreenListed};
@@ -26,8 +27,6 @@ pub struct Pace {
     pub retry: Duration,
     /// Failures in a row after which an action is given up.
     pub attempts: u32,
-    /// Seconds that the provider has to confirm; at most 600 (security rule 9).
-    pub confirm_within_seconds: u64,
     /// Time between two looks at the ledger.
     pub ledger_interval: Duration,
     /// Time between two health checks.
@@ -46,7 +45,6 @@ impl Default for Pace {
             action_timeout: Duration::from_secs(15),
             retry: Duration::from_millis(500),
             attempts: 4,
-            confirm_within_seconds: 120,
             ledger_interval: Duration::from_secs(1),
             health_interval: Duration::from_secs(1),
             start_timeout: Duration::from_mins(1),
@@ -168,8 +166,8 @@ pub enum Action {
     Propose {
         /// The green-listed offer.
         offer: GreenListed,
-        /// Chain seconds from the latest block that the provider has to confirm.
-        confirm_within_seconds: u64,
+        /// The provider's word to bring along; without it the provider answers on the ledger.
+        confirmation: Option<Confirmation>,
     },
     /// Read the agreement and the chain's time; then [`super::Negotiation::handle_ledger`].
     ReadLedger(AgreementId),
@@ -180,8 +178,9 @@ pub enum Action {
         /// The reservation held.
         reservation: ReservationId,
     },
-    /// Take the money back on the ledger; then [`super::Negotiation::handle_done`].
-    Expire(AgreementId),
+    /// End on the ledger what time has decided: a payment that was not answered, a claim or dispute that ran out; then
+    /// [`super::Negotiation::handle_done`].
+    CloseOnLedger(AgreementId),
     /// `PUT …/deployment`; then [`super::Negotiation::handle_done`].
     Deploy(AgreementId),
     /// Ask through the client-facing address whether it serves; then [`super::Negotiation::handle_health`].

@@ -185,7 +185,9 @@ impl Agreement {
             return false;
         }
         let ending = match state {
-            Some(AgreementState::Confirmed) => {
+            Some(
+                AgreementState::Confirmed | AgreementState::Claimed | AgreementState::Disputed,
+            ) => {
                 self.doubt.missing_since = None;
                 return false;
             }

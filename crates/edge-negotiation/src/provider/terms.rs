@@ -1,6 +1,6 @@
 //! On which conditions sites are let, and the book's own bounds.
 
-use edge_types::{Amount, ChainAddress, HardwareProfile, IepId, Settlement, SlaTerms};
+use edge_types::{Amount, ChainAddress, Guarantee, HardwareProfile, IepId, Settlement, SlaTerms};
 
 /// One site and the conditions on which it is let.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct SiteTerms {
     pub price_per_second: Amount,
     /// The promises.
     pub sla: SlaTerms,
+    /// What stands behind them.
+    pub guarantee: Guarantee,
     /// How it is paid.
     pub settlement: Settlement,
     /// False: every agreement is rejected, however well paid.

@@ -8,11 +8,11 @@ use edge_journal::crash;
 use edge_negotiation::{Action, Negotiation, NegotiationState};
 use edge_ports::LedgerError;
 use edge_types::{
-    AgreementId, Amount, ChainTime, Generation, HealthCheck, ImageReference, Offer, Receipt,
+    AgreementId, Amount, Confirmation, Generation, HealthCheck, ImageReference, Offer, Receipt,
     ResourceLimits, Signature, Workload, WorkloadState,
 };
 use edge_wire::message::Deployment;
-use edge_wire::signing::receipt_digest;
+use edge_wire::signing::{self, receipt_digest};
 use tokio::sync::Notify;
 
 use super::{Agreements, Serving};
@@ -136,16 +136,19 @@ impl Driver {
             Action::Reserve(offer) => self.reserve(&offer).await,
             Action::Propose {
                 offer,
-                confirm_within_seconds,
-            } => self.propose(offer.offer(), confirm_within_seconds).await,
-            Action::ReadLedger(id) => self.read_ledger(id).await,
+                confirmation,
+            } => self.propose(offer.offer(), confirmation).await,
+            Action::ReadLedger(_) => self.read_ledger().await,
             Action::Acknowledge { offer, reservation } => {
                 let outcome = self.client.acknowledge(&offer, reservation).await;
                 outcome
                     .map(|_| self.negotiation.handle_acknowledged(self.shared.now()))
                     .map_err(Failure::Http)
             }
-            Action::Expire(id) => self.on_ledger(self.shared.ledger.expire(id).await),
+            Action::CloseOnLedger(_) => {
+                let closed = self.shared.ledger.close(&self.offer).await;
+                self.on_ledger(closed)
+            }
             Action::Deploy(id) => self.deploy(id).await,
             Action::CheckHealth(id) => self.check_health(id).await,
             Action::SendReceipt(id, due) => {
@@ -168,7 +171,7 @@ impl Driver {
             Action::SettleOnLedger(id, due) => {
                 let receipt = self.receipt(id, due);
                 crash::point("before settling");
-                let settled = self.shared.ledger.settle(id, Some(receipt)).await;
+                let settled = self.shared.ledger.settle(&self.offer, receipt).await;
                 crash::point("after settling");
                 self.on_ledger(settled)
             }
@@ -190,17 +193,25 @@ impl Driver {
 
     async fn reserve(&mut self, offer: &Offer) -> Result<(), Failure> {
         let reservation = self.client.reserve(offer).await.map_err(Failure::Http)?;
+        let ours = self.shared.signer.address();
+        // One that does not verify would cost a transaction; without it the provider has to answer on the ledger.
+        let confirmation = reservation
+            .confirmation
+            .filter(|confirmation| signing::verify_confirmation(confirmation, offer, ours).is_ok());
+        let (id, until) = (reservation.id, reservation.expires);
         self.negotiation
-            .handle_reserved(reservation.id, reservation.expires, self.shared.now());
+            .handle_reserved(id, until, confirmation, self.shared.now());
         Ok(())
     }
 
-    async fn propose(&mut self, offer: &Offer, confirm_within_seconds: u64) -> Result<(), Failure> {
+    async fn propose(
+        &mut self,
+        offer: &Offer,
+        confirmation: Option<Confirmation>,
+    ) -> Result<(), Failure> {
         let ledger = Arc::clone(&self.shared.ledger);
-        let now = ledger.now().await?;
-        let confirm_by = ChainTime(now.0.saturating_add(confirm_within_seconds));
         crash::point("before a deposit");
-        let proposed = ledger.propose(offer, confirm_by).await;
+        let proposed = ledger.propose(offer, confirmation.as_ref()).await;
         crash::point("after a deposit");
         match proposed {
             Ok(id) => self.negotiation.handle_proposed(id, self.shared.now()),
@@ -214,9 +225,9 @@ impl Driver {
         Ok(())
     }
 
-    async fn read_ledger(&mut self, id: AgreementId) -> Result<(), Failure> {
+    async fn read_ledger(&mut self) -> Result<(), Failure> {
         let ledger = Arc::clone(&self.shared.ledger);
-        let (record, chain_now) = tokio::join!(ledger.agreement(id), ledger.now());
+        let (record, chain_now) = tokio::join!(ledger.agreement(&self.offer), ledger.now());
         self.negotiation
             .handle_ledger(record?.as_ref(), chain_now?, self.shared.now());
         Ok(())
@@ -354,7 +365,12 @@ impl Driver {
             self.shared.images.revoke(token);
         }
         self.shared.serving_changed.notify_one();
-        if let Err(error) = self.shared.ledger.withdraw().await {
+        if let Err(error) = self
+            .shared
+            .ledger
+            .withdraw(self.offer.price_per_second.asset)
+            .await
+        {
             tracing::warn!(error = %with_cause(&error), "our credit stays in the escrow for now");
         }
         if !is_settled {
@@ -453,7 +469,7 @@ const fn step(action: &Action) -> &'static str {
         Action::Propose { .. } => "propose",
         Action::ReadLedger(_) => "read the ledger",
         Action::Acknowledge { .. } => "acknowledge",
-        Action::Expire(_) => "expire",
+        Action::CloseOnLedger(_) => "close on the ledger",
         Action::Deploy(_) => "deploy",
         Action::CheckHealth(_) => "check health",
         Action::SendReceipt(..) => "send a receipt",

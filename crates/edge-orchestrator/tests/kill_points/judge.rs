@@ -5,6 +5,7 @@ use edge_chain::dev;
 use edge_orchestrator::journal::{self, Recovered, Written};
 use edge_ports::Ledger;
 use edge_provider::journal as provider_journal;
+use edge_types::Asset;
 
 use crate::parts::ledger;
 use crate::world::{BUYER_KEY, CHAIN, PROVIDER_KEY, World};
@@ -55,7 +56,7 @@ async fn money(world: &World, written: &[Written], verdict: &mut Verdict) {
     let mut known = 0;
     for agreement in written {
         let id = agreement.id();
-        let Some(record) = buyer.agreement(id).await.unwrap() else {
+        let Some(record) = buyer.agreement(&agreement.record.offer).await.unwrap() else {
             continue;
         };
         known += record.deposit.units;
@@ -72,7 +73,7 @@ async fn money(world: &World, written: &[Written], verdict: &mut Verdict) {
                 .push(format!("the buyer has {id} as {state:?}"));
         }
     }
-    let totals = buyer.totals().await.unwrap();
+    let totals = buyer.totals(Asset::Native).await.unwrap();
     if totals.deposited.units != known {
         verdict.lost.push(format!(
             "{} was paid in, and the buyer knows of {known}",
@@ -83,7 +84,7 @@ async fn money(world: &World, written: &[Written], verdict: &mut Verdict) {
         verdict.lost.push(format!("{} is still held", totals.held));
     }
     for ledger in [&buyer, &provider] {
-        ledger.withdraw().await.unwrap();
+        ledger.withdraw(Asset::Native).await.unwrap();
     }
     let left = buyer.balance(dev::dev_escrow_address()).await.unwrap();
     if left != totals.burned && left.units != 0 {

@@ -340,7 +340,7 @@ fn read_chain(lab: &Lab, cast: &Cast) -> Result<EscrowTotals> {
             .build()?;
         let config = LedgerConfig::dev(format!("http://{}", cast.rpc), CHAIN, cast.escrow);
         let ledger = EthLedger::new(config, cast.reader.clone())?;
-        Ok(runtime.block_on(ledger.totals())?)
+        Ok(runtime.block_on(ledger.totals(edge_types::Asset::Native))?)
     });
     asked
         .map_err(|error| anyhow!(error))
