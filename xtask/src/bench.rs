@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: runs a bench several times, prints a table and writes `target/bench/NAME.json`.
 
+mod agreement;
 mod demo;
 mod discovery;
 mod lab;
@@ -25,7 +26,7 @@ pub(crate) struct Args {
     /// Runs; the demo takes as many seeds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Of the discovery, placement and tomography benches, only the cases whose name starts so.
+    /// Of the agreement, discovery, placement and tomography benches, only the cases whose name starts so.
     #[arg(long, value_name = "NAME")]
     case: Option<String>,
     /// Of the tomography bench: a run is void if the lab handed packets over later than this, in ms, at the 99th
@@ -39,6 +40,8 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Name {
+    /// The escrow: gas, invariants over many random calls, and whether its tests notice faults.
+    Agreement,
     /// The packet network: configured against measured delay and loss, cost of 100,000 packets per second.
     Lab,
     /// The whole loop over several seeds.
@@ -55,13 +58,17 @@ enum Name {
 
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if !matches!(args.name, Name::Placement) {
+    if !matches!(args.name, Name::Agreement | Name::Placement) {
         shell::run(shell::command(
             "cargo",
             &["build", "--release", "--package", "exec-edge"],
         ))?;
     }
     let (name, rows, more) = match args.name {
+        Name::Agreement => {
+            let report = agreement::run(args.case.as_deref())?;
+            ("agreement", report.rows, report.more)
+        }
         Name::Lab => ("lab", lab::run(args.runs)?, json!({})),
         Name::Demo => ("demo", demo::run(args.runs)?, json!({})),
         Name::Discovery => {
