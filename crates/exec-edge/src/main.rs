@@ -7,6 +7,7 @@ mod aggregator;
 mod agreement;
 mod app;
 mod chain;
+mod contract;
 mod demo;
 mod discover;
 mod dns;
@@ -81,6 +82,9 @@ enum Command {
     /// A development chain.
     #[command(subcommand)]
     Chain(chain::Args),
+    /// The escrow by hand: put it on a chain, check it, stake, withdraw.
+    #[command(subcommand)]
+    Contract(contract::Args),
     /// The demo's application.
     #[command(subcommand, hide = true)]
     App(app::Args),
@@ -121,6 +125,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Lab(args) => lab::run(args, &arguments, inside),
         Command::Chain(args) => chain::run(args),
+        Command::Contract(args) => contract::run(args),
         Command::App(args) => app::run(args),
         Command::RuntimeHelper(args) => runtime_helper::run(args),
     };
