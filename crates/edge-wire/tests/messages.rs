@@ -117,7 +117,7 @@ fn messages_survive_the_wire() {
     let receipt = ReceiptMessage {
         agreement: AgreementId([1; 32]),
         due: Amount::wei(5),
-        signature: edge_types::Signature([6; 65]),
+        signature: Signature([6; 65]),
     };
     round_trip(&receipt);
     round_trip(&CloseRequest {
