@@ -19,6 +19,7 @@ fn offer(number: u8) -> Offer {
     Offer {
         id: OfferId([number; 32]),
         provider: ChainAddress([0xaa; 20]),
+        buyer: None,
         site: edge_types::IepId {
             host: "edge.isp.example".parse().unwrap(),
             port: 80,
@@ -39,6 +40,11 @@ fn offer(number: u8) -> Offer {
             receipt_interval_seconds: 10,
             notice_seconds: 5,
         },
+        guarantee: edge_types::Guarantee {
+            stake: 0,
+            arbiter: None,
+            answer_seconds: 120,
+        },
         settlement: Settlement::Contact("call us".to_owned()),
         expires: UtcTime(1_010),
         nonce: Hash32([4; 32]),
@@ -55,6 +61,7 @@ fn written(number: u8, state: NegotiationState, steps: &[(u64, &str)]) -> Writte
             state,
             offer: offer(number),
             reservation: None,
+            confirmation: None,
             was_paid: true,
             was_deployed: true,
             receipt_sent: false,
