@@ -270,6 +270,8 @@ impl Escrow {
         };
         let record = self.record(offer)?;
         record.state = AgreementState::Claimed;
+        // An early stop has done its part, and the contract forgets it.
+        record.ends_at = offer.slot.end;
         record.claim = Some(Claim {
             floor: units(floor),
             amount: units(amount),

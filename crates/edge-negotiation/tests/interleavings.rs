@@ -156,6 +156,7 @@ struct World {
     genuine: BTreeSet<OfferId>,
     offers: BTreeMap<AgreementId, Offer>,
     leases: u32,
+    answer_seconds: u32,
     serial: u8,
 }
 
@@ -177,6 +178,7 @@ impl World {
             time_to_commit_seconds: 2 + seed % 40,
             ..BookLimits::default()
         };
+        let answer_seconds = if seed % 2 == 0 { 0 } else { 120 };
         Self {
             crashes: 0,
             written: Written::default(),
@@ -190,12 +192,13 @@ impl World {
             },
             buyers: buyers.collect(),
             wanted,
-            book: ProviderBook::new(limits, [terms(leases, if seed % 2 == 0 { 0 } else { 120 })]),
+            book: ProviderBook::new(limits, [terms(leases, answer_seconds)]),
             escrow: Escrow::default(),
             packets: Vec::new(),
             genuine: BTreeSet::new(),
             offers: BTreeMap::new(),
             leases,
+            answer_seconds,
             serial: 0,
         }
     }
@@ -269,7 +272,8 @@ impl World {
         self.written.take(changes);
         let dies = self.chance.below(1000) < self.crashes;
         if dies {
-            self.book = ProviderBook::new(self.limits, [terms(self.leases)]);
+            let terms = terms(self.leases, self.answer_seconds);
+            self.book = ProviderBook::new(self.limits, [terms]);
             let (held, agreed) = (&self.written.reservations, &self.written.agreements);
             self.book.resume(
                 held.values().cloned(),
@@ -489,7 +493,7 @@ impl World {
     fn provide(&mut self, action: ProviderAction) {
         let (id, receipt) = match action {
             ProviderAction::Settle(id, receipt) => (id, receipt),
-            ProviderAction::Tell(id, answer) => return self.tell_ledger(id, &answer),
+            ProviderAction::Tell(id, answer) => return self.tell_ledger(&self.offer(id), &answer),
             ProviderAction::Compare(id) => {
                 if !self.chance.percent(self.loss) {
                     let state = self.escrow.agreement(id).map(|record| record.state);
@@ -580,7 +584,7 @@ proptest! {
         for record in world.escrow.agreements() {
             prop_assert!(record.state.is_final(), "{record:?}");
         }
-        prop_assert_eq!(world.escrow.totals().held, Amount::wei(0));
+        prop_assert_eq!(world.escrow.totals(Asset::Native).held, Amount::wei(0));
         prop_assert!(world.paid.values().all(|times| *times <= 1), "{:?}", world.paid);
         prop_assert!(
             world.book.agreements().all(|(_, agreement)| !agreement.is_serving()),
@@ -882,7 +886,7 @@ fn an_answer_that_may_not_have_arrived_is_told_again() {
     let mut agreement = book.agreement(id).unwrap().clone();
     agreement.stage = edge_negotiation::Stage::Answering;
     agreement.state = AgreementState::Proposed;
-    let mut book = ProviderBook::new(BookLimits::default(), [terms(1)]);
+    let mut book = ProviderBook::new(BookLimits::default(), [terms(1, 120)]);
     book.resume([], [agreement], at(1));
     assert_eq!(
         book.poll_action(at(1)),
