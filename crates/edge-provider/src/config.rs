@@ -370,7 +370,11 @@ impl Site {
                 .ok_or_else(|| refuse(setting, "not a decimal string of wei"))
         };
         let units = wei("price_per_second_wei", &self.price_per_second_wei)?;
-        let answer_seconds = self.answer_seconds.unwrap_or(120);
+        // Who says no has to say it on the ledger; who says yes does it by signature, which costs nothing.
+        let answer_seconds = self.answer_seconds.unwrap_or(match self.accept {
+            Accept::Confirm => 0,
+            Accept::Reject => 120,
+        });
         if answer_seconds > 600 {
             return Err(refuse("answer_seconds", "at most 600"));
         }
