@@ -38,7 +38,6 @@ const LAYERS: &[(&str, u8)] = &[
 
 /// Edges within a layer, each with its reason in ARCHITECTURE.md.
 const SIDEWAYS: &[(&str, &str)] = &[
-    ("edge-chain", "edge-journal"),
     ("edge-placement", "edge-topology"),
     ("edge-ports", "edge-discovery"),
     ("edge-runtime", "edge-image"),
