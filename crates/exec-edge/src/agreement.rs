@@ -174,10 +174,11 @@ fn ask(admin: &Admin, path: &str) -> Result<ExitCode, Failure> {
 fn post(socket: &Path, path: &str) -> Result<u16> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
+    // In one piece: whoever answers early may not want the rest.
+    let request = format!(
         "POST {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    )?;
+    );
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.take(64 * 1024).read_to_string(&mut answer)?;
     let status = answer

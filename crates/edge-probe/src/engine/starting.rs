@@ -196,10 +196,17 @@ impl Engine {
             return false;
         }
         while let Some((.., address)) = self.located.0.pop_first() {
-            if let Some(mut target) = self.targets.remove(&address) {
+            // One that answered after all stands here twice.
+            let Some(mut target) = self.targets.remove(&address) else {
+                continue;
+            };
+            let starts = !target.walks;
+            if starts {
                 self.begin_walk(&mut target, now);
-                self.targets.insert(address, target);
                 self.ready.insert(address);
+            }
+            self.targets.insert(address, target);
+            if starts {
                 return true;
             }
         }

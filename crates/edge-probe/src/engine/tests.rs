@@ -581,6 +581,25 @@ fn without_sharing_the_same_tree_starves_and_with_it_a_hub_does_not() {
     }
 }
 
+#[test]
+fn who_tells_its_distance_late_walks_once() {
+    let mut world = World::new(
+        ProberConfig {
+            initial_timeout: Duration::from_millis(50),
+            packets_per_second: 2_000,
+            ..config()
+        },
+        Manner::Always,
+    );
+    for number in 0..200 {
+        world.way(host(number), chain(4), 25_000);
+        world.begin(host(number)).unwrap();
+    }
+    world.run();
+    assert_eq!(world.done.len(), 200);
+    assert_eq!(world.engine.walking, 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
