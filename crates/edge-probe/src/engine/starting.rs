@@ -182,8 +182,9 @@ impl Engine {
         );
         state.most_probes = self.config.probes_per_target as usize;
         state.trail = self.config.explain.then(|| Box::new(Trail::new(now)));
-        if is_solo {
-            (state.is_solo, state.located) = (true, true);
+        (state.is_solo, state.located) = (is_solo, is_solo);
+        // Those that share nothing ask each router for themselves: walks that began together would use up its replies.
+        if is_solo || self.config.sharing == Sharing::Off {
             self.begin_walk(&mut state, now);
         }
         self.targets.insert(target, state);

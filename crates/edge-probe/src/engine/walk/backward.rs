@@ -150,7 +150,8 @@ impl Engine {
     ) -> bool {
         let hop = target.hop(ttl);
         let is_own = standing.is_none_or(|standing| standing.is_own);
-        if !is_own || hop.turns >= MAX_TURNS || hop.attempts >= MAX_ATTEMPTS {
+        let is_shared = self.config.sharing != Sharing::Off;
+        if !is_own || !is_shared || hop.turns >= MAX_TURNS || hop.attempts >= MAX_ATTEMPTS {
             return false;
         }
         let question = self.question(standing, ttl);
@@ -217,6 +218,7 @@ impl Engine {
         let is_limited = below.is_some()
             || before.is_some_and(|node| self.knowledge.limited_behind(node, ttl - 1, last_sent));
         if is_limited && hop.turns < MAX_TURNS {
+            let is_shared = self.config.sharing != Sharing::Off;
             if !may_ask || hop.attempts >= MAX_ATTEMPTS {
                 // Others go on asking; their answer is worth waiting for.
                 let patience = last_sent.after(self.config.limited_retry * 3);
@@ -225,7 +227,11 @@ impl Engine {
                 self.knowledge.wait(question, target.address);
                 return Some(patience);
             }
-            let turn = if hop.turns > 0 && hop.turn > hop.last_sent {
+            let turn = if !is_shared {
+                // Every flow asks for itself, which is more than there are turns. Spread over a second: of those who ask in
+                // step, a router with one reply per second would always answer the same one.
+                last_sent.after(self.limited_wait(target, ttl, 1000))
+            } else if hop.turns > 0 && hop.turn > hop.last_sent {
                 hop.turn
             } else {
                 let latest = self.latest(target, now);
