@@ -177,7 +177,7 @@ fn netns_an_interrupted_run_goes_on_where_it_was() {
     let answer = in_lab(
         directory.path(),
         "paper-240.toml",
-        "timeout --preserve-status -s INT 4 $trace --rate 100 --resume paths --file $targets; echo $?\n\
+        "timeout --foreground --preserve-status -s INT 4 $trace --rate 100 --resume paths --file $targets; echo $?\n\
          wc -l < paths; printf '{\"target\":\"240.' >> paths\n\
          $trace --rate 2000 --resume paths --file $targets; echo $?\n\
          $trace --resume paths --file $targets; echo $?",
