@@ -221,9 +221,8 @@ impl World {
         self.agent.abort();
         let _ = (&mut self.agent).await;
         self.runtime.states.lock().unwrap().clear();
-        let listen = format!("listen = \"{}\"", self.address);
-        let config = self.config.replace("listen = \"127.0.0.1:0\"", &listen);
-        (self.agent, _, _) = start_provider(&config, self.ports.clone()).await;
+        // On another port: a connection of any other process may have taken the old one.
+        (self.agent, _, self.address) = start_provider(&self.config, self.ports.clone()).await;
     }
 
     fn now(&self) -> Now {
