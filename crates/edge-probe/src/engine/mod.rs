@@ -476,11 +476,16 @@ impl Engine {
 
     /// Probes for one hop that may have been lost.
     fn attempts(&self, target: &Target) -> u8 {
-        if target.is_solo || (self.is_crowd() && self.config.sharing != Sharing::Off) {
+        if target.is_solo || (self.is_crowd() && self.is_shared()) {
             self.config.attempts.min(2)
         } else {
             self.config.attempts
         }
+    }
+
+    /// May targets take over what others found?
+    fn is_shared(&self) -> bool {
+        self.config.sharing != Sharing::Off
     }
 
     /// So many targets that what one of them misses another will find.

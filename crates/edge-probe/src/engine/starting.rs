@@ -148,7 +148,7 @@ impl Engine {
     /// Does a target whose distance was asked for wait for its walk, and may it begin beside the others?
     pub(super) fn may_walk(&self) -> bool {
         let most = FIRST + MORE_FOR_EACH * self.completed;
-        let is_early = self.config.sharing != Sharing::Off && self.walking >= most;
+        let is_early = self.is_shared() && self.walking >= most;
         !self.located.0.is_empty() && !is_early
     }
 
@@ -168,7 +168,7 @@ impl Engine {
         let is_solo = self.targets.is_empty()
             && self.waiting.len() == 0
             && self.knowledge.is_blank(now)
-            && self.config.sharing != Sharing::Off;
+            && self.is_shared();
         self.knowledge.prune(self.targets.is_empty(), now);
         self.traces += 1;
         let mut state = Target::new(
@@ -184,7 +184,7 @@ impl Engine {
         state.trail = self.config.explain.then(|| Box::new(Trail::new(now)));
         (state.is_solo, state.located) = (is_solo, is_solo);
         // Those that share nothing ask each router for themselves: walks that began together would use up its replies.
-        if is_solo || self.config.sharing == Sharing::Off {
+        if is_solo || !self.is_shared() {
             self.begin_walk(&mut state, now);
         }
         self.targets.insert(target, state);
@@ -218,7 +218,8 @@ impl Engine {
     fn begin_walk(&mut self, target: &mut Target, now: MonotonicTime) {
         target.walks = true;
         self.walking += 1;
-        target.deadline = now.after(self.config.time_limit.saturating_sub(target.located_in));
+        let located_in = target.located_in.unwrap_or_default();
+        target.deadline = now.after(self.config.time_limit.saturating_sub(located_in));
         self.timers.insert((target.deadline, target.address));
         if !target.is_solo && !target.is_guess_measured {
             target.guess = self.typical_distance().min(target.max_ttl());
@@ -233,8 +234,11 @@ impl Engine {
         if hop.attempts == 0 && !hop.queued {
             self.enqueue(target, farthest);
         } else if hop.answer.is_some() || !hop.in_flight(now) {
-            target.located_in = now.since(hop.last_sent);
             let has_answered = hop.answer.is_some();
+            // An answer after the silence that it was put here for adds nothing to the time that asking took.
+            target
+                .located_in
+                .get_or_insert_with(|| now.since(hop.last_sent));
             self.located
                 .0
                 .insert((target.priority, has_answered, target.trace, target.address));

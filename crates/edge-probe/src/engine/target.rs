@@ -93,8 +93,8 @@ pub(super) struct Sent {
 pub(super) struct Target {
     pub(super) address: IpAddr,
     pub(super) priority: TracePriority,
-    /// How long it took to ask for its distance.
-    pub(super) located_in: Duration,
+    /// How long it took to ask for its distance, once it has answered or kept silent.
+    pub(super) located_in: Option<Duration>,
     /// When its time is up; none is set before its walk.
     pub(super) deadline: MonotonicTime,
     /// Number of this trace in the process.
@@ -139,7 +139,7 @@ impl Target {
         Self {
             address,
             priority,
-            located_in: Duration::ZERO,
+            located_in: None,
             deadline: MonotonicTime(Duration::MAX),
             trace,
             source_port,

@@ -150,8 +150,7 @@ impl Engine {
     ) -> bool {
         let hop = target.hop(ttl);
         let is_own = standing.is_none_or(|standing| standing.is_own);
-        let is_shared = self.config.sharing != Sharing::Off;
-        if !is_own || !is_shared || hop.turns >= MAX_TURNS || hop.attempts >= MAX_ATTEMPTS {
+        if !is_own || !self.is_shared() || hop.turns >= MAX_TURNS || hop.attempts >= MAX_ATTEMPTS {
             return false;
         }
         let question = self.question(standing, ttl);
@@ -218,7 +217,6 @@ impl Engine {
         let is_limited = below.is_some()
             || before.is_some_and(|node| self.knowledge.limited_behind(node, ttl - 1, last_sent));
         if is_limited && hop.turns < MAX_TURNS {
-            let is_shared = self.config.sharing != Sharing::Off;
             if !may_ask || hop.attempts >= MAX_ATTEMPTS {
                 // Others go on asking; their answer is worth waiting for.
                 let patience = last_sent.after(self.config.limited_retry * 3);
@@ -227,7 +225,7 @@ impl Engine {
                 self.knowledge.wait(question, target.address);
                 return Some(patience);
             }
-            let turn = if !is_shared {
+            let turn = if !self.is_shared() {
                 // Every flow asks for itself, which is more than there are turns. Spread over a second: of those who ask in
                 // step, a router with one reply per second would always answer the same one.
                 last_sent.after(self.limited_wait(target, ttl, 1000))
@@ -249,7 +247,7 @@ impl Engine {
             }
             return Some(turn);
         }
-        let is_quiet = self.config.sharing != Sharing::Off
+        let is_quiet = self.is_shared()
             && before.is_some_and(|node| self.knowledge.is_quiet_behind(node, ttl - 1));
         if may_ask && !is_quiet && tries < self.attempts(target) && hop.attempts < MAX_ATTEMPTS {
             todo.ask(ttl, question, false);
