@@ -46,8 +46,8 @@ pub(crate) fn judge(
     let response_code = message.metadata.response_code;
     match response_code {
         ResponseCode::NoError | ResponseCode::NXDomain => {}
-        // Not about this question, but about all: it does not serve the zone.
-        ResponseCode::Refused | ResponseCode::NotAuth => {
+        // Not about this question, but about all: it does not serve the zone. Some only hide who its servers are.
+        ResponseCode::Refused | ResponseCode::NotAuth if kind != RecordType::NS => {
             return Judgement::Lame(NoAnswer::Failed {
                 response_code: response_code.into(),
             });

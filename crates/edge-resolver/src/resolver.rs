@@ -7,8 +7,9 @@ use std::time::Duration;
 use edge_discovery::{Answer, NoAnswer, Question, Security};
 use edge_ports::{BoxFuture, NameLookup};
 use edge_types::AddressPolicy;
-use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::NS;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::race::{Judgement, Manners, Sender};
 use crate::validate::{TrustAnchor, Validator};
@@ -256,6 +257,29 @@ impl Fetch {
         }
     }
 
+    /// The name servers of a zone as the zone above tells them, where that came along; not proven.
+    pub(crate) fn delegated(&self, zone: &Name) -> Option<Message> {
+        let Way::Direct(walk) = &self.way else {
+            return None;
+        };
+        let (servers, ttl_seconds) = walk.delegated(zone)?;
+        let mut message = no_servers(zone);
+        for server in servers {
+            let data = RData::NS(NS(server));
+            message.add_answer(Record::from_rdata(zone.clone(), ttl_seconds, data));
+        }
+        Some(message)
+    }
+
+    /// That no zone begins at a name within a zone that is known: what is to be believed where its servers do not say. If it
+    /// is wrong, signatures are missed, so that nothing is believed that must not be.
+    pub(crate) fn undelegated(&self, name: &Name) -> Option<Message> {
+        match &self.way {
+            Way::Direct(walk) if walk.is_within_delegated(name) => Some(no_servers(name)),
+            _ => None,
+        }
+    }
+
     /// A message about `name` from who should know, with `signatures` if wanted and there.
     pub(crate) async fn fetch(
         &self,
@@ -287,6 +311,12 @@ impl Fetch {
             }
         }
     }
+}
+
+fn no_servers(name: &Name) -> Message {
+    let mut message = Message::response(0, OpCode::Query);
+    message.add_query(Query::query(name.clone(), RecordType::NS));
+    message
 }
 
 /// Has the server answered the question, rather than declined? One that validates says why it declines (RFC 8914).

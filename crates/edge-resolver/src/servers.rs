@@ -1,6 +1,6 @@
 //! What is known about servers: how fast each answers, which are silent, and which are lame for which zone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,8 +33,7 @@ pub(crate) struct Servers {
 
 #[derive(Debug, Default)]
 struct State {
-    known: BTreeMap<SocketAddr, Known>,
-    /// Hashed, since names are slow to compare in order.
+    known: HashMap<SocketAddr, Known>,
     lame: HashMap<(SocketAddr, Name), Instant>,
     /// Round trip of servers in general, smoothed.
     typical: Option<Duration>,
@@ -47,6 +46,8 @@ struct Known {
     rtt: Option<(Duration, Duration)>,
     silences: u32,
     silent_since: Instant,
+    /// Is it lame for any zone? Most are not, and names are slow to look up.
+    is_lame: bool,
 }
 
 impl Known {
@@ -97,10 +98,7 @@ impl Servers {
         let mut choices: Vec<((bool, Duration), Choice)> = Vec::with_capacity(addresses.len());
         for (position, &address) in (0u32..).zip(addresses) {
             if choices.iter().any(|(_, known)| known.address == address)
-                || state
-                    .lame
-                    .get(&(address, zone.clone()))
-                    .is_some_and(|until| now < *until)
+                || state.is_lame(address, zone, now)
             {
                 continue;
             }
@@ -183,10 +181,21 @@ impl Servers {
             }
         }
         state.lame.insert((address, zone.clone()), now + LAME_FOR);
+        let permits = self.max_in_flight_per_server;
+        state.known(address, permits, now).is_lame = true;
     }
 }
 
 impl State {
+    fn is_lame(&self, address: SocketAddr, zone: &Name, now: Instant) -> bool {
+        let known = self.known.get(&address);
+        known.is_some_and(|known| known.is_lame)
+            && self
+                .lame
+                .get(&(address, zone.clone()))
+                .is_some_and(|until| now < *until)
+    }
+
     fn known(&mut self, address: SocketAddr, permits: usize, now: Instant) -> &mut Known {
         if self.known.len() >= MAX_KNOWN && !self.known.contains_key(&address) {
             // Those in use live on in the hands of their users.
@@ -197,6 +206,7 @@ impl State {
             rtt: None,
             silences: 0,
             silent_since: now,
+            is_lame: false,
         })
     }
 }

@@ -40,15 +40,32 @@ const LIFETIME: (Duration, Duration) = (Duration::from_secs(30), Duration::from_
 #[derive(Debug)]
 struct Cut {
     zone: Name,
-    servers: Servers,
     until: Option<Instant>,
+    /// Where to ask: as configured for the root, or as it came along with the delegation.
+    glued: Vec<SocketAddr>,
+    /// `None` for the root.
+    delegation: Option<Delegation>,
+    /// Addresses of servers that came without, looked for once for all who ask here.
+    found: Mutex<Gathered>,
 }
 
-#[derive(Debug)]
-enum Servers {
-    /// Of the root, as configured.
-    Fixed(Vec<SocketAddr>),
-    Delegated(Delegation),
+/// Addresses of a zone's servers, and whether all of them are known.
+type Addresses = (Vec<SocketAddr>, bool);
+
+/// Addresses that one question looks for and others wait for.
+#[derive(Clone, Debug)]
+struct Gathered {
+    addresses: Arc<OnceCell<Addresses>>,
+    until: Instant,
+}
+
+impl Gathered {
+    fn new(now: Instant) -> Self {
+        Self {
+            addresses: Arc::default(),
+            until: now + LIFETIME.0,
+        }
+    }
 }
 
 /// Who goes first where many want to know the same way.
@@ -61,7 +78,8 @@ struct Scout {
 /// Hashed, since names are slow to compare in order and every question looks several up.
 #[derive(Debug, Default)]
 struct Memory {
-    cuts: HashMap<Name, Arc<Cut>>,
+    /// By the octets of the zone's name: see [`octets_of`].
+    cuts: HashMap<Box<[u8]>, Arc<Cut>>,
     /// By zone and the name below it where the next zone is expected.
     scouts: HashMap<(Name, Name), Scout>,
     hosts: HashMap<(Name, RecordType), Host>,
@@ -128,8 +146,10 @@ impl Walk {
         Self {
             root: Arc::new(Cut {
                 zone: Name::root(),
-                servers: Servers::Fixed(roots),
                 until: None,
+                glued: roots,
+                delegation: None,
+                found: Mutex::new(Gathered::new(Instant::now())),
             }),
             policy,
             port,
@@ -172,7 +192,7 @@ impl Walk {
             let cut = self.nearest(errand.name, errand.kind);
             // What came along with a delegation is enough to ask a server, though not to answer a user.
             if errand.depth > 0
-                && let Servers::Delegated(delegation) = &cut.servers
+                && let Some(delegation) = &cut.delegation
                 && let Some(addresses) = delegation.servers.get(errand.name)
                 && !addresses.is_empty()
             {
@@ -218,47 +238,98 @@ impl Walk {
 
     /// Asks the servers of a zone: those whose addresses came with the delegation first.
     async fn ask(&self, sender: &Sender, cut: &Cut, errand: Errand<'_>) -> Result<Word, NoAnswer> {
-        let glued = match &cut.servers {
-            Servers::Fixed(servers) => servers.clone(),
-            Servers::Delegated(delegation) => {
-                let addresses = delegation.servers.values().flatten();
-                addresses
-                    .map(|address| (*address, self.port).into())
-                    .collect()
-            }
-        };
         let mut failure = NoAnswer::Malformed {
             detail: "a delegation to servers without usable address",
         };
-        if !glued.is_empty() {
-            match self.ask_at(sender, cut, &glued, errand).await {
+        if !cut.glued.is_empty() {
+            match self.ask_at(sender, cut, &cut.glued, errand).await {
                 Ok(word) => return Ok(word),
                 Err(reason) => failure = reason,
             }
         }
-        let mut lookups = self.glueless(sender, cut, errand);
-        while let Some(first) = lookups.next().await {
-            let mut found = first;
-            // Those that take as long come along, so that a dead server among them has siblings to be asked instead.
-            let patience = sleep(PATIENCE);
-            tokio::pin!(patience);
-            while !found.is_empty() {
-                tokio::select! {
-                    more = lookups.next() => match more {
-                        Some(more) => found.extend(more),
-                        None => break,
-                    },
-                    () = &mut patience => break,
-                }
+        let (mut servers, is_all) = self.addresses(sender, cut, errand).await;
+        if !servers.is_empty() {
+            match self.ask_at(sender, cut, &servers, errand).await {
+                Ok(word) => return Ok(word),
+                Err(reason) => failure = reason,
             }
-            if !found.is_empty() {
-                match self.ask_at(sender, cut, &found, errand).await {
-                    Ok(word) => return Ok(word),
-                    Err(reason) => failure = reason,
-                }
+        }
+        if !is_all {
+            let (mut further, _) = self.gather(sender, cut, errand, None).await;
+            further.retain(|server| !servers.contains(server));
+            servers = further;
+            if !servers.is_empty() {
+                return self.ask_at(sender, cut, &servers, errand).await;
             }
         }
         Err(failure)
+    }
+
+    /// The addresses of servers that came without. Only questions of users wait for each other here, as at scouts.
+    async fn addresses(&self, sender: &Sender, cut: &Cut, errand: Errand<'_>) -> Addresses {
+        let glueless = self.glueless(cut, errand.depth);
+        if glueless.is_empty() {
+            return (Vec::new(), true);
+        }
+        if errand.depth > 0 {
+            return self.gather(sender, cut, errand, Some(PATIENCE)).await;
+        }
+        let now = Instant::now();
+        let gathered = {
+            let mut found = cut.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_enough = found
+                .addresses
+                .get()
+                .is_none_or(|(servers, is_all)| *is_all && !servers.is_empty());
+            if now >= found.until || !is_enough {
+                *found = Gathered::new(now);
+            }
+            Arc::clone(&found.addresses)
+        };
+        let gather = || self.gather(sender, cut, errand, Some(PATIENCE));
+        gathered.get_or_init(gather).await.clone()
+    }
+
+    /// Looks for them; once one is known, those that take longer than `patience` are not waited for.
+    async fn gather(
+        &self,
+        sender: &Sender,
+        cut: &Cut,
+        errand: Errand<'_>,
+        patience: Option<Duration>,
+    ) -> Addresses {
+        let mut lookups = FuturesUnordered::new();
+        for server in self.glueless(cut, errand.depth) {
+            lookups.push(async move {
+                let mut addresses = self.host(sender, server, RecordType::A, errand).await;
+                if addresses.is_empty() {
+                    addresses = self.host(sender, server, RecordType::AAAA, errand).await;
+                }
+                addresses
+            });
+        }
+        let mut servers: Vec<SocketAddr> = Vec::new();
+        let is_late = sleep(Duration::ZERO);
+        tokio::pin!(is_late);
+        loop {
+            tokio::select! {
+                found = lookups.next() => {
+                    let Some(addresses) = found else {
+                        return (servers, true);
+                    };
+                    if let Some(patience) = patience
+                        && servers.is_empty()
+                    {
+                        is_late.as_mut().reset(Instant::now() + patience);
+                    }
+                    let at_port = |address| SocketAddr::new(address, self.port);
+                    servers.extend(addresses.into_iter().map(at_port));
+                }
+                () = &mut is_late, if patience.is_some() && !servers.is_empty() => {
+                    return (servers, false);
+                }
+            }
+        }
     }
 
     async fn ask_at(
@@ -281,20 +352,14 @@ impl Walk {
         Ok(word)
     }
 
-    /// Looks for the addresses of servers that came without. A server whose name is in the zone itself can only be found
-    /// with the address that should have come along.
-    fn glueless<'a>(
-        &'a self,
-        sender: &'a Sender,
-        cut: &'a Cut,
-        errand: Errand<'a>,
-    ) -> FuturesUnordered<BoxFuture<'a, Vec<SocketAddr>>> {
-        let lookups = FuturesUnordered::new();
-        let Servers::Delegated(delegation) = &cut.servers else {
-            return lookups;
+    /// Some servers that came without address. One whose name is in the zone itself can only be found with the address that
+    /// should have come along.
+    fn glueless<'a>(&self, cut: &'a Cut, depth: usize) -> Vec<&'a Name> {
+        let Some(delegation) = &cut.delegation else {
+            return Vec::new();
         };
-        if errand.depth >= MAX_DEPTH {
-            return lookups;
+        if depth >= MAX_DEPTH {
+            return Vec::new();
         }
         let mut names: Vec<&Name> = delegation
             .servers
@@ -302,22 +367,14 @@ impl Walk {
             .filter(|(server, addresses)| addresses.is_empty() && !cut.zone.zone_of(server))
             .map(|(server, _)| server)
             .collect();
-        if let (Ok(random), false) = (getrandom::u32(), names.is_empty()) {
+        if names.len() > MAX_GLUELESS
+            && let Ok(random) = getrandom::u32()
+        {
             let length = names.len();
             names.rotate_left(random as usize % length);
         }
         names.truncate(MAX_GLUELESS);
-        for server in names {
-            lookups.push(Box::pin(async move {
-                let mut addresses = self.host(sender, server, RecordType::A, errand).await;
-                if addresses.is_empty() {
-                    addresses = self.host(sender, server, RecordType::AAAA, errand).await;
-                }
-                let servers = addresses.into_iter();
-                servers.map(|address| (address, self.port).into()).collect()
-            }) as BoxFuture<'a, Vec<SocketAddr>>);
-        }
-        lookups
+        names
     }
 
     /// The addresses of a server, without following aliases: a server's name is none (RFC 2181 section 10.3).
@@ -386,22 +443,39 @@ impl Walk {
 
     /// The deepest zone known to hold the name. DS records are in the zone above (RFC 4035 section 3.1.4.1).
     fn nearest(&self, name: &Name, kind: RecordType) -> Arc<Cut> {
+        let octets = octets_of(name);
+        let skip = |at: &[u8]| at.first().map_or(0, |length| usize::from(*length) + 1);
+        let mut at = &octets[..];
+        if kind == RecordType::DS {
+            at = &at[skip(at)..];
+        }
         let memory = self.memory();
         let now = Instant::now();
-        let mut at = if kind == RecordType::DS {
-            name.base_name()
-        } else {
-            name.clone()
-        };
-        while !at.is_root() {
-            if let Some(cut) = memory.cuts.get(&at)
+        while !at.is_empty() {
+            if let Some(cut) = memory.cuts.get(at)
                 && cut.until.is_none_or(|until| now < until)
             {
                 return Arc::clone(cut);
             }
-            at = at.base_name();
+            at = &at[skip(at)..];
         }
         Arc::clone(&self.root)
+    }
+
+    /// The servers that a zone is delegated to, if somebody referred to them; without their addresses.
+    pub(crate) fn delegated(&self, zone: &Name) -> Option<(Vec<Name>, u32)> {
+        let memory = self.memory();
+        let cut = memory.cuts.get(&*octets_of(zone))?;
+        let delegation = cut.delegation.as_ref()?;
+        let is_valid = cut.until.is_none_or(|until| Instant::now() < until);
+        let servers = || delegation.servers.keys().cloned().collect();
+        is_valid.then(|| (servers(), delegation.ttl_seconds))
+    }
+
+    /// Is the name in a zone that somebody referred to, below its apex?
+    pub(crate) fn is_within_delegated(&self, name: &Name) -> bool {
+        let cut = self.nearest(name, RecordType::NS);
+        cut.delegation.is_some() && cut.zone != *name
     }
 
     fn remember(&self, delegation: Delegation) {
@@ -411,13 +485,22 @@ impl Walk {
         let cut = Cut {
             zone: delegation.zone.clone(),
             until: Some(now + lifetime.clamp(shortest, longest)),
-            servers: Servers::Delegated(delegation),
+            glued: delegation
+                .servers
+                .values()
+                .flatten()
+                .map(|address| (*address, self.port).into())
+                .collect(),
+            delegation: Some(delegation),
+            found: Mutex::new(Gathered::new(now)),
         };
         let mut memory = self.memory();
         bound(&mut memory.cuts, |cut| {
             cut.until.is_none_or(|until| now < until)
         });
-        memory.cuts.insert(cut.zone.clone(), Arc::new(cut));
+        memory
+            .cuts
+            .insert(octets_of(&cut.zone).into(), Arc::new(cut));
     }
 
     /// Who asks first in `zone` on behalf of all names that are expected in the same zone below it; `None` if none is.
@@ -449,6 +532,16 @@ impl Host {
             until: now + LIFETIME.0,
         }
     }
+}
+
+/// The name on the wire, in lower case and without the root's octet: the zones above it are its ends.
+fn octets_of(name: &Name) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(name.len());
+    for label in name {
+        octets.extend(u8::try_from(label.len()));
+        octets.extend(label.iter().map(u8::to_ascii_lowercase));
+    }
+    octets
 }
 
 /// Where the zone of `name` may start, strictly below `zone`: the root delegates names of one label; others delegate

@@ -13,8 +13,8 @@ use edge_ports::NameLookup;
 use edge_resolver::{Mode, Resolver, ResolverConfig, TrustAnchor};
 use edge_types::AddressPolicy;
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::A;
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::rdata::{A, SOA};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tempfile::TempDir;
 use tokio::net::UdpSocket;
 
@@ -248,6 +248,8 @@ fn serve() -> Named {
             top.push_str(&ds);
         }
     }
+    // An unsigned zone at a server of its own, which a test makes.
+    top.push_str("shy.example. NS ns.shy.example.\nns.shy.example. A 127.0.0.2\n");
     sign(home, "example.", &top, &[]);
     let ds = std::fs::read_to_string(home.join("dsset-example.")).unwrap();
     let root = format!("ns. A 127.0.0.1\nexample. NS ns.example.\nns.example. A 127.0.0.1\n{ds}");
@@ -399,5 +401,87 @@ async fn peer_bind9_signed_zones_are_told_apart() {
             matches!(stripped, Answer::Unanswered(NoAnswer::Bogus { .. })),
             "{stripped:?}"
         );
+    }
+}
+
+/// Serves the unsigned zone `shy.example`: to questions for name servers it says nothing, not even at the apex, or does not
+/// answer at all.
+fn serve_shy(socket: UdpSocket, code: Option<ResponseCode>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            let query = Message::from_vec(&buffer[..length]).unwrap();
+            let question = query.queries[0].clone();
+            let mut answer = query.into_response();
+            answer.metadata.authoritative = true;
+            match (question.query_type(), code) {
+                (RecordType::A, _) => {
+                    let address = RData::A(A::new(240, 0, 0, 1));
+                    answer.add_answer(Record::from_rdata(question.name().clone(), 60, address));
+                }
+                (RecordType::NS, None) => continue,
+                (RecordType::NS, Some(code)) => answer.metadata.response_code = code,
+                _ => {}
+            }
+            if answer.answers.is_empty() {
+                let name = |text: &str| Name::from_ascii(text).unwrap();
+                let soa = SOA::new(name("ns.shy.example."), name("a."), 1, 1, 1, 1, 60);
+                let apex = name("shy.example.");
+                answer.add_authority(Record::from_rdata(apex, 60, RData::SOA(soa)));
+            }
+            let octets = answer.to_vec().unwrap();
+            socket.send_to(&octets, from).await.unwrap();
+        }
+    })
+}
+
+#[tokio::test]
+async fn peer_bind9_an_unsigned_zone_that_does_not_tell_its_servers_is_insecure() {
+    let named = serve();
+    let policy = AddressPolicy::new(vec!["127.0.0.0/30".parse().unwrap()]);
+    for code in [
+        Some(ResponseCode::NoError),
+        Some(ResponseCode::Refused),
+        None,
+    ] {
+        let port = named.address.port();
+        let socket = UdpSocket::bind(("127.0.0.2", port)).await.unwrap();
+        let serving = serve_shy(socket, code);
+        let resolver = Resolver::new(ResolverConfig {
+            first_timeout: Duration::from_millis(300),
+            trust_anchor: Some(named.anchor.clone()),
+            mode: Mode::Direct {
+                policy: policy.clone(),
+                port,
+            },
+            ..ResolverConfig::new(vec![named.address])
+        })
+        .unwrap();
+        let started = Instant::now();
+        let answer = loop {
+            let answer = ask(&resolver, "host.shy.example", RecordKind::A).await;
+            let is_starting = matches!(
+                answer,
+                Answer::Unanswered(
+                    NoAnswer::Unreachable | NoAnswer::Failed { .. } | NoAnswer::TimedOut { .. }
+                )
+            );
+            if !is_starting || started.elapsed() > Duration::from_secs(20) {
+                break answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let is_insecure = |security: &Security| *security == Security::Insecure;
+        assert!(
+            matches!(&answer, Answer::Records { security, .. } if is_insecure(security)),
+            "{code:?}: {answer:?}"
+        );
+        let absent = ask(&resolver, "host.shy.example", RecordKind::Txt).await;
+        assert!(
+            matches!(&absent, Answer::Absent { security, .. } if is_insecure(security)),
+            "{code:?}: {absent:?}"
+        );
+        serving.abort();
+        let _gone = serving.await;
     }
 }
