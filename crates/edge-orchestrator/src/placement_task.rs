@@ -33,7 +33,7 @@ use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status}
 use crate::topology_task::TopologySnapshot;
 
 /// Questions to the resolver at once.
-const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// Questions to registries at once. They ask for restraint.
 const PARALLEL_REGISTRIES: usize = 4;

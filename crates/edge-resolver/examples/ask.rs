@@ -101,11 +101,16 @@ async fn main() -> Result<(), Problem> {
                 (question, answer)
             })
         })
-        .buffer_unordered(all_at_once);
-    let mut output = std::io::stdout().lock();
+        .buffer_unordered(all_at_once)
+        .ready_chunks(all_at_once);
+    // Whatever is there leaves at once, and together.
+    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
     while let Some(answered) = answers.next().await {
-        let (question, answer) = answered?;
-        writeln!(output, "{}", line(&question, &answer))?;
+        for answered in answered {
+            let (question, answer) = answered?;
+            writeln!(output, "{}", line(&question, &answer))?;
+        }
+        output.flush()?;
     }
     Ok(())
 }
@@ -132,7 +137,7 @@ async fn find(lookup: &dyn NameLookup, policy: AddressPolicy) -> Result<(), Prob
             };
             discovery.observe_hop(sighting, clock.monotonic());
         }
-        let parallelism = NonZeroUsize::new(64).ok_or("zero")?;
+        let parallelism = NonZeroUsize::new(256).ok_or("zero")?;
         let tell = |found: IepCandidate| {
             let _closed_pipe = writeln!(output, "{} {:?}", found.id, found.addresses);
         };

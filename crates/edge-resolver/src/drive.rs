@@ -11,8 +11,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// Asks what `discovery` wants to know, `parallelism` questions at a time (64 is plenty for one resolver), until all is
-/// known or the run is over; then closes the run. Calls `on_candidate` for each candidate as soon as it is complete.
+/// Asks what `discovery` wants to know, `parallelism` questions at a time, until all is known or the run is over; then
+/// closes the run. Calls `on_candidate` for each candidate as soon as it is complete.
+///
+/// One path alone may have a hundred questions that need not wait for each other, so 256 at a time cost no round trip that
+/// can be spared; how many of them are on the way to whom is bounded by the resolver.
 ///
 /// The caller has opened the run ([`Discovery::start_run`]) and told what to look at. Without an open run nothing is
 /// asked.

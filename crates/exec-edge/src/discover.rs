@@ -32,7 +32,7 @@ use crate::output;
 const EXIT_CODES: &str = "Exit codes: 0 an edge provider was found; 1 ran, but none was; 2 failed while running; 64 wrong usage or input.";
 
 /// Questions to the resolver at once.
-const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// Options of `exec-edge discover`.
 #[derive(Debug, clap::Args)]

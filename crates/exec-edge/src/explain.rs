@@ -23,7 +23,7 @@ use crate::exit::{EXIT_CODES, Exit, Failure};
 use crate::output;
 
 /// Questions under way at a time.
-const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// Options of `exec-edge explain`.
 #[derive(Debug, clap::Args)]
