@@ -81,17 +81,17 @@ fn proof(payload: &[u8], short: Proof) -> Proof {
     }
 }
 
-impl Reply {
-    /// How far its sender is by the hop limit that it arrived with, if it started with a usual one and came back the way
-    /// that the probe went: a guess.
-    pub(crate) fn distance_back(&self) -> Option<u8> {
-        let left = self.arrived_with?;
-        let start = [32, 64, 128, 255]
-            .into_iter()
-            .find(|start| left <= *start)?;
-        Some(start - left + 1)
-    }
+/// How far the sender of a reply is by the hop limit that it arrived with, if it started with a usual one and came back the
+/// way that the probe went: a guess.
+pub(crate) fn distance_back(arrived_with: Option<u8>) -> Option<u8> {
+    let left = arrived_with?;
+    let start = [32, 64, 128, 255]
+        .into_iter()
+        .find(|start| left <= *start)?;
+    Some(start - left + 1)
+}
 
+impl Reply {
     /// Reads an error; `None` if it quotes nothing that a probe by `method` looks like.
     pub(crate) fn to_error(
         method: ProbeMethod,

@@ -119,6 +119,8 @@ struct Limiter {
     proven_unlimited: bool,
     /// The first turn that nobody has taken.
     next_turn: MonotonicTime,
+    /// The one distance at which it was met; `None` if there are several.
+    place: Option<u8>,
 }
 
 impl Limiter {
@@ -325,7 +327,9 @@ impl Knowledge {
             low_until: MonotonicTime::ZERO,
             proven_unlimited: false,
             next_turn: MonotonicTime::ZERO,
+            place: Some(ttl),
         });
+        limiter.place = limiter.place.filter(|place| *place == ttl);
         limiter.tokens = limiter.tokens(now) - 1.0;
         limiter.at = now;
         if limiter.tokens < LOW {
@@ -334,6 +338,11 @@ impl Knowledge {
         }
         // It said more than a limited router can, with some margin for jitter.
         limiter.proven_unlimited |= limiter.tokens < -1.5;
+    }
+
+    /// The distance at which all flows so far met `router`.
+    pub(crate) fn place_of(&self, router: IpAddr) -> Option<u8> {
+        self.limiters.get(&router)?.place
     }
 
     /// A target takes over the answer to `question`.

@@ -26,7 +26,7 @@ mod tests;
 use crate::admission::Admission;
 use crate::config::{MAX_ATTEMPTS, ProberConfig, Sharing};
 use crate::pacer::Pacer;
-use crate::probe::{Probe, Reply, ReplyKind};
+use crate::probe::{Probe, Reply, ReplyKind, distance_back};
 use crate::tag::{Proof, TagKey};
 use knowledge::Knowledge;
 use late::Late;
@@ -90,6 +90,8 @@ pub(crate) struct Engine {
     distances: [u32; 64],
     /// Distances told by targets that were checked, and how many of them were wrong.
     hints: (u32, u32),
+    /// The last target that answered told what TTL the probe had left.
+    quotes_ttl: bool,
     /// The slowest answer of any target.
     slowest: Option<Duration>,
     sampled: Sampled,
@@ -122,6 +124,7 @@ impl Engine {
             completed: 0,
             distances: [0; 64],
             hints: (0, 0),
+            quotes_ttl: true,
             slowest: None,
             sampled: Sampled::new(),
             late: Late::default(),
@@ -175,7 +178,9 @@ impl Engine {
             ReplyKind::Error(ErrorKind::Unreachable(code)) => Speaker::Refusal(code),
         };
         let index = if reply.proof == Proof::Socket {
-            let found = target.untagged(reply.responder, speaker, received);
+            let is_router = speaker == Speaker::Router && self.config.sharing != Sharing::Off;
+            let elsewhere = is_router.then(|| self.knowledge.place_of(reply.responder));
+            let found = target.untagged(reply.responder, speaker, elsewhere.flatten(), received);
             if found.is_none() {
                 self.on_doubtful(reply, received);
             }
@@ -231,6 +236,7 @@ impl Engine {
         } else {
             if speaker == Speaker::Target {
                 self.slowest = self.slowest.max(Some(round_trip));
+                self.quotes_ttl = reply.ttl_left.is_some();
             }
             match reply.ttl_left {
                 Some(left) if target.hint.is_none() && (1..=ttl).contains(&left) => {
@@ -238,9 +244,12 @@ impl Engine {
                     self.knowledge.is_at(reply.target, ttl - left + 1, now);
                 }
                 None if !target.located => {
-                    if let Some(distance) = reply.distance_back() {
-                        target.guess = distance.clamp(1, target.max_ttl());
+                    if let Some(distance) = distance_back(reply.arrived_with) {
+                        // Its last router first: that one's own answer may prove the distance.
+                        target.guess = distance.saturating_sub(1).clamp(1, ttl);
                         target.is_guess_measured = true;
+                        self.knowledge
+                            .is_at(reply.target, distance.clamp(1, ttl), now);
                     }
                 }
                 _ => {}
@@ -433,11 +442,12 @@ impl Engine {
         if let [.., Hop::Reply(before), _] = hops {
             self.knowledge.host_behind(before.address, now);
         }
-        if let Some(hint) = target.hint {
-            let at = target.end().map_or(target.max_ttl(), |(at, _)| at);
-            let was_checked = at != target.max_ttl();
-            self.hints.0 += u32::from(was_checked);
-            self.hints.1 += u32::from(was_checked && at != hint);
+        if let Some((told, _)) = target.told()
+            && let Some((at, _)) = target.end()
+            && at != target.max_ttl()
+        {
+            self.hints.0 += 1;
+            self.hints.1 += u32::from(at != told);
         }
     }
 

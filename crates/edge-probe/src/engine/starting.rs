@@ -15,7 +15,6 @@ use super::Engine;
 use super::target::Target;
 use super::trail::Trail;
 use crate::admission::Admission;
-use crate::config::Sharing;
 
 /// Targets walked to together while nothing is known, and more for each that is done: if all walked back in step, they
 /// would ask the routers near us before anybody could tell the others.

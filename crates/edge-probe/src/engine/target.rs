@@ -10,10 +10,29 @@ use super::knowledge::Question;
 use super::sampling::Sampling;
 use super::trail::Trail;
 use super::untagged::Caution;
+use crate::probe::distance_back;
 use crate::tag::Tag;
 
 /// Shortest and longest wait for a reply once a round trip is known.
 const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(1500));
+
+/// One in so many quoted hop limits is checked although nothing speaks against it.
+const CHECKED_QUOTES: Check = Check {
+    first: 0,
+    then_one_in: 64,
+};
+/// The same of hop limits that answers arrived with.
+const CHECKED_WAYS: Check = Check {
+    first: 8,
+    then_one_in: 16,
+};
+
+/// How often what ends tell of their distance is checked although nothing speaks against it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Check {
+    pub(super) first: u32,
+    pub(super) then_one_in: u64,
+}
 
 /// Who an answer is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +214,30 @@ impl Target {
         self.hops()
             .filter_map(|(ttl, hop)| Some((ttl, hop.answer?)))
             .find(|(_, answer)| answer.speaker != Speaker::Router)
+    }
+
+    /// How far the end is by its own account, and how often such accounts are to be checked. Where it quotes no hop
+    /// limit, the hop limit of its answer tells, if that of the router before does, too, and rightly.
+    pub(super) fn told(&self) -> Option<(u8, Check)> {
+        if let Some(hint) = self.hint {
+            return Some((hint, CHECKED_QUOTES));
+        }
+        let (_, end) = self.end()?;
+        let distance = distance_back(end.arrived_with)?;
+        let before = distance.checked_sub(1).filter(|ttl| *ttl > 0)?;
+        self.router(before)?;
+        let is_right = distance_back(self.hop(before).answer?.arrived_with) == Some(before);
+        (is_right && distance <= self.max_ttl()).then_some((distance, CHECKED_WAYS))
+    }
+
+    /// Where the end's last router was asked for first and keeps silent, starts from the end instead.
+    pub(super) fn pass_silent_router(&mut self, now: MonotonicTime) {
+        let hop = *self.hop(self.guess);
+        let is_silent = hop.attempts > 0 && hop.answer.is_none() && !hop.in_flight(now);
+        if self.is_guess_measured && is_silent && self.guess < self.max_ttl() {
+            self.guess += 1;
+            self.is_guess_measured = false;
+        }
     }
 
     /// Where the walk towards the end and the walk back start.

@@ -66,6 +66,8 @@ struct World {
     on_the_way: BTreeMap<(MonotonicTime, u64), Reply>,
     /// No reply quotes a tag or a hop limit.
     untagged: bool,
+    /// Replies tell how long their way back was instead of quoting a hop limit; that of the ends is so much longer.
+    end_is_longer_back: Option<i16>,
     /// Every reply comes a second time, so much later.
     copied_after: Option<Duration>,
     /// Replies to what is sent before then come 30 ms late.
@@ -109,6 +111,7 @@ impl World {
             default_manner,
             on_the_way: BTreeMap::new(),
             untagged: false,
+            end_is_longer_back: None,
             copied_after: None,
             slow_until: MonotonicTime::ZERO,
             loss: 0,
@@ -245,8 +248,11 @@ impl World {
             source_port: probe.source_port,
             destination_port: probe.destination_port,
             proof,
-            ttl_left: (!self.untagged).then_some(left),
-            arrived_with: None,
+            ttl_left: (!self.untagged && self.end_is_longer_back.is_none()).then_some(left),
+            arrived_with: self.end_is_longer_back.map(|longer| {
+                let longer = if responder == probe.target { longer } else { 0 };
+                u8::try_from(65 - i16::try_from(at).unwrap() - longer).unwrap()
+            }),
             in_tunnel: false,
         };
         self.on_the_way.insert((arrives, 2 * self.packets), reply);

@@ -1,8 +1,8 @@
 //! Replies that carry no tag, because a router quoted too little for the socket in use.
 //!
-//! All that they prove is a destination and a port, so one counts only if a single probe to that destination is out.
-//! Where more were out, the target is probed on one probe at a time, each sent when no reply to an earlier one is to
-//! be expected any more.
+//! All that they prove is a destination and a port, so one counts only if a single probe to that destination is out, or a
+//! single one with the TTL at which every other flow has met the router that replies. Where neither is so, the target is
+//! probed on one probe at a time, each sent when no reply to an earlier one is to be expected any more.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -47,12 +47,13 @@ impl Target {
             .filter(move |(_, until)| *until > now)
     }
 
-    /// The probe that an untagged reply from `responder` answers, if there is no doubt. A router that has answered
-    /// before has not, since that may be a copy of its earlier reply.
+    /// The probe that an untagged reply from `responder`, which others met at the distance `elsewhere`, answers, if there is
+    /// no doubt. A router that has answered before has not, since that may be a copy of its earlier reply.
     pub(super) fn untagged(
         &mut self,
         responder: IpAddr,
         speaker: Speaker,
+        elsewhere: Option<u8>,
         received: MonotonicTime,
     ) -> Option<usize> {
         let is_copy = speaker == Speaker::Router
@@ -60,17 +61,33 @@ impl Target {
                 .hops()
                 .filter_map(|(_, hop)| hop.answer)
                 .any(|answer| (answer.address, answer.speaker) == (responder, speaker));
-        let mut outstanding = self.outstanding(received).map(|(index, _)| index);
-        let (first, second) = (outstanding.next(), outstanding.next());
-        drop(outstanding);
-        // Whichever it answers, it took no longer than the first of them has been out.
-        let longest = first.map(|index| received.since(self.sent[index].at));
-        self.slowest = self.slowest.max(longest);
+        // A router's is not to the probe that asked for the distance once that was given up: it would be late, and from a
+        // loop.
+        let asked = *self.hop(self.max_ttl());
+        let is_given_up = self.walks && asked.attempts == 1 && asked.expires <= received;
+        let leaves_out = is_given_up && speaker == Speaker::Router;
+        let outstanding: Vec<usize> = self
+            .outstanding(received)
+            .map(|(index, _)| index)
+            .filter(|index| !(leaves_out && self.sent[*index].ttl == self.max_ttl()))
+            .collect();
+        let fits = |index: &&usize| Some(self.sent[**index].ttl) == elsewhere;
+        let mut fitting = outstanding.iter().filter(fits);
+        let found = match (outstanding.as_slice(), fitting.next(), fitting.next()) {
+            _ if is_copy => None,
+            ([only], ..) => Some(*only),
+            (_, only, None) => only.copied(),
+            _ => None,
+        };
+        if let (None, Some(first)) = (found, outstanding.first()) {
+            // Whichever it answers, it took no longer than the first of them has been out.
+            self.slowest = self.slowest.max(Some(received.since(self.sent[*first].at)));
+        }
         if speaker != Speaker::Router {
             // The end of a path answers more than once, so its copies are waited for instead.
             self.caution.quiet_until = received.after(self.expected());
         }
-        first.filter(|_| second.is_none() && !is_copy)
+        found
     }
 
     /// Until when the next probe has to wait; `None` if it may go.

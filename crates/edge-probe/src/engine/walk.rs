@@ -100,6 +100,7 @@ impl Engine {
         if !is_over && !self.locate(target, now) {
             return None;
         }
+        target.pass_silent_router(now);
         let farthest = target.max_ttl();
         let busy = target
             .hops()

@@ -74,17 +74,62 @@ fn many_targets_share_a_trunk_of_routers_that_quote_nothing() {
     }
 }
 
+/// 64 hosts behind 16 routers and a trunk, 7 hops away.
+fn told_by_the_way_back(end_is_longer: i16) -> World {
+    let config = ProberConfig {
+        sharing: Sharing::Verified { confirmations: 3 },
+        ..config()
+    };
+    let mut world = World::new(config, Manner::Always);
+    world.end_is_longer_back = Some(end_is_longer);
+    for number in 0..64 {
+        let mut routers = chain(5);
+        routers.push(router(100 + number % 16));
+        world.way(host(number), routers, 5_000);
+    }
+    for number in 0..64 {
+        world.begin(host(number)).unwrap();
+    }
+    world.run();
+    world
+}
+
+#[test]
+fn the_way_back_of_its_answer_and_of_the_last_routers_tells_where_the_end_is() {
+    let world = told_by_the_way_back(0);
+    for number in 0..64 {
+        assert_eq!(world.path(host(number)), world.truth(host(number)));
+    }
+    let checked = world.sent_ttls.iter().filter(|(ttl, _)| *ttl == 7).count();
+    assert!(
+        (8..48).contains(&checked),
+        "{checked} asked at its distance"
+    );
+}
+
+#[test]
+fn a_way_back_of_another_length_is_no_distance() {
+    for longer in [-2, -1, 1, 2] {
+        let world = told_by_the_way_back(longer);
+        let wrong = (0..64)
+            .filter(|number| world.path(host(*number)) != world.truth(host(*number)))
+            .count();
+        assert_eq!(wrong, 0, "{longer} hops longer");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn whatever_is_lost_copied_or_silent_no_hop_is_false(
         length in 1_u32..20, step_us in 100_u64..8_000, loss in 0_u64..6, copied_ms in prop::option::of(0_u64..100),
-        silent in prop::collection::btree_set(1_u32..20, 0..4), answers: bool, key: [u8; 16], shared: bool,
+        silent in prop::collection::btree_set(1_u32..20, 0..4), answers: bool, key: [u8; 16], shared: bool, told: bool,
     ) {
         let sharing = if shared { Sharing::Verified { confirmations: 3 } } else { Sharing::Off };
         let mut world = World::with_key(ProberConfig { sharing, ..config() }, Manner::Always, key);
         world.untagged = true;
+        world.end_is_longer_back = told.then_some(0);
         world.loss = if loss == 1 { 2 } else { loss };
         world.copied_after = copied_ms.map(Duration::from_millis);
         for number in 0..3 {

@@ -8,9 +8,6 @@ use super::{Engine, Target, Todo, Verdict};
 /// that of a neighbour.
 const GAP_BEHIND_ACCESS: u8 = 1;
 
-/// One hint in so many is checked although nothing speaks against it.
-const CHECKED_HINTS: u64 = 64;
-
 impl Engine {
     /// Asks the target for its distance: its answer to a probe with a large TTL quotes the TTL that was left. If it
     /// keeps silent, looks for the last router of its path from where most targets are, and nearer: what keeps silent
@@ -75,7 +72,7 @@ impl Engine {
         let mut ttl = base;
         let found = loop {
             if let Some((at, answer)) = end
-                && (ttl >= at || (target.hint == Some(ttl) && !self.must_check_hint(target)))
+                && (ttl >= at || self.is_believed(target, ttl))
             {
                 break (at.min(ttl), answer.end()?);
             }
@@ -123,7 +120,11 @@ impl Engine {
                     _ => {}
                 }
                 // Nothing but silence is expected behind the last router before the neighbours: asked for at once.
-                if target.nearby.is_some() && last_answer >= base && !target.is_alone() {
+                if target.nearby.is_some()
+                    && last_answer >= base
+                    && !target.is_alone()
+                    && self.quotes_ttl
+                {
                     todo.room = todo.room.max(1);
                 }
                 // One after the other where a hint is nearly always right, or nothing more may be out.
@@ -174,14 +175,15 @@ impl Engine {
         self.config.gap_limit.min(least)
     }
 
-    /// Is the target to be asked again at the distance that it told? A few are, and all once some were wrong: something
-    /// on the way may set hop limits anew.
-    fn must_check_hint(&self, target: &Target) -> bool {
+    /// Is the end at `ttl` by its own account, and not to be asked again there? A few are, and all once some were wrong:
+    /// something on the way may set hop limits anew.
+    fn is_believed(&self, target: &Target, ttl: u8) -> bool {
+        let Some((_, check)) = target.told().filter(|(told, _)| *told == ttl) else {
+            return false;
+        };
         let (checked, wrong) = self.hints;
-        let is_sample = self
-            .key
-            .chance(target.address, target.trace)
-            .is_multiple_of(CHECKED_HINTS);
-        is_sample || wrong * 20 > checked
+        let chance = self.key.chance(target.address, target.trace);
+        let is_sample = checked < check.first || chance.is_multiple_of(check.then_one_in);
+        !is_sample && wrong * 20 <= checked
     }
 }
