@@ -22,6 +22,7 @@ const DEBIAN: &[(&str, &str)] = &[
     ("skopeo", "skopeo"),
     ("docker-registry", "docker-registry"),
     ("ip", "iproute2"),
+    ("iptables", "iptables"),
     ("curl", "curl"),
     ("npm", "npm"),
 ];

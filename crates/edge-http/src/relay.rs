@@ -7,6 +7,9 @@
 //!
 //! For each client the provider opens a connection of its own to the relay. Why not many streams in one: the kernel then does
 //! flow control and fairness, and one slow client holds up no other; the price is a round trip between provider and relay.
+//!
+//! Nothing is encrypted here. A relay would be the other end of such encryption and read all that it carries; what must not be
+//! changed on the way is signed by those who talk, and what must not be read they encrypt themselves: it is octets here.
 
 mod agent;
 mod lines;

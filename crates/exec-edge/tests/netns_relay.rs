@@ -1,4 +1,4 @@
-//! A provider whose ports nobody can reach, found and asked through a relay; in a lab.
+//! A provider behind a NAT device, whose ports nobody can reach, found and asked through a relay; in a lab.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -50,14 +50,41 @@ impl Drop for Running {
     }
 }
 
-fn at(file: &Path, party: &str) -> Command {
+fn within(file: &Path, party: &str, command_line: &[&str]) -> Command {
     let mut command = program(&["lab", "run"]);
-    command.arg(file).args(["--at", party, "--", BINARY]);
+    command.arg(file).args(["--at", party, "--"]);
+    command.args(command_line);
     command
 }
 
+fn at(file: &Path, party: &str) -> Command {
+    within(file, party, &[BINARY])
+}
+
+/// A home network behind a NAT device, as homes have it: a namespace with one private address, whose way out is translated
+/// to the address of the party that this runs at. Then runs `$@` there. The device forwards no port inwards.
+const HOME: &str = r#"set -e
+iptables -t nat -A POSTROUTING -s 192.168.77.0/24 -j SNAT --to-source 240.16.0.9
+sysctl -q -w net.ipv4.ip_forward=1
+ip link add home type veth peer name wan
+ip address add 192.168.77.1/24 dev wan
+ip link set wan up
+mkfifo "$0"
+unshare --net sh -e -c 'read ready < "$0"
+ip link set lo up
+ip address add 192.168.77.2/24 dev home
+ip link set home up
+ip route add default via 192.168.77.1
+exec "$@"' "$0" "$@" &
+inside=$!
+while [ "$(readlink /proc/$inside/ns/net)" = "$(readlink /proc/$$/ns/net)" ]; do sleep 0.01; done
+ip link set home netns $inside
+echo > "$0"
+wait $inside
+"#;
+
 #[test]
-fn netns_oci_a_provider_that_only_dials_out_is_found_through_a_relay() {
+fn netns_oci_a_provider_behind_nat_is_found_through_a_relay() {
     let directory = tempfile::tempdir().unwrap();
     let file = scenario(directory.path(), "two-continents.toml", |text| text);
     let key = directory.path().join("key");
@@ -66,7 +93,7 @@ fn netns_oci_a_provider_that_only_dials_out_is_found_through_a_relay() {
     let text = format!(
         "key_file = {key:?}\nstate_directory = {state:?}\nrelay = \"240.32.0.1:7000\"\n\
          [ledger]\nrpc_url = \"http://240.0.0.80:8545\"\nchain_id = 1337\ncontract = \"0x0000000000000000000000000000000000000001\"\n\
-         [[site]]\nhost = \"edge1.eastlink.example\"\nport = 80\nlisten = \"127.0.0.1:8080\"\nservice_address = \"127.0.0.1\"\n\
+         [[site]]\nhost = \"edge1.eastlink.example\"\nport = 80\nlisten = \"192.168.77.2:8080\"\nservice_address = \"192.168.77.2\"\n\
          service_ports = [20000, 20003]\nmilli_cpu = 1000\nmemory_mib = 64\npids = 64\nprice_per_second_wei = \"1\"\n\
          service = [{{ name = \"pitch view\", url = \"http://edge1.eastlink.example/view\" }}]\n",
         state = directory.path().join("state"),
@@ -109,13 +136,19 @@ fn netns_oci_a_provider_that_only_dials_out_is_found_through_a_relay() {
         "relay ready",
         Signal::SIGKILL,
     );
-    // Its ports are on loopback, so that nothing reaches them from outside its own machine.
-    let provider = ["provider", "--config", config.to_str().unwrap()];
-    let _provider = Running::start(
-        at(&file, "clients").args(provider),
-        "reachable through the relay",
-        Signal::SIGKILL,
-    );
+    let begin = directory.path().join("begin");
+    let mut home = within(&file, "clients", &["sh", "-c", HOME]);
+    home.arg(begin)
+        .args([BINARY, "provider", "--config"])
+        .arg(config);
+    let _provider = Running::start(&mut home, "reachable through the relay", Signal::SIGKILL);
+    // From outside there is nobody at the device's own address, and no way to the one behind it.
+    for address in ["240.16.0.9:8080", "240.16.0.9:20000", "192.168.77.2:8080"] {
+        let url = format!("http://{address}/");
+        let curl = ["curl", "--silent", "--connect-timeout", "2", &url];
+        let code = run(&mut within(&file, "cloud", &curl), PATIENCE).code;
+        assert!(matches!(code, Some(7 | 28)), "{address}: {code:?}");
+    }
     let found = discover();
     assert_eq!(
         found["services"]["listed"][0]["name"], "pitch view",
@@ -125,5 +158,13 @@ fn netns_oci_a_provider_that_only_dials_out_is_found_through_a_relay() {
     assert!(
         found["rtt_ms"].as_f64().unwrap() > 1.0,
         "measured to the relay: {found}"
+    );
+    let list = ["iptables", "-t", "nat", "-nvxL", "POSTROUTING"];
+    let rules = run(&mut within(&file, "clients", &list), PATIENCE);
+    let translated = rules.out.lines().find(|line| line.contains("SNAT"));
+    let connections = translated.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    assert!(
+        connections > Some(1_u64),
+        "nothing was translated: {rules:?}"
     );
 }
