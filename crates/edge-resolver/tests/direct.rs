@@ -25,6 +25,8 @@ const ISP: u8 = 3;
 const SILENT: u8 = 4;
 /// Serves no zone.
 const LAME: u8 = 5;
+/// Serves the provider's zone with other records than its sibling.
+const OTHER: u8 = 6;
 /// Must never be asked.
 const FORBIDDEN: u8 = 9;
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -174,7 +176,8 @@ impl World {
             ..ResolverConfig::direct(vec![root], policy)
         };
         Served {
-            resolver: Resolver::new(config).unwrap(),
+            resolver: Resolver::new(config.clone()).unwrap(),
+            config,
             asked: self.asked,
         }
     }
@@ -182,6 +185,7 @@ impl World {
 
 struct Served {
     resolver: Resolver,
+    config: ResolverConfig,
     asked: Arc<[AtomicUsize; 10]>,
 }
 
@@ -509,4 +513,46 @@ async fn a_lame_server_whose_address_is_asked_for_has_siblings_too() {
         }
         assert!(started.elapsed() < TIMEOUT, "{:?}", started.elapsed());
     }
+}
+
+#[tokio::test]
+async fn servers_that_tell_different_things_are_believed_one_at_a_time() {
+    const VIEWS: [&[&str]; 2] = [
+        &[
+            "host.isp.example. A 240.0.0.1",
+            "host.isp.example. A 240.0.0.2",
+        ],
+        &[
+            "host.isp.example. A 240.0.0.3",
+            "host.isp.example. A 240.0.0.4",
+        ],
+    ];
+    let top = &[
+        "isp.example. NS ns1.isp.example.",
+        "isp.example. NS ns2.isp.example.",
+        "ns1.isp.example. A 127.0.0.3",
+        "ns2.isp.example. A 127.0.0.6",
+    ];
+    let served = World::new().await.serve(move |last, query| {
+        let zones = match last {
+            OTHER => zones(ISP, top, VIEWS[1]),
+            _ => zones(last, top, VIEWS[0]),
+        };
+        Some(respond(&zones, query))
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    // Which one is asked first is a matter of chance where nothing is known of either.
+    for _ in 0..32 {
+        let resolver = Resolver::new(served.config.clone()).unwrap();
+        let question = Question::new("host.isp.example".parse().unwrap(), RecordKind::A);
+        let Answer::Records { mut records, .. } = resolver.lookup(&question).await else {
+            panic!("no answer");
+        };
+        records.sort();
+        let address = |last: u8| RecordData::Address([240, 0, 0, last].into());
+        let view = [[1, 2], [3, 4]].map(|view| view.map(address));
+        let known = view.iter().position(|view| records == view);
+        seen.insert(known.unwrap_or_else(|| panic!("a mixture: {records:?}")));
+    }
+    assert_eq!(seen.len(), 2, "both are asked");
 }
