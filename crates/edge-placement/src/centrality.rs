@@ -33,12 +33,41 @@ pub use brandes::{Ways, graph_betweenness};
 /// Betweenness of every node of a tree for these weights, by node. What is missing weighs nothing; all together weigh less
 /// than 2^63.
 pub fn tree_betweenness(tree: &Tree, weights: &[u64]) -> Vec<u128> {
+    let known = &weights[..weights.len().min(tree.len())];
+    let all = known
+        .iter()
+        .fold(0u64, |sum, own| sum.saturating_add(*own));
+    if u32::try_from(all).is_ok() {
+        narrow(tree, known, all)
+    } else {
+        wide(tree, known, all)
+    }
+}
+
+/// Where all weigh less than 2^32, so that no square overflows: whole words, and no division of sums before their end.
+fn narrow(tree: &Tree, weights: &[u64], all: u64) -> Vec<u128> {
+    // By node, the weight at or behind it, and the sum of the squares of its children's.
+    let mut behind: Vec<(u64, u64)> = Vec::with_capacity(tree.len());
+    behind.extend(weights.iter().map(|own| (*own, 0)));
+    behind.resize(tree.len(), (0, 0));
+    for (node, parent) in tree.parents().iter().enumerate().skip(1).rev() {
+        let (here, _) = behind[node];
+        let above = &mut behind[*parent as usize];
+        above.0 += here;
+        above.1 += here * here;
+    }
+    let own = weights.iter().copied().chain(std::iter::repeat(0));
+    let ends = behind.iter().zip(own).map(|((here, within), own)| {
+        let (others, rest) = (all - own, all - here);
+        u128::from((others * others - rest * rest - within) / 2)
+    });
+    ends.collect()
+}
+
+fn wide(tree: &Tree, weights: &[u64], all: u64) -> Vec<u128> {
     let square = |weight: u64| u128::from(weight) * u128::from(weight);
     let mut behind = weights.to_vec();
     behind.resize(tree.len(), 0);
-    let all = behind
-        .iter()
-        .fold(0u64, |sum, own| sum.saturating_add(*own));
     // By node, first the squares of its children's weights; these come after it, so they are complete when it is reached.
     let mut values = vec![0u128; tree.len()];
     for node in (0..tree.len()).rev() {

@@ -112,6 +112,11 @@ impl Tree {
         (node > 0).then_some(parent as usize)
     }
 
+    /// Parents by node; the cloud counts as its own.
+    pub(crate) fn parents(&self) -> &[u32] {
+        &self.parents
+    }
+
     /// Round trips from the cloud in microseconds, by node.
     pub fn round_trips(&self) -> &[u64] {
         &self.round_trips
