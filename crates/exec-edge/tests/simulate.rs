@@ -3,14 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 #[path = "support/program.rs"]
-#[expect(dead_code, reason = "other tests run scenarios")]
 mod program;
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use program::{program, run};
+use program::{Answer, BINARY, program, run, scenario};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -118,6 +117,41 @@ fn what_cannot_be_meant_is_refused_with_the_reason() {
         let answer = run(command.args(arguments), PATIENCE);
         assert_eq!((answer.code, &*answer.out), (Some(64), ""), "{answer:?}");
         assert!(answer.err.contains(told), "{arguments:?}: {}", answer.err);
+    }
+}
+
+/// Seconds that a part of a measurement tells of so many paths.
+fn seconds(answer: &Answer, paths: usize) -> f64 {
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let told: Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(told["paths"], paths);
+    told["seconds"].as_f64().unwrap()
+}
+
+#[test]
+fn netns_what_is_calculated_of_traces_is_what_the_lab_measures() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = scenario(directory.path(), "paper-240.toml", |text| text);
+    let targets = run(program(&["lab", "show", "--targets"]).arg(&file), PATIENCE).out;
+    let targets: Vec<&str> = targets.lines().collect();
+    let one_by_one = (&["--at-once", "1"][..], 4);
+    let all_at_once = (&["--at-once", "4096", "--shared"][..], 60);
+    for (manner, number) in [one_by_one, all_at_once] {
+        let targets = &targets[..number];
+        let part = ["simulate", "part"];
+        let mut command = program(&part);
+        command.arg("calculate-paths").args(manner);
+        command.arg("--scenario").arg(&file).args(targets);
+        let calculated = seconds(&run(&mut command, PATIENCE), number);
+        let mut command = program(&["lab", "run"]);
+        command.arg(&file).arg("--").arg(BINARY).args(part);
+        command.arg("measure-paths").args(manner).args(targets);
+        let measured = seconds(&run(&mut command, PATIENCE), number);
+        // A machine that does much else is late; it is never early.
+        assert!(
+            measured > 0.7 * calculated && measured < 1.6 * calculated + 1.0,
+            "{number} targets: {measured} s measured, {calculated} s calculated"
+        );
     }
 }
 

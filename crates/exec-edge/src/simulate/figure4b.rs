@@ -86,7 +86,7 @@ const CURVES: [Curve; 5] = [
             at_once: 1,
             shared: false,
         },
-        spots: &[10],
+        spots: &[10, 25],
     },
     Curve {
         name: "three at a time",
@@ -95,7 +95,7 @@ const CURVES: [Curve; 5] = [
             at_once: 3,
             shared: false,
         },
-        spots: &[10, 50],
+        spots: &[25],
     },
     Curve {
         name: "ten at a time",
@@ -104,7 +104,7 @@ const CURVES: [Curve; 5] = [
             at_once: 10,
             shared: false,
         },
-        spots: &[50, 100],
+        spots: &[25],
     },
     Curve {
         name: "thirty at a time",
@@ -113,7 +113,7 @@ const CURVES: [Curve; 5] = [
             at_once: 30,
             shared: false,
         },
-        spots: &[100, 200],
+        spots: &[25, 50],
     },
     Curve {
         name: "ours: all at once, hops shared",
@@ -142,7 +142,8 @@ pub(super) fn draw(request: &Request<'_>, progress: Progress<'_>) -> Result<Draw
         "seconds",
         "half_width_95",
         "probes",
-        "measured_in_lab_seconds",
+        "first_draw_seconds",
+        "first_draw_in_lab_seconds",
     ]);
     let lab = if request.in_lab {
         let text = edge_lab::sample::render(&scenario, "The shipped scenario, for a figure.")
@@ -192,6 +193,7 @@ pub(super) fn draw(request: &Request<'_>, progress: Progress<'_>) -> Result<Draw
                 Cell::Number(estimate.mean),
                 Cell::Number(estimate.half_width),
                 Cell::Count(probes),
+                Cell::Number(seconds[0]),
                 measured,
             ]);
             points.push((clients as f64, estimate.mean, estimate.half_width));
@@ -221,6 +223,7 @@ pub(super) fn draw(request: &Request<'_>, progress: Progress<'_>) -> Result<Draw
             Cell::Number(estimate.mean),
             Cell::Number(estimate.half_width),
             Cell::Nothing,
+            Cell::Number(seconds[0]),
             Cell::Nothing,
         ]);
         tool.push((clients as f64, estimate.mean, estimate.half_width));
