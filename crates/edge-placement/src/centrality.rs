@@ -34,9 +34,7 @@ pub use brandes::{Ways, graph_betweenness};
 /// than 2^63.
 pub fn tree_betweenness(tree: &Tree, weights: &[u64]) -> Vec<u128> {
     let known = &weights[..weights.len().min(tree.len())];
-    let all = known
-        .iter()
-        .fold(0u64, |sum, own| sum.saturating_add(*own));
+    let all = known.iter().fold(0u64, |sum, own| sum.saturating_add(*own));
     if u32::try_from(all).is_ok() {
         narrow(tree, known, all)
     } else {

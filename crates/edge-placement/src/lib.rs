@@ -24,6 +24,7 @@
 
 mod algorithm;
 mod assignment;
+mod basis;
 mod bound;
 mod celf;
 mod centrality;
@@ -47,6 +48,7 @@ mod testing;
 mod tests;
 
 pub use algorithm::{Algorithm, Effort, SolveError, UnknownAlgorithm, solve};
+pub use basis::PlanBasis;
 pub use centrality::{Ways, graph_betweenness, tree_betweenness};
 pub use check::{Finding, Note, Severity, check_plan};
 pub use exact::optimal_costs;

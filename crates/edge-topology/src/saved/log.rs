@@ -12,7 +12,8 @@ const FORMAT: &str = "edge-topology log";
 const VERSION: u32 = 1;
 
 /// Something that happened to a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Line", into = "Line")]
 pub enum LogEntry {
     /// [`Observations::insert`], whether it was taken or not.
     Insert(PathObservation),
@@ -41,10 +42,7 @@ impl LogEntry {
 
     /// The line of this entry, without the line break.
     pub fn to_line(&self) -> String {
-        to_line(&match self {
-            Self::Insert(path) => Line::Insert(PathLine::from(path)),
-            Self::Remove(target) => Line::Remove(*target),
-        })
+        to_line(&Line::from(self.clone()))
     }
 
     /// The entries of a log, in order. What comes after the first that cannot be read depends on it, and is left out.
@@ -55,10 +53,7 @@ impl LogEntry {
             if failed {
                 return None;
             }
-            let entry = parse::<Line>(line, text).map(|entry| match entry {
-                Line::Insert(path) => Self::Insert(path.into()),
-                Line::Remove(target) => Self::Remove(target),
-            });
+            let entry = parse::<Self>(line, text);
             failed = entry.is_err();
             Some(entry)
         }))
@@ -103,6 +98,24 @@ impl Observations {
 enum Line {
     Insert(PathLine),
     Remove(IpAddr),
+}
+
+impl From<LogEntry> for Line {
+    fn from(entry: LogEntry) -> Self {
+        match entry {
+            LogEntry::Insert(path) => Self::Insert(PathLine::from(&path)),
+            LogEntry::Remove(target) => Self::Remove(target),
+        }
+    }
+}
+
+impl From<Line> for LogEntry {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Insert(path) => Self::Insert(path.into()),
+            Line::Remove(target) => Self::Remove(target),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
