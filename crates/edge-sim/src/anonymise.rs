@@ -99,6 +99,14 @@ impl Anonymiser {
         }
     }
 
+    /// A number for something else that says nothing of it.
+    pub(crate) fn number(&self, octets: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write_u8(2);
+        hasher.write(octets);
+        hasher.finish()
+    }
+
     /// Flips each of these bits as the key and all bits before it say.
     fn pseudonym(&self, bits: u128, positions: Range<u32>) -> u128 {
         let length = positions.end;

@@ -5,12 +5,14 @@
 //! of threads, so that equal seeds give equal bytes.
 
 pub mod anonymise;
+mod digest;
 pub mod engine;
 pub mod figures;
 pub mod over_time;
 pub mod parallel;
 pub mod population;
 pub mod random;
+pub mod record;
 pub mod simulate;
 pub mod world;
 

@@ -8,6 +8,7 @@ use edge_dispatch::{Decision, RedirectPolicy};
 use edge_placement::Policy;
 use edge_types::{AddressPolicy, Amount, MonotonicTime, Rtt, UtcTime};
 
+use crate::digest;
 use crate::engine::{Activation, Engine, EngineSettings, Event};
 use crate::parallel;
 use crate::random::Random;
@@ -187,7 +188,7 @@ impl Step {
         self.change_ppm = millionths(activation.change);
         self.surged = activation.surged;
         self.planned_sites = activation.plan.as_ref().map(|plan| plan.chosen.len());
-        self.digest = digest(activation, engine);
+        self.digest = digest_of(activation, engine);
     }
 }
 
@@ -200,25 +201,14 @@ pub(crate) fn millionths(share: f64) -> u64 {
     (share.clamp(0.0, 1.0) * 1e6) as u64
 }
 
-/// A digest of what an activation decided and of the table in force (FNV-1a).
-pub(crate) fn digest(activation: &Activation, engine: &Engine) -> u64 {
-    struct Fnv(u64);
-    impl fmt::Write for Fnv {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            for octet in text.bytes() {
-                self.0 = (self.0 ^ u64::from(octet)).wrapping_mul(0x100_0000_01b3);
-            }
-            Ok(())
-        }
-    }
-    let mut digest = Fnv(0xcbf2_9ce4_8422_2325);
+/// A digest of what an activation decided and of the table in force.
+fn digest_of(activation: &Activation, engine: &Engine) -> u64 {
     let nodes = activation.tree.nodes();
-    let written = fmt::write(
-        &mut digest,
-        format_args!("{nodes:?} {:?} {:?}", activation.plan, engine.table()),
-    );
-    debug_assert!(written.is_ok());
-    digest.0
+    digest::of(format_args!(
+        "{nodes:?} {:?} {:?}",
+        activation.plan,
+        engine.table()
+    ))
 }
 
 fn settings(run: &Run, world: &World) -> Option<EngineSettings> {
