@@ -41,6 +41,7 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("edge-placement", "edge-topology"),
     ("edge-ports", "edge-discovery"),
     ("edge-runtime", "edge-image"),
+    ("edge-runtime", "edge-http"),
 ];
 
 /// Only these may know the lab's scenario types: the lab itself and the command that holds the report's checker.

@@ -6,7 +6,7 @@ pub mod client;
 mod exchange;
 pub mod fetch;
 pub mod front_end;
-mod passive;
+pub mod passive;
 pub mod relay;
 pub mod server;
 pub mod site_lists;

@@ -11,7 +11,7 @@ use edge_types::Rtt;
 ///
 /// Right after a connection was accepted it is that of the handshake, between the two kernels, so that neither program's
 /// delay is in it. A peer can make it longer, but hardly shorter: its acknowledgment has to name our sequence number.
-pub(crate) fn shortest_round_trip(connection: &impl AsFd) -> Option<Rtt> {
+pub fn shortest_round_trip(connection: &impl AsFd) -> Option<Rtt> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
     #[expect(

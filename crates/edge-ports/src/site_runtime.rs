@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use edge_types::{AgreementId, Workload, WorkloadState};
+use edge_types::{AgreementId, IpNet, Rtt, Workload, WorkloadState};
 
 use crate::BoxFuture;
 
@@ -30,6 +30,12 @@ pub trait SiteRuntime: Send + Sync + fmt::Debug {
     fn stop(&self, id: WorkloadId) -> BoxFuture<'_, Result<(), RuntimeError>>;
     /// Where the workload stands.
     fn state(&self, id: WorkloadId) -> WorkloadState;
+    /// Round trips between the workload's clients and the site that its kernel measured lately, by client network; none where that is
+    /// not known.
+    fn round_trips(&self, id: WorkloadId) -> Vec<(IpNet, Rtt)> {
+        let _unknown = id;
+        Vec::new()
+    }
 }
 
 /// A workload could not be started, drained or stopped.

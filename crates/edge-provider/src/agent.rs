@@ -11,10 +11,10 @@ use edge_ports::LedgerError;
 use edge_types::agreement::detail;
 use edge_types::{
     AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, IepId, Offer, Receipt,
-    RejectReason, UtcTime, WorkloadState,
+    RejectReason, Rtt, UtcTime, WorkloadState,
 };
 use edge_wire::Problem;
-use edge_wire::message::Deployment;
+use edge_wire::message::{ClientRoundTrip, Deployment};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -25,6 +25,8 @@ use crate::{ProviderConfig, ProviderPorts};
 const FUNDING_PATIENCE: Duration = Duration::from_secs(6);
 /// How long to wait when decisions cannot be written down.
 const UNWRITTEN_PAUSE: Duration = Duration::from_secs(2);
+/// Most client networks that an answer tells of.
+const MOST_ROUND_TRIPS: usize = 1024;
 /// Longest time for the runtime to stop one workload at shutdown.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -354,6 +356,19 @@ impl Agent {
     }
 
     /// Where an agreement's workload stands.
+    /// How far the workload's clients are, by what the runtime measured.
+    pub(crate) fn round_trips(&self, id: AgreementId) -> Vec<ClientRoundTrip> {
+        let measured = self.ports.runtime.round_trips(id).into_iter();
+        let micros = |rtt: Rtt| u32::try_from(rtt.0.as_micros()).unwrap_or(u32::MAX);
+        measured
+            .take(MOST_ROUND_TRIPS)
+            .map(|(clients, rtt)| ClientRoundTrip {
+                clients,
+                micros: micros(rtt),
+            })
+            .collect()
+    }
+
     pub(crate) fn workload(&self, id: AgreementId, generation: Generation) -> WorkloadState {
         let state = self.ports.runtime.state(id);
         if generation == Generation(0) || state != WorkloadState::Absent {

@@ -124,7 +124,11 @@ impl SiteApi {
         {
             address.set_ip(public);
         }
-        Ok(DeploymentView { generation, state })
+        Ok(DeploymentView {
+            generation,
+            state,
+            round_trips: self.agent.round_trips(id),
+        })
     }
 
     fn take_receipt(

@@ -13,6 +13,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use edge_http::passive::shortest_round_trip;
+
+use crate::clients::ClientRoundTrips;
 use crate::drain;
 use crate::netns::NetworkNamespace;
 
@@ -52,15 +55,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const DRAIN_QUIET: Duration = Duration::from_millis(500);
 const DRAIN_TICK: Duration = Duration::from_millis(100);
 
-/// Serves clients at `listener`: carries them to `port` inside, or sends them away, as `mode` says. Ends when dropped.
+/// Serves clients at `listener`: carries them to `port` inside, or sends them away, as `mode` says, and notes how far they are. Ends
+/// when dropped.
 pub(crate) async fn serve_clients(
     listener: TcpListener,
     inside: Arc<NetworkNamespace>,
     port: u16,
     mode: watch::Receiver<Mode>,
     limits: ForwardLimits,
+    distances: Arc<ClientRoundTrips>,
 ) {
     accept_each(&listener, limits.connections, |client| {
+        if let (Ok(peer), Some(rtt)) = (client.peer_addr(), shortest_round_trip(&client)) {
+            distances.note(peer.ip(), rtt, std::time::Instant::now());
+        }
         let (inside, mode) = (Arc::clone(&inside), mode.clone());
         async move {
             let now = mode.borrow().clone();

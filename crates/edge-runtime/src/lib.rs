@@ -10,6 +10,7 @@
 //! TCP connections from the client-facing address inside, and from chosen ports inside to chosen addresses outside.
 
 mod cgroup;
+mod clients;
 mod container;
 mod drain;
 mod forward;

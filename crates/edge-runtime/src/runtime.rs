@@ -6,11 +6,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use edge_image::{ImageStore, PullLimits, PulledImage};
 use edge_ports::{BoxFuture, RuntimeError, SiteRuntime, WorkloadId};
-use edge_types::{AddressPolicy, Generation, Workload, WorkloadState};
+use edge_types::{AddressPolicy, Generation, IpNet, Rtt, Workload, WorkloadState};
 use nix::sys::resource::{Resource, getrlimit};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cgroup::{ContainerUsage, Hierarchies, Owner, PARENT, unsupported};
+use crate::clients::ClientRoundTrips;
 use crate::container::ContainerProcess;
 use crate::drain::check_origin;
 use crate::forward::{ForwardLimits, Mode, serve_clients, serve_egress};
@@ -90,6 +91,8 @@ struct Slot {
     /// Held while the workload is being started, drained or stopped.
     running: tokio::sync::Mutex<Option<Running>>,
     view: Mutex<View>,
+    /// How far its clients are.
+    distances: Arc<ClientRoundTrips>,
 }
 
 /// What can be told of a workload without waiting.
@@ -181,6 +184,7 @@ impl OciRuntime {
                     group: None,
                     pid: None,
                 }),
+                distances: Arc::default(),
             })
         }));
         let mut running = slot.running.lock().await;
@@ -291,6 +295,7 @@ impl OciRuntime {
                 workload.service_port,
                 mode_receiver,
                 self.config.forward,
+                Arc::clone(&slot.distances),
             ));
             let mut ended = process.ended.clone();
             tokio::select! {
@@ -479,6 +484,11 @@ impl SiteRuntime for OciRuntime {
     fn state(&self, id: WorkloadId) -> WorkloadState {
         self.slot(id)
             .map_or(WorkloadState::Absent, |slot| lock(&slot.view).state.clone())
+    }
+
+    fn round_trips(&self, id: WorkloadId) -> Vec<(IpNet, Rtt)> {
+        let slot = self.slot(id);
+        slot.map_or_else(Vec::new, |slot| slot.distances.fresh(Instant::now()))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use edge_types::{
     AgreementId, AgreementState, Amount, ChainAddress, ChainId, Confirmation, Generation,
-    HealthCheck, IepId, ImageReference, Offer, Preferences, Receipt, ReservationId, ResourceLimits,
-    Settlement, Signature, Slot, UtcTime, Workload, WorkloadState,
+    HealthCheck, IepId, ImageReference, IpNet, Offer, Preferences, Receipt, ReservationId,
+    ResourceLimits, Settlement, Signature, Slot, UtcTime, Workload, WorkloadState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -356,10 +356,29 @@ pub struct DeploymentView {
     /// Where it stands.
     #[serde(flatten, with = "WorkloadStateJson")]
     pub state: WorkloadState,
+    /// Round trips to client networks that the site measured lately; at most 1,024.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub round_trips: Vec<ClientRoundTrip>,
+}
+
+/// How far clients are from a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientRoundTrip {
+    /// Their network.
+    #[serde(with = "as_text")]
+    pub clients: IpNet,
+    /// The round trip in microseconds.
+    pub micros: u32,
 }
 
 impl Message for DeploymentView {
     fn validate(&self) -> Result<(), WireError> {
+        require(
+            self.round_trips.len() <= 1024,
+            "round_trips",
+            "at most 1,024",
+        )?;
         match &self.state {
             WorkloadState::Failed { reason } => {
                 require(reason.len() <= 512, "reason", "at most 512 octets")

@@ -8,8 +8,8 @@ use edge_types::{
     Slot, UtcTime, Workload, WorkloadState,
 };
 use edge_wire::message::{
-    AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Hello,
-    OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest,
+    AgreementRequest, AgreementView, ClientRoundTrip, CloseRequest, Deployment, DeploymentView,
+    Greeting, Hello, OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest,
 };
 use edge_wire::problem::ProblemJson;
 use edge_wire::{MAX_BODY_BYTES, Message, Problem, WireError, decode, encode};
@@ -147,6 +147,10 @@ fn views_survive_the_wire() {
         round_trip(&DeploymentView {
             generation: Generation(1),
             state,
+            round_trips: vec![ClientRoundTrip {
+                clients: "240.1.2.0/24".parse().unwrap(),
+                micros: 7_000,
+            }],
         });
     }
     let view = AgreementView {
