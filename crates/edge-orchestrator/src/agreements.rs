@@ -13,11 +13,12 @@ use edge_negotiation::{Negotiation, NegotiationState, Now, Pace, Spending, Spend
 use edge_placement::{Candidate, Trust, Whereabouts};
 use edge_ports::{Clock, Ledger, PathSource, Signer, TracePriority};
 use edge_topology::{AggregateTree, Attachment};
-use edge_types::{AgreementId, IepId, MonotonicTime, Offer, UtcTime};
+use edge_types::{AgreementId, IepId, MonotonicTime, Offer, PathObservation, UtcTime};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::journal::{AgreementStore, Recovered, Written};
+use crate::measured::{Measured, Usable};
 use crate::sites::{KnownSite, PathToSite};
 use crate::status::{AgreementStatus, Status};
 
@@ -89,17 +90,20 @@ pub struct Book {
     rented: BTreeSet<IepId>,
     /// What was put into escrow, for the caps.
     spending: Spending,
+    /// How far sites say that their clients are.
+    measured: Measured,
 }
 
 impl Book {
     /// No agreement.
-    pub const fn new(spending: Spending) -> Self {
+    pub fn new(spending: Spending) -> Self {
         Self {
             open: BTreeMap::new(),
             failed: BTreeMap::new(),
             found: BTreeMap::new(),
             rented: BTreeSet::new(),
             spending,
+            measured: Measured::default(),
         }
     }
 }
@@ -197,6 +201,29 @@ impl Agreements {
                 (site.clone(), tree.attach(&path.path), is_rented)
             })
             .collect()
+    }
+
+    /// What sites measured of the way to their clients, as far as it can be believed of these candidates.
+    pub fn measured(&self, tree: &AggregateTree, candidates: &[Candidate]) -> Usable {
+        let sites = candidates.iter();
+        let sites = sites.map(|candidate| (&candidate.site, &candidate.attachment));
+        let usable = self
+            .book()
+            .measured
+            .usable(tree, sites, self.clock.monotonic());
+        if usable.too_short > 0 {
+            tracing::debug!(
+                reports = usable.too_short,
+                "not believed: clients would be nearer than the ways from the cloud allow"
+            );
+        }
+        usable
+    }
+
+    /// The way to a site with an agreement.
+    pub fn path_to(&self, site: &IepId) -> Option<PathObservation> {
+        let book = self.book();
+        Some(book.open.get(site)?.path.as_ref()?.path.clone())
     }
 
     fn candidates(&self, tree: &AggregateTree, wanted: impl Fn(&Open) -> bool) -> Vec<Candidate> {

@@ -131,7 +131,10 @@ impl DispatchTask {
             sites_found: candidates.len(),
             candidates,
             excluded: &BTreeSet::new(),
-            measured: &BTreeMap::new(),
+            measured: &self
+                .agreements
+                .measured(&snapshot.tree, candidates)
+                .round_trips,
             application: Application::default(),
             policy: Policy {
                 min_saving: Rtt(self.min_saving),

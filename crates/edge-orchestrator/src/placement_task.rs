@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use edge_discovery::{Discovery, IepCandidate, OriginTable, OwnerAnswer, Use};
 use edge_placement::{
-    Algorithm, Application, Assignment, Candidate, Effort, Plan, PlanInput, Service, Severity,
-    Trust, Whereabouts, check_plan, plan,
+    Algorithm, Application, Assignment, Candidate, Effort, Plan, PlanBasis, PlanInput, Service,
+    Severity, Trust, Whereabouts, check_plan, plan,
 };
 use edge_ports::{Clock, NameLookup, PathSource, PrefixOwner, SiteList, TracePriority};
 use edge_resolver::drive;
@@ -28,6 +28,7 @@ use crate::agreements::Agreements;
 use crate::config::{Mode, Settings};
 use crate::lists::{self, Listed, better};
 use crate::predeployed::Predeployed;
+use crate::record::{Recorded, RecordedPlan, Recorder};
 use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
 use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status};
 use crate::topology_task::TopologySnapshot;
@@ -97,6 +98,8 @@ pub struct PlacementTask {
     pub clock: Arc<dyn Clock>,
     /// Report.
     pub status: Arc<Status>,
+    /// Is told of every plan.
+    pub recorder: Option<Recorder>,
     /// Bounds how many entry points are greeted at once.
     pub turns: Arc<Semaphore>,
     /// State between activations.
@@ -411,6 +414,7 @@ impl PlacementTask {
         let candidates = self.candidates(tree);
         // Our own sites cost nothing, so they take no room from rented ones: neither of their number nor of their share.
         let own = self.predeployed.len();
+        let measured = self.agreements.measured(tree, &candidates).round_trips;
         let excluded: BTreeSet<IepId> = self.agreements.failed_within(now, EXCLUDED_FOR);
         let input = PlanInput {
             generation: self.memory.generation.next(),
@@ -418,7 +422,7 @@ impl PlacementTask {
             sites_found: self.memory.known.len() + 2 * own,
             candidates: &candidates,
             excluded: &excluded,
-            measured: &BTreeMap::new(),
+            measured: &measured,
             application: Application {
                 service: Service::AnyNearest,
                 calls_per_thousand: self.settings.edge_service.calls_per_thousand,
@@ -442,6 +446,13 @@ impl PlacementTask {
             return;
         }
         self.memory.generation = planned.generation;
+        if let Some(recorder) = &self.recorder {
+            recorder.tell(Recorded::Plan(Box::new(RecordedPlan {
+                at: now,
+                basis: PlanBasis::of(&input, |site| self.path_to(site)),
+                plan: planned.clone(),
+            })));
+        }
         let is_new = |assignment: &&Assignment| !assignment.already_running;
         let mut added: Vec<&Assignment> = planned.chosen.iter().filter(is_new).collect();
         added.sort_by_key(|assignment| std::cmp::Reverse(assignment.saving));
@@ -516,6 +527,15 @@ impl PlacementTask {
             }));
         }
         candidates
+    }
+
+    /// By what candidates are hung on the tree.
+    fn path_to(&self, site: &IepId) -> Option<PathObservation> {
+        let known = || Some(self.memory.known.get(site)?.path.as_ref()?.path.clone());
+        self.agreements
+            .path_to(site)
+            .or_else(|| self.predeployed.path_to(site))
+            .or_else(known)
     }
 
     fn publish(&mut self, planned: &Plan, added: &[&Assignment], mode: Mode) {

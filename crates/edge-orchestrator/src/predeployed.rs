@@ -185,6 +185,11 @@ impl Predeployed {
         (candidates, serving)
     }
 
+    /// The way to one of them.
+    pub fn path_to(&self, site: &IepId) -> Option<PathObservation> {
+        self.sites().get(site)?.path.clone()
+    }
+
     fn sites(&self) -> MutexGuard<'_, BTreeMap<IepId, Site>> {
         self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }

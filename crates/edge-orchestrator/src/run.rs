@@ -24,6 +24,7 @@ use crate::dispatch_task::DispatchTask;
 use crate::journal::AgreementStore;
 use crate::placement_task::{Memory, PARALLEL_INQUIRIES, PlacementTask};
 use crate::predeployed::{Predeployed, Watch};
+use crate::record::Recorder;
 use crate::sites::Inquirer;
 use crate::status::{Status, StatusReport};
 use crate::topology_task::{TopologySettings, TopologySnapshot, TopologyTask};
@@ -54,6 +55,8 @@ pub struct Adapters {
     pub clock: Arc<dyn Clock>,
     /// A random label for the wildcard control questions of discovery, 1 to 62 letters and digits.
     pub control_label: String,
+    /// Is told what decisions are made from, if anybody wants to know.
+    pub recorder: Option<Recorder>,
 }
 
 /// The orchestrator could not start or go on.
@@ -123,7 +126,8 @@ pub async fn run(
         Arc::clone(&adapters.clock),
         publish,
         Arc::clone(&wake),
-    );
+    )
+    .recorded(adapters.recorder.clone());
     let agreements = Arc::new(Agreements {
         settings: Arc::clone(&settings),
         signer: Arc::clone(&adapters.signer),
@@ -179,6 +183,7 @@ pub async fn run(
         agreements: Arc::clone(&agreements),
         clock: Arc::clone(&adapters.clock),
         status: Arc::clone(&status),
+        recorder: adapters.recorder.clone(),
         turns: Arc::new(Semaphore::new(PARALLEL_INQUIRIES)),
         memory: Memory::default(),
         settings: Arc::clone(&settings),

@@ -15,6 +15,8 @@ use edge_types::{
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::record::{Recorded, RecordedTree, Recorder};
+
 /// Traces running at once; the prober paces them further.
 const MOST_TRACES: usize = 4096;
 
@@ -111,6 +113,9 @@ pub struct TopologyTask {
     traces_done: u64,
     probes_sent: u64,
     traces_refused: u64,
+    recorder: Option<Recorder>,
+    /// Requests of each prefix since the last tree, where somebody records.
+    recorded: BTreeMap<IpNet, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +163,15 @@ impl TopologyTask {
             traces_done: 0,
             probes_sent: 0,
             traces_refused: 0,
+            recorder: None,
+            recorded: BTreeMap::new(),
         }
+    }
+
+    /// The same, telling a recorder.
+    #[must_use]
+    pub fn recorded(self, recorder: Option<Recorder>) -> Self {
+        Self { recorder, ..self }
     }
 
     /// Runs until the front end that sends `sightings` is gone.
@@ -214,7 +227,7 @@ impl TopologyTask {
             .filter(|state| state.done_at.is_none())
             .filter_map(|state| state.running_since)
             .min();
-        self.publish.send_replace(Arc::new(TopologySnapshot {
+        let snapshot = Arc::new(TopologySnapshot {
             prefixes_seen: demand.len(),
             tree,
             demand,
@@ -223,7 +236,15 @@ impl TopologyTask {
             traces_done: self.traces_done,
             probes_sent: self.probes_sent,
             traces_refused: self.traces_refused,
-        }));
+        });
+        if let Some(recorder) = &self.recorder {
+            recorder.tell(Recorded::Tree(RecordedTree {
+                at: now,
+                snapshot: Arc::clone(&snapshot),
+                requests: std::mem::take(&mut self.recorded),
+            }));
+        }
+        self.publish.send_replace(snapshot);
         self.refresh(now, running);
     }
 
@@ -245,6 +266,9 @@ impl TopologyTask {
         let Some((prefix, entry)) = self.demand.record(sighting.client, sighting.at) else {
             return;
         };
+        if self.recorder.is_some() {
+            *self.recorded.entry(prefix).or_default() += 1;
+        }
         if entry.requests < self.settings.requests_before_trace {
             return;
         }
@@ -317,6 +341,9 @@ impl TopologyTask {
                     add_sample(&mut observation, rtt);
                 }
                 state.target = observation.target;
+                if let Some(recorder) = &self.recorder {
+                    recorder.tell(Recorded::Path(observation.clone()));
+                }
                 match self.observations.insert(&observation) {
                     Ok(()) => drop(
                         self.paths_seen
@@ -363,10 +390,14 @@ impl TopologyTask {
     fn forget_displaced(&mut self) {
         let (demand, observations, paths) =
             (&self.demand, &mut self.observations, &mut self.paths_seen);
+        let recorder = &self.recorder;
         self.traces.retain(|prefix, state| {
             let known = demand.get(prefix).is_some();
             if !known {
                 observations.remove(state.target);
+                if let Some(recorder) = recorder {
+                    recorder.tell(Recorded::Forgotten(state.target));
+                }
                 paths.remove(&state.target);
             }
             known

@@ -22,6 +22,7 @@ mod path_files;
 mod paths;
 mod place;
 mod provider;
+mod record;
 mod relay;
 mod runtime_helper;
 mod simulate;
@@ -52,6 +53,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the orchestrator beside a cloud application.
     Orchestrator(orchestrator::Args),
+    /// Run the orchestrator and write down what it decides from, without names, so that it can be decided again.
+    Record(record::Args),
     /// Run the agent of an edge provider.
     Provider(provider::Args),
     /// Find edge providers: near this machine, in a zone, or on the path to somebody.
@@ -73,7 +76,7 @@ enum Command {
     Topology(topology::Args),
     /// Say where edge services would help most, in a topology that was traced before.
     Place(place::Args),
-    /// The paper's evaluation again: figures, and which of its statements hold.
+    /// The paper's evaluation again, whole runs in virtual time, and records made again.
     #[command(subcommand)]
     Simulate(simulate::Args),
     /// An Internet in a box.
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, &arguments, inside),
         Command::DemoPart(args) => demo::run_part(args),
         Command::Orchestrator(args) => orchestrator::run(&args),
+        Command::Record(args) => record::run(&args),
         Command::Provider(args) => provider::run(args),
         Command::Discover(args) => discover::run(&args),
         Command::Relay(args) => relay::run(&args),

@@ -12,6 +12,7 @@ use edge_discovery::{Bootstrap, NoOwner, OriginRanges, OriginTable};
 use edge_http::fetch::{Fetcher, WebAddress, read_roots};
 use edge_http::site_lists::{FeedList, WellKnownList};
 use edge_image::registry::{ReadAccess, Registry};
+use edge_orchestrator::record::Recorder;
 use edge_orchestrator::{
     Adapters, ConfigError, ImageAccess, ImportedUse, ResolverMode, Settings, Validation,
     run as run_tasks,
@@ -36,6 +37,9 @@ use crate::path_files::load;
 /// RFC 3912 section 2.
 const WHOIS_PORT: u16 = 43;
 
+/// How long tasks may take to end.
+const END: Duration = Duration::from_secs(1);
+
 /// Problems of one imported file that are told one by one.
 const PROBLEMS_TOLD: usize = 10;
 
@@ -50,27 +54,38 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    serve(settings(args)?, None)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts logging and reads the configuration.
+pub(crate) fn settings(args: &Args) -> Result<Settings, Failure> {
     logging::start();
     let shown = args.config.display();
     let text = std::fs::read_to_string(&args.config)
         .with_context(|| format!("reading the configuration {shown}"))
         .map_err(Failure::usage)?;
-    let settings = Settings::parse(&text).map_err(|error| match error {
+    Settings::parse(&text).map_err(|error| match error {
         ConfigError::Malformed(error) => Failure::malformed(&args.config, &text, &error),
         error => {
             Failure::usage(anyhow::Error::new(error).context(format!("configuration {shown}")))
         }
-    })?;
+    })
+}
+
+/// Serves until it is interrupted; nobody tells the recorder anything after that.
+pub(crate) fn serve(settings: Settings, recorder: Option<Recorder>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(serve(settings))?;
-    Ok(ExitCode::SUCCESS)
+    let served = runtime.block_on(serve_on(settings, recorder));
+    runtime.shutdown_timeout(END);
+    served
 }
 
-async fn serve(settings: Settings) -> Result<(), Failure> {
+async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), Failure> {
     let config = &settings.config;
     let registry_listener = listen(config.registry, "registry").await?;
     let mut listeners = Vec::new();
@@ -124,6 +139,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         signer: Arc::new(key),
         clock: Arc::new(clock),
         control_label,
+        recorder,
     };
     let service = &settings.edge_service;
     let registry = Registry::new(service.image.clone(), &service.name, access);

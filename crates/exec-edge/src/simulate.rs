@@ -1,4 +1,4 @@
-//! `exec-edge simulate`: the paper's evaluation again, on networks of our own and on real paths.
+//! `exec-edge simulate`: the paper's evaluation again, on networks of our own and on real paths, whole runs in virtual time, and records.
 
 mod calculated;
 mod chart;
@@ -12,8 +12,11 @@ mod in_lab;
 mod inputs;
 mod parts;
 mod png;
+mod replay;
 mod statement;
+mod whole;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use crate::exit::Failure;
@@ -23,6 +26,10 @@ use crate::exit::Failure;
 pub(crate) enum Args {
     /// Draw the figures of the paper's evaluation, and say which of its statements hold.
     Figures(figures::Args),
+    /// Run the whole loop in virtual time over a made-up world: one line a step, equal for equal options.
+    Run(whole::Args),
+    /// Make the decisions of a record again, and say whether they are what they were.
+    Replay(replay::Args),
     /// A part of a measurement in the lab.
     #[command(subcommand, hide = true)]
     Part(parts::Args),
@@ -32,6 +39,15 @@ pub(crate) enum Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::Figures(args) => figures::run(args),
+        Args::Run(args) => whole::run(args),
+        Args::Replay(args) => replay::run(args),
         Args::Part(args) => parts::run(args),
     }
+}
+
+/// As many threads as asked for, or as there are processors.
+fn threads(asked: Option<NonZeroUsize>) -> usize {
+    asked
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get)
 }

@@ -9,7 +9,7 @@ use edge_negotiation::{Action, Negotiation, NegotiationState};
 use edge_ports::LedgerError;
 use edge_types::{
     AgreementId, Amount, Confirmation, Generation, HealthCheck, ImageReference, Offer, Receipt,
-    ResourceLimits, Signature, Workload, WorkloadState,
+    ResourceLimits, Rtt, Signature, Workload, WorkloadState,
 };
 use edge_wire::message::Deployment;
 use edge_wire::signing::{self, receipt_digest};
@@ -19,6 +19,9 @@ use super::{Agreements, Serving};
 use crate::health;
 use crate::journal::Written;
 use crate::sites::with_cause;
+
+/// Health checks for each time that a site is asked how far its clients are.
+const CHECKS_PER_REPORT: u32 = 10;
 
 /// How long to wait when decisions cannot be written down.
 const UNWRITTEN_PAUSE: Duration = Duration::from_secs(2);
@@ -37,6 +40,8 @@ pub(super) struct Driver {
     /// As it was written down last.
     on_disk: Option<Written>,
     close: Arc<Notify>,
+    /// Health checks so far.
+    checks: u32,
 }
 
 impl Driver {
@@ -66,6 +71,7 @@ impl Driver {
             on_disk: None,
             offer,
             close,
+            checks: 0,
             shared,
         }
     }
@@ -297,6 +303,10 @@ impl Driver {
                 _ => None,
             };
         }
+        self.checks += 1;
+        if self.checks.is_multiple_of(CHECKS_PER_REPORT) {
+            self.ask_for_distances(id).await;
+        }
         let is_healthy = match self.written.serving_at {
             Some(address) => {
                 health::answers(address, &self.shared.settings.edge_service.health).await
@@ -306,6 +316,27 @@ impl Driver {
         self.negotiation
             .handle_health(is_healthy, self.shared.now());
         Ok(())
+    }
+
+    /// Asks the site how far its clients are. That it does not say is no failure.
+    async fn ask_for_distances(&self, id: AgreementId) {
+        let Ok(view) = self.client.deployment(id).await else {
+            return;
+        };
+        let reported = view.round_trips.into_iter().map(|reported| {
+            let rtt = Rtt(Duration::from_micros(reported.micros.into()));
+            (reported.clients, rtt)
+        });
+        let now = self.shared.clock.monotonic();
+        let grouping = self.shared.settings.grouping;
+        let is_news = self
+            .shared
+            .book()
+            .measured
+            .report(&self.offer.site, grouping, reported, now);
+        if is_news {
+            self.shared.serving_changed.notify_one();
+        }
     }
 
     fn receipt(&self, agreement: AgreementId, due: Amount) -> Receipt {

@@ -1,0 +1,215 @@
+//! The orchestrator as its users start it, on a market of this machine: what its modes do, what measurements change, and what its
+//! decisions were recorded from.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+#[path = "support/market.rs"]
+mod market;
+#[path = "support/program.rs"]
+#[expect(dead_code, reason = "other tests run scenarios")]
+mod program;
+#[path = "support/zone_server.rs"]
+mod zone_server;
+
+use std::fs;
+use std::time::Duration;
+
+use edge_types::Rtt;
+use market::{CLIENTS, Market, client_network};
+use program::{Answer, program, run};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Half of the sites that were found, as the paper's Figure 5 has it.
+const RENTED: usize = 2;
+
+/// Clients in the cities of that many sites.
+const NEAR_RENTED: usize = CLIENTS as usize / market::SITES as usize * RENTED;
+
+#[test]
+fn to_observe_spends_nothing_and_tells_what_would_be_rented() {
+    let mut market = Market::start(&["orchestrator"], "observe");
+    let report = market.await_report(|report| {
+        let plan = report.plan.as_ref();
+        plan.is_some_and(|plan| plan.generation >= 3 && !plan.recommended.is_empty())
+    });
+    let plan = report.plan.unwrap();
+    let mut recommended = plan.recommended.clone();
+    recommended.sort();
+    assert_eq!((plan.sites.len(), &recommended), (RENTED, &plan.sites));
+    assert!(plan.planned_ms < plan.cloud_only_ms - 10.0, "{plan:?}");
+    assert_eq!(plan.gap_percent, Some(0.0));
+    let told: Vec<&str> = report
+        .events
+        .iter()
+        .map(|event| event.text.as_str())
+        .collect();
+    assert!(
+        told.iter()
+            .any(|text| text.contains("to rent, which the mode leaves to others")),
+        "{told:?}"
+    );
+    assert!(
+        !told.iter().any(|text| text.starts_with("rent ")),
+        "{told:?}"
+    );
+    assert_eq!(
+        (report.agreements.len(), report.prefixes_redirected),
+        (0, 0)
+    );
+    assert_eq!(report.offers.green_listed, usize::from(market::SITES));
+    assert_eq!(market.ask(0).unwrap(), ("HTTP/1.1 200 OK".to_owned(), None));
+    assert_eq!(market.balance(), Market::funds());
+}
+
+#[test]
+fn to_recommend_tells_each_site_with_its_reasons_and_spends_nothing() {
+    let mut market = Market::start(&["orchestrator"], "recommend");
+    let report = market.await_report(|report| {
+        let plan = report.plan.as_ref();
+        plan.is_some_and(|plan| plan.generation >= 3 && plan.recommended.len() == RENTED)
+    });
+    let told: Vec<&str> = report
+        .events
+        .iter()
+        .map(|event| event.text.as_str())
+        .collect();
+    for site in report.plan.unwrap().recommended {
+        let start = format!("rent {site} from ");
+        let reason = told.iter().find(|text| text.starts_with(&start));
+        let reason = reason.unwrap_or_else(|| panic!("{site}: {told:?}"));
+        assert!(
+            reason.contains("prefixes with") && reason.contains("ms faster"),
+            "{reason}"
+        );
+    }
+    assert_eq!(
+        (report.agreements.len(), report.prefixes_redirected),
+        (0, 0)
+    );
+    assert_eq!(market.balance(), Market::funds());
+}
+
+/// Clients who are sent to a site now.
+fn redirected(market: &Market) -> Vec<u8> {
+    (0..CLIENTS)
+        .filter(|number| {
+            let (status, location) = market.ask(*number).unwrap();
+            let is_redirected = status.starts_with("HTTP/1.1 30");
+            assert_eq!(is_redirected, location.is_some(), "{status}");
+            is_redirected
+        })
+        .collect()
+}
+
+#[test]
+fn to_act_rents_and_what_sites_measure_sends_clients_elsewhere() {
+    let mut market = Market::start(&["orchestrator"], "act");
+    let report = market.await_report(|report| report.prefixes_redirected == NEAR_RENTED);
+    assert_eq!(report.agreements.len(), RENTED);
+    assert!(report.plan.unwrap().recommended.is_empty());
+    assert!(market.balance() < Market::funds());
+    let before = redirected(&market);
+    assert_eq!(before.len(), NEAR_RENTED);
+
+    // By the tree these clients are near to a site. Of two the sites measure that they are not; of the third what cannot be.
+    let ms = |ms| Rtt(Duration::from_millis(ms));
+    *market.distances.lock().unwrap() = vec![
+        (client_network(before[0]), ms(900)),
+        (client_network(before[1]), ms(900)),
+        (client_network(before[2]), ms(0)),
+    ];
+    market.await_report(|report| report.prefixes_redirected == NEAR_RENTED - 2);
+    assert_eq!(redirected(&market), before[2..]);
+}
+
+/// What a replay on so many threads says.
+fn replay(file: &str, threads: &str) -> Answer {
+    run(
+        &mut program(&["simulate", "replay", file, "--threads", threads]),
+        PATIENCE,
+    )
+}
+
+#[test]
+fn a_recording_of_a_live_run_replays_byte_equally_and_as_it_was_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, key] = ["record.jsonl", "key"].map(|name| folder.path().join(name));
+    fs::write(&key, "000102030405060708090a0b0c0d0e0f\n").unwrap();
+    let [file, key] = [file.to_str().unwrap(), key.to_str().unwrap()];
+    let mut market = Market::start(&["record", "--out", file, "--key-file", key], "observe");
+    market.await_report(|report| {
+        let plan = report.plan.as_ref();
+        plan.is_some_and(|plan| plan.generation >= 4 && plan.sites.len() == RENTED)
+    });
+    market.interrupt();
+    let text = fs::read_to_string(file).unwrap();
+    assert!(
+        !text.contains("isp.example") && !text.contains("127.251."),
+        "{text}"
+    );
+    assert!(text.len() < 1 << 20, "{}", text.len());
+
+    let one = replay(file, "1");
+    assert_eq!((one.code, one.err.as_str()), (Some(0), ""), "{}", one.out);
+    let plans = one
+        .out
+        .lines()
+        .filter(|line| line.contains(" plan "))
+        .count();
+    assert!(plans >= 4, "{}", one.out);
+    let all = format!("{plans} plans: {plans} as recorded, 0 as good, 0 different");
+    assert!(one.out.contains(&all), "{}", one.out);
+    assert!(one.out.ends_with("because the run ended\n"), "{}", one.out);
+    assert_eq!(replay(file, "4").out, one.out);
+
+    // Not what was written, and not the version that is understood.
+    let damaged = folder.path().join("damaged.jsonl");
+    let damaged = damaged.to_str().unwrap();
+    for changed in [
+        text.replacen("\"generation\":", "\"generation\":1", 1),
+        text.replacen("exec-edge record 1", "exec-edge record 2", 1),
+        text.lines().skip(1).collect::<Vec<_>>().join("\n"),
+    ] {
+        fs::write(damaged, &changed).unwrap();
+        let answer = replay(damaged, "1");
+        assert_eq!((answer.code, &*answer.out), (Some(64), ""), "{answer:?}");
+        assert!(answer.err.contains(damaged), "{}", answer.err);
+    }
+    // Cut short, as by a crash: what is there is replayed, and that it is cut short is told.
+    fs::write(damaged, &text[..text.len() * 3 / 4]).unwrap();
+    let answer = replay(damaged, "2");
+    assert!(
+        answer.out.ends_with("the record is cut short\n"),
+        "{answer:?}"
+    );
+    let config = market.file("orchestrator.toml");
+    let mut again = program(&["record", "--out", file, "--config"]);
+    let answer = run(again.arg(&config), PATIENCE);
+    assert_eq!(answer.code, Some(64), "{answer:?}");
+    assert!(answer.err.contains("exists"), "{}", answer.err);
+    assert_eq!(
+        fs::read_to_string(file).unwrap(),
+        text,
+        "nothing is overwritten"
+    );
+}
+
+#[test]
+fn whole_runs_in_virtual_time_say_the_same_on_any_number_of_threads() {
+    let whole = |threads: &str, seed: &str| {
+        let small = ["--clients", "20000", "--prefixes", "128", "--steps", "6"];
+        let mut command = program(&["simulate", "run", "--threads", threads, "--seed", seed]);
+        let answer = run(command.args(small), PATIENCE);
+        assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""));
+        answer.out
+    };
+    let one = whole("1", "1");
+    assert_eq!(one.lines().count(), 7);
+    assert!(
+        one.lines().last().unwrap().contains("mean round trip"),
+        "{one}"
+    );
+    assert_eq!(whole("4", "1"), one);
+    assert_ne!(whole("4", "2"), one);
+}
