@@ -203,6 +203,7 @@ async fn first_site(owners: Option<Registries>, patience: Duration) -> Option<Fo
         images: Arc::new(NoImages),
         clock: Arc::new(clock),
         control_label: "t0ken".to_owned(),
+        recorder: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let front = listener.local_addr().unwrap();
