@@ -207,6 +207,12 @@ async fn oci_a_container_is_confined_serves_and_leaves_nothing() {
     assert_eq!(answer.headers["x-served-by"], "edge test");
     let answer = get(address, "/object?size=1m").await.unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, 1_000_000));
+    let measured = site.runtime.round_trips(id);
+    let [(clients, rtt)] = measured[..] else {
+        panic!("{measured:?}");
+    };
+    assert!(clients.addr().is_loopback(), "{clients}");
+    assert!(rtt.0 < Duration::from_millis(500), "{rtt:?}");
 
     // Limits, read back from the kernel.
     let usage = site.runtime.usage(id).unwrap().unwrap();

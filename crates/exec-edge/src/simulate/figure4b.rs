@@ -70,6 +70,9 @@ impl Manner {
     }
 }
 
+/// Routers that ration their answers have all of them again after this: nothing of one measurement is left for the next.
+const RECOVERY: Duration = Duration::from_secs(8);
+
 struct Curve {
     name: &'static str,
     look: usize,
@@ -364,6 +367,7 @@ fn in_the_lab(lab: &HeldLab, manner: Manner, targets: &[IpAddr]) -> Result<f64, 
     arguments.extend(manner.shared.then(|| "--shared".to_owned()));
     arguments.extend(targets.iter().map(ToString::to_string));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    std::thread::sleep(RECOVERY);
     let told = lab.output("cloud", &arguments)?;
     let measured: Measured = serde_json::from_str(told.trim())
         .map_err(|error| anyhow::Error::new(error).context("reading what the lab measured"))?;
