@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout};
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long a resolver is taken to know the way.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
-/// So many questions at a time may all go at once, and none waits for another.
-const FEW: usize = 64;
+/// So many questions at a time may all go at once, and none waits for another: some paths of them, which have to be quick.
+const FEW: usize = 256;
 /// Zones remembered.
 const MAX_ZONES: usize = 50_000;
 
