@@ -62,7 +62,8 @@ fn at(file: &Path, party: &str) -> Command {
 }
 
 /// A home network behind a NAT device, as homes have it: a namespace with one private address, whose way out is translated
-/// to the address of the party that this runs at. Then runs `$@` there. The device forwards no port inwards.
+/// to the address of the party that this runs at. Then runs `$@` there, for as long as this runs. The device forwards no port
+/// inwards.
 const HOME: &str = r#"set -e
 iptables -t nat -A POSTROUTING -s 192.168.77.0/24 -j SNAT --to-source 240.16.0.9
 sysctl -q -w net.ipv4.ip_forward=1
@@ -70,7 +71,7 @@ ip link add home type veth peer name wan
 ip address add 192.168.77.1/24 dev wan
 ip link set wan up
 mkfifo "$0"
-unshare --net sh -e -c 'read ready < "$0"
+setpriv --pdeathsig KILL unshare --net sh -e -c 'read ready < "$0"
 ip link set lo up
 ip address add 192.168.77.2/24 dev home
 ip link set home up
