@@ -301,7 +301,8 @@ fn read<T: DeserializeOwned>(
         }
         good += read;
     }
-    let torn = (good < total).then_some(Torn {
+    // Somebody who only looks may see the file grow meanwhile.
+    let torn = (good < total).then(|| Torn {
         octets: total - good,
     });
     Ok(Contents {
