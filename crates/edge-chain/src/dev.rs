@@ -5,6 +5,7 @@
 //! no consensus and no state trie (the state root in headers is zero), and the base fee is constant. Every accepted
 //! transaction gets a block at once. When nothing happens, blocks without transactions are made as somebody looks, at
 //! most one a second, so that the time of the latest block can be relied upon as on a chain with regular blocks.
+//! `evm_increaseTime` puts that time ahead of the clock's.
 //!
 //! State survives a restart: `genesis.json` holds the parameters, `blocks.jsonl` every block's time and signed
 //! transaction, and both are executed again at the start and compared by block hash. A half-written last line (power

@@ -323,7 +323,22 @@ fn time_never_goes_back_and_passes_without_transactions() {
     let node = Node::start(&config);
     node.send(&signed(transfer(0), 1)).unwrap();
     let block = node.ask("eth_getBlockByNumber", &json!(["latest", false]));
-    assert_eq!(block["result"]["timestamp"], json!(format!("{ahead:#x}")));
+    let time = |block: &Value| {
+        let text = block["result"]["timestamp"].as_str().unwrap();
+        u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()
+    };
+    assert!((ahead..ahead + 60).contains(&time(&block)), "{block}");
+    let put = node.ask("evm_increaseTime", &json!(["0x15180"]));
+    assert!(put["error"].is_null(), "{put}");
+    let block = node.ask("eth_getBlockByNumber", &json!(["latest", false]));
+    let later = ahead + 86_400;
+    assert!((later..later + 60).contains(&time(&block)), "{block}");
+    drop(node);
+    let node = Node::start(&config);
+    let block = node.ask("eth_getBlockByNumber", &json!(["latest", false]));
+    assert!((later..later + 60).contains(&time(&block)), "{block}");
+    let put = node.ask("evm_increaseTime", &json!(["0xffffffffffffffff"]));
+    assert!(!put["error"].is_null(), "{put}");
     drop(node);
 
     let dir = tempfile::tempdir().unwrap();

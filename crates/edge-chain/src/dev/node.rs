@@ -83,6 +83,8 @@ pub(super) struct Node {
     mined: BTreeMap<B256, Mined>,
     pool: BTreeMap<(Address, u64), Recovered<TxEnvelope>>,
     journal: Journal,
+    /// Seconds by which the chain's time was put ahead of the clock's.
+    ahead: u64,
     /// A transaction was executed that could not be stored; nothing more is accepted.
     broken: bool,
 }
@@ -129,6 +131,7 @@ impl Node {
             mined: BTreeMap::new(),
             pool: BTreeMap::new(),
             journal,
+            ahead: 0,
             broken: false,
         };
         node.push(first);
@@ -138,7 +141,20 @@ impl Node {
                 path: node.journal.path().to_owned(),
                 cause,
             })?;
+        // Time that was put ahead stays there.
+        node.ahead = node.latest().header.timestamp.saturating_sub(now);
         Ok(node)
+    }
+
+    /// The chain's time when the clock says `now`.
+    pub(super) const fn time(&self, now: u64) -> u64 {
+        now.saturating_add(self.ahead)
+    }
+
+    /// Puts the chain's time ahead; by how much in all.
+    pub(super) const fn put_ahead(&mut self, seconds: u64) -> u64 {
+        self.ahead = self.ahead.saturating_add(seconds);
+        self.ahead
     }
 
     pub(super) const fn chain_id(&self) -> u64 {

@@ -18,6 +18,8 @@ use super::node::{Block, Node, Rejected};
 const MAX_BATCH: usize = 100;
 /// Most blocks whose logs or fees one request can ask for.
 const MAX_RANGE: u64 = 10_000;
+/// How far one request can put the time ahead, seconds: a year.
+const MAX_LEAP: u64 = 366 * 86_400;
 /// What is suggested as a tip, wei per gas; blocks are never full, so it buys nothing.
 const TIP: u64 = 1;
 
@@ -80,6 +82,7 @@ pub(super) fn answer(node: &mut Node, body: &[u8], now: u64) -> Option<Vec<u8>> 
 }
 
 fn answer_one(node: &mut Node, request: Value, now: u64) -> Option<Value> {
+    let now = node.time(now);
     let request: Request = match serde_json::from_value(request) {
         Ok(request) => request,
         Err(_) => {
@@ -110,6 +113,14 @@ fn dispatch(node: &mut Node, method: &str, params: Value, now: u64) -> Result<Va
         node.tick(now);
     }
     match method {
+        // As on other development chains: deadlines of days can be tried in seconds.
+        "evm_increaseTime" => {
+            let [seconds]: [U64; 1] = parse(params)?;
+            if seconds.to::<u64>() > MAX_LEAP {
+                return Err(Failure::params(format!("at most {MAX_LEAP} seconds")));
+            }
+            to_value(node.put_ahead(seconds.to()))
+        }
         "eth_chainId" => to_value(U64::from(node.chain_id())),
         "net_version" => to_value(node.chain_id().to_string()),
         "web3_clientVersion" => to_value(concat!("exec-edge/v", env!("CARGO_PKG_VERSION"), "/dev")),
