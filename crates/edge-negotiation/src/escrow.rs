@@ -330,8 +330,6 @@ impl Escrow {
             now > after.ok_or(EscrowError::WrongState)?,
             EscrowError::TooEarly,
         )?;
-        let interval = u128::from(offer.sla.receipt_interval_seconds)
-            .saturating_mul(offer.price_per_second.units);
         let due = match (record.state, record.claim) {
             (AgreementState::Proposed, _) => {
                 self.forfeit(offer, share(record.deposit.units, BURN_BASIS_POINTS));
@@ -339,7 +337,7 @@ impl Escrow {
             }
             (AgreementState::Claimed | AgreementState::Disputed, Some(claim)) => {
                 let floor = claim.floor.units;
-                let due = claim.amount.units.min(floor.saturating_add(interval));
+                let due = paid_by_silence(offer, claim);
                 if record.state == AgreementState::Claimed {
                     due
                 } else {
@@ -351,7 +349,7 @@ impl Escrow {
                     floor + contested / 2 + bought
                 }
             }
-            _ => interval.min(served_price(offer, record.ends_at)),
+            _ => one_interval(offer).min(served_price(offer, record.ends_at)),
         };
         self.finish(offer, due, 0)
     }
@@ -622,6 +620,25 @@ fn served_price(offer: &Offer, end: UtcTime) -> u128 {
         .price_per_second
         .times(seconds)
         .map_or(u128::MAX, |price| price.units)
+}
+
+/// The price of one receipt interval.
+fn one_interval(offer: &Offer) -> u128 {
+    let interval = u128::from(offer.sla.receipt_interval_seconds);
+    interval.saturating_mul(offer.price_per_second.units)
+}
+
+/// What a claim that nobody denies pays: the claim, at most one receipt interval above the receipt.
+pub fn paid_by_silence(offer: &Offer, claim: Claim) -> u128 {
+    let most = claim.floor.units.saturating_add(one_interval(offer));
+    claim.amount.units.min(most)
+}
+
+/// What a dispute that nobody decides pays at least: the middle between the receipt and what silence would have paid.
+/// The provider's reputation can add half as much again.
+pub fn paid_by_time(offer: &Offer, claim: Claim) -> u128 {
+    let contested = paid_by_silence(offer, claim).saturating_sub(claim.floor.units);
+    claim.floor.units + contested / 2
 }
 
 /// `amount × basis_points / 10000`, rounded down, without overflow.

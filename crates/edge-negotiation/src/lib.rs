@@ -22,7 +22,7 @@ pub use orchestrator::{
     Action, Negotiation, NegotiationFailure, NegotiationRecord, NegotiationState, Now, Pace,
 };
 pub use provider::{
-    Agreement, Answer, BookLimits, Change, Ending, ProviderAction, ProviderBook, Reservation,
-    SiteTerms, Stage,
+    Agreement, Answer, BookLimits, Change, Division, Ending, ProviderAction, ProviderBook,
+    Reservation, SiteTerms, Stage,
 };
 pub use spending::{Spending, SpendingCaps, SpendingRefusal};

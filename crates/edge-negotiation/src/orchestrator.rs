@@ -15,17 +15,22 @@
 //! ## What is due
 //! Seconds between two good health checks, times the price; the whole deposit if they reach the promised share of the
 //! slot. Time in which nobody was served is not paid.
+//!
+//! ## Claims and notice
+//! What a provider claims is denied if silence would pay more of it than is due and than was watched over. A provider that
+//! gives notice is left by its stop, which takes the place of the end of the slot in everything above.
 
 use std::time::Duration;
 
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, ChainTime, Confirmation, MonotonicTime, Offer,
-    Preferences, RejectReason, ReservationId, UtcTime,
+    AgreementId, Confirmation, MonotonicTime, Offer, Preferences, RejectReason, ReservationId,
+    UtcTime,
 };
 
-use crate::escrow::{ARBITRATION_SECONDS, CHALLENGE_WINDOW_SECONDS, PROVIDER_WINDOW_SECONDS};
+use crate::escrow::{ARBITRATION_SECONDS, CHALLENGE_WINDOW_SECONDS};
 use crate::green_list::{Evidence, GreenListPolicy, GreenListed, green_list};
 
+mod ledger;
 mod resume;
 mod service;
 mod state;
@@ -52,6 +57,12 @@ pub struct Negotiation {
     was_deployed: bool,
     receipt_sent: bool,
     own_settlement_due: bool,
+    /// The provider claims something, and has heard our last word about that.
+    was_claimed: bool,
+    /// What it claims is more than we owe.
+    denies_claim: bool,
+    /// When the provider stops, if by notice before the end of the slot.
+    stops_at: Option<UtcTime>,
     rejection: Option<RejectReason>,
     failure: Option<NegotiationFailure>,
     step: Step,
@@ -75,9 +86,20 @@ struct Service {
     bad_checks: u32,
     next_check: MonotonicTime,
     next_receipt: MonotonicTime,
-    next_is_receipt: bool,
+    next_look: MonotonicTime,
+    /// What was asked last.
+    asked: Asked,
     /// Since when nothing is measured because the process was away.
     away_since: Option<UtcTime>,
+}
+
+/// What is asked while a workload runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Asked {
+    #[default]
+    Health,
+    Receipt,
+    Ledger,
 }
 
 impl Negotiation {
@@ -95,6 +117,9 @@ impl Negotiation {
             was_deployed: false,
             receipt_sent: false,
             own_settlement_due: false,
+            was_claimed: false,
+            denies_claim: false,
+            stops_at: None,
             rejection: None,
             failure: None,
             step: Step::default(),
@@ -119,6 +144,11 @@ impl Negotiation {
             .map(|offer| offer.id.into())
     }
 
+    /// Was the payment begun?
+    pub const fn was_paid(&self) -> bool {
+        self.was_paid
+    }
+
     /// What went wrong with the service, even if the negotiation itself ends as settled.
     pub const fn failure(&self) -> Option<&NegotiationFailure> {
         self.failure.as_ref()
@@ -134,12 +164,21 @@ impl Negotiation {
         self.state == NegotiationState::Running && self.service.bad_checks == 0
     }
 
+    /// When the service ends: the end of the slot, or the stop of which the provider gave notice.
+    pub fn ends_at(&self) -> Option<UtcTime> {
+        self.offer()
+            .map(|offer| self.stops_at.unwrap_or(offer.slot.end))
+    }
+
+    /// When the provider stops, if it takes its hardware back before the end of the slot.
+    pub const fn is_reclaimed(&self) -> bool {
+        self.stops_at.is_some()
+    }
+
     /// Last second in which a client may still be there: nothing that we tell clients may outlive it.
     pub fn serves_until(&self) -> Option<UtcTime> {
-        self.offer().map(|offer| {
-            let notice = offer.sla.notice_seconds.into();
-            UtcTime(offer.slot.end.0.saturating_sub(notice))
-        })
+        let notice = self.offer()?.sla.notice_seconds.into();
+        Some(UtcTime(self.ends_at()?.0.saturating_sub(notice)))
     }
 
     /// Begins.
@@ -275,66 +314,6 @@ impl Negotiation {
         }
     }
 
-    /// What the ledger shows.
-    pub fn handle_ledger(
-        &mut self,
-        record: Option<&AgreementRecord>,
-        chain_now: ChainTime,
-        now: Now,
-    ) {
-        use NegotiationState as S;
-        if self.state.is_final() || !self.was_paid {
-            return;
-        }
-        self.step = Step {
-            not_before: now.monotonic.after(self.pace.ledger_interval),
-            ..Step::default()
-        };
-        let Some(record) = record.filter(|record| Some(record.id) == self.agreement()) else {
-            let offer_is_over = self
-                .offer()
-                .is_some_and(|offer| offer.expires.0.saturating_add(60) < chain_now.0);
-            if self.state == S::Reserved && offer_is_over {
-                self.fail(NegotiationFailure::NotFunded, now);
-            }
-            return;
-        };
-        match (record.state, &self.state) {
-            (AgreementState::Rejected, _) => {
-                let reason = self.rejection.take().unwrap_or(RejectReason::SlotTaken);
-                self.enter(S::Rejected(reason), now);
-            }
-            (AgreementState::Expired, _) => self.enter(S::Expired, now),
-            (AgreementState::Settled, _) => self.enter(S::Settled, now),
-            (AgreementState::Proposed, S::Reserved) => self.enter(S::Proposed, now),
-            (AgreementState::Proposed, _) => {
-                self.time_is_up = record.deadline.is_some_and(|deadline| chain_now > deadline);
-            }
-            // Agreed with the payment: the provider still has to be told.
-            (AgreementState::Confirmed, S::Reserved) => self.enter(S::Proposed, now),
-            (
-                AgreementState::Confirmed | AgreementState::Claimed | AgreementState::Disputed,
-                S::Reserved | S::Proposed | S::Acknowledged,
-            ) => {
-                if self.failure.is_some() {
-                    self.end_service(None, now);
-                } else {
-                    self.enter(S::Confirmed, now);
-                }
-            }
-            (AgreementState::Confirmed, S::Settling) => {
-                let window = record.ends_at.0.saturating_add(PROVIDER_WINDOW_SECONDS);
-                self.own_settlement_due = chain_now.0 > window;
-            }
-            (AgreementState::Claimed | AgreementState::Disputed, S::Settling) => {
-                self.own_settlement_due = false;
-                self.time_is_up = record.deadline.is_some_and(|deadline| chain_now > deadline);
-            }
-            (AgreementState::Confirmed | AgreementState::Claimed | AgreementState::Disputed, _) => {
-            }
-        }
-    }
-
     /// The action under way (deploy, expire, receipt, settlement) is done.
     pub fn handle_done(&mut self, now: Now) {
         if self.step.under_way_until.is_none() {
@@ -350,6 +329,7 @@ impl Negotiation {
             NegotiationState::Acknowledged | NegotiationState::Settling => {
                 self.time_is_up = false;
                 self.own_settlement_due = false;
+                self.denies_claim = false;
             }
             _ => {}
         }
@@ -376,6 +356,8 @@ impl Negotiation {
         } else {
             self.service.good_since = None;
             self.service.bad_checks += 1;
+            // Perhaps it gave notice, and answers clients with the way back.
+            self.service.next_look = now.monotonic;
             let given_up = match self.state {
                 S::Deploying => {
                     let waited = now.monotonic.since(self.service.deployed_at);
@@ -397,13 +379,18 @@ impl Negotiation {
             return;
         }
         if matches!(self.state, S::Running) || (self.state == S::Deploying && self.was_deployed) {
-            if self.service.next_is_receipt {
-                self.service.next_receipt = now.monotonic.after(self.pace.retry * 4);
-            } else {
-                self.handle_health(false, now);
+            let later = now.monotonic.after(self.pace.retry * 4);
+            match self.service.asked {
+                Asked::Health => self.handle_health(false, now),
+                Asked::Receipt => self.service.next_receipt = later,
+                Asked::Ledger => self.service.next_look = later,
             }
             return;
         }
+        // Somebody else may have done it: the ledger is read again before it is tried again.
+        self.time_is_up = false;
+        self.own_settlement_due = false;
+        self.denies_claim = false;
         self.step.failures += 1;
         let factor = 1 << self.step.failures.min(3);
         self.step.not_before = now.monotonic.after(self.pace.retry * factor);
@@ -460,6 +447,7 @@ impl Negotiation {
             (S::Deploying, _) if !self.was_deployed => Action::Deploy(id?),
             (S::Deploying | S::Running, _) => self.serve(id?, now)?,
             (S::Settling, _) if !self.receipt_sent => Action::SettleWithReceipt(id?, self.due()),
+            (S::Settling, _) if self.denies_claim => Action::Dispute(id?),
             (S::Settling, _) if self.own_settlement_due => Action::SettleOnLedger(id?, self.due()),
             (S::Reserved | S::Acknowledged | S::Settling, _) => Action::ReadLedger(id?),
             _ => return None,
@@ -481,9 +469,11 @@ impl Negotiation {
             _ if self.state.is_final() => return None,
             S::Offered => until(offer.expires.plus_seconds(1)),
             S::Confirmed => until(self.deploy_at()),
-            S::Draining => until(offer.slot.end),
+            S::Draining => until(self.ends_at()?),
             S::Deploying | S::Running => {
-                let next = self.service.next_check.min(self.service.next_receipt);
+                let receipt = self.service.next_receipt;
+                let next = self.service.next_check.min(receipt);
+                let next = next.min(self.service.next_look);
                 step.max(next.since(now.monotonic))
                     .min(until(self.serves_until()?))
             }
@@ -518,7 +508,7 @@ impl Negotiation {
                 self.enter(S::Draining, now);
             }
         }
-        if self.state == S::Draining && now.utc >= offer.slot.end {
+        if self.state == S::Draining && self.ends_at().is_some_and(|end| now.utc >= end) {
             self.end_service(None, now);
         }
         let hopeless = 2 * CHALLENGE_WINDOW_SECONDS + ARBITRATION_SECONDS;

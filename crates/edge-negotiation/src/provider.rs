@@ -20,19 +20,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, Guarantee,
+    AgreementId, AgreementRecord, AgreementState, ChainAddress, ChainTime, Generation, Guarantee,
     HardwareProfile, Hash32, IepId, Offer, OfferId, Preferences, Receipt, RejectReason,
     ReservationId, ResourceLimits, Signature, Slot, UtcTime,
 };
 
 mod agreement;
 mod capacity;
+mod division;
 mod terms;
 
-use agreement::SETTLE_BACKOFF_SECONDS;
+use agreement::compare_seconds;
 use capacity::fits;
 
 pub use agreement::{Agreement, Doubt, Ending, Stage};
+pub use division::Division;
 pub use terms::{BookLimits, SiteTerms};
 
 /// Settling is tried this often before the agreement is left to the operator.
@@ -60,8 +62,10 @@ pub enum ProviderAction {
     Drain(AgreementId),
     /// The lease is over: stop the workload and delete its data.
     Stop(AgreementId),
-    /// Divide the deposit, by the buyer's last receipt if there is one; then call [`ProviderBook::handle_settled`].
-    Settle(AgreementId, Option<Receipt>),
+    /// Divide the deposit, or begin to; then read the ledger and call [`ProviderBook::handle_settled`].
+    Settle(AgreementId, Division),
+    /// Only read the ledger and call [`ProviderBook::handle_settled`].
+    Look(AgreementId),
 }
 
 /// How long after the last second for a payment the hardware is held for its news, seconds.
@@ -353,6 +357,10 @@ impl ProviderBook {
                 receipt: None,
                 deposit: record.deposit,
                 ends_at: offer.slot.end,
+                notice: None,
+                claim: None,
+                served_seconds: 0,
+                runs_since: None,
                 closed_by_buyer: false,
                 stage: if adopted {
                     Stage::Serving
@@ -363,7 +371,7 @@ impl ProviderBook {
                 receipt_at: now,
                 changed_at: now,
                 doubt: Doubt {
-                    ask_at: now.plus_seconds(self.limits.compare_seconds),
+                    ask_at: now.plus_seconds(compare_seconds(offer, &self.limits)),
                     ..Doubt::default()
                 },
             },
@@ -391,10 +399,25 @@ impl ProviderBook {
         }
     }
 
-    /// What the ledger shows, or that it shows nothing, of an agreement that is being served. What is not paid ends.
-    pub fn handle_ledger(&mut self, id: AgreementId, state: Option<AgreementState>, now: UtcTime) {
+    /// What the ledger shows, or that it shows nothing, of an agreement that is being served. What is not paid ends, and so
+    /// does, after the notice period, what was given notice of.
+    pub fn handle_ledger(
+        &mut self,
+        id: AgreementId,
+        record: Option<&AgreementRecord>,
+        now: UtcTime,
+    ) {
         if let Some(agreement) = self.agreements.get_mut(&id)
-            && agreement.handle_ledger(state, now)
+            && agreement.handle_ledger(record, now)
+        {
+            self.changed_agreements.insert(id);
+        }
+    }
+
+    /// The workload has begun to run: from now on its time counts as served.
+    pub fn handle_running(&mut self, id: AgreementId, now: UtcTime) {
+        if let Some(agreement) = self.agreements.get_mut(&id)
+            && agreement.handle_running(now)
         {
             self.changed_agreements.insert(id);
         }
@@ -480,37 +503,27 @@ impl ProviderBook {
         if agreement.is_serving() {
             agreement.ends_at = agreement.ends_at.min(now);
         }
+        if let Stage::Settling { at, .. } = &mut agreement.stage {
+            *at = (*at).min(now);
+        }
         self.changed_agreements.insert(id);
         Ok(())
     }
 
-    /// What the ledger shows after an attempt to settle.
-    pub fn handle_settled(&mut self, id: AgreementId, state: Option<AgreementState>, now: UtcTime) {
-        let Some(agreement) = self.agreements.get_mut(&id) else {
-            return;
-        };
-        match state {
-            Some(state) if state.is_final() => agreement.close(state, now),
-            _ => {
-                if let Stage::Settling { attempts, .. } = agreement.stage {
-                    agreement.stage = if attempts >= SETTLE_ATTEMPTS {
-                        agreement.ending = Some(Ending::NotSettled);
-                        Stage::Closed
-                    } else {
-                        Stage::Settling {
-                            at: now
-                                .plus_seconds((1 << attempts.min(10)).min(SETTLE_BACKOFF_SECONDS)),
-                            attempts,
-                        }
-                    };
-                    agreement.changed_at = now;
-                }
-            }
+    /// What the ledger shows after an attempt to settle, or a look, and its time; `None` if it shows nothing.
+    pub fn handle_settled(
+        &mut self,
+        id: AgreementId,
+        seen: Option<(&AgreementRecord, ChainTime)>,
+        now: UtcTime,
+    ) {
+        if let Some(agreement) = self.agreements.get_mut(&id) {
+            agreement.handle_settled(seen, now);
+            self.changed_agreements.insert(id);
         }
-        self.changed_agreements.insert(id);
     }
 
-    /// The next thing due, if any; call again until there is none. Each is given once, `Settle` once an attempt.
+    /// The next thing due, if any; call again until there is none. Each is given once, `Settle` and `Look` once an attempt.
     pub fn poll_action(&mut self, now: UtcTime) -> Option<ProviderAction> {
         self.forget(now);
         let limits = self.limits;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use edge_types::{
     AgreementId, AgreementRecord, Amount, Asset, ChainAddress, ChainId, ChainTime, Confirmation,
-    EscrowTotals, Hash32, Offer, Receipt,
+    EscrowTotals, Hash32, Offer, Receipt, Signature, UtcTime,
 };
 
 use crate::BoxFuture;
@@ -36,6 +36,30 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     fn confirm<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<(), LedgerError>>;
     /// Provider: declines; the deposit is credited back to the buyer.
     fn reject<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Provider: takes the hardware back at `stop`, before the end of the slot, after the agreed notice.
+    fn give_notice<'a>(
+        &'a self,
+        offer: &'a Offer,
+        stop: UtcTime,
+    ) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Provider, once the service is over: asks for `amount` in all, of which `receipt` proves a part. The buyer can
+    /// dispute it for a while.
+    fn claim<'a>(
+        &'a self,
+        offer: &'a Offer,
+        amount: Amount,
+        receipt: Option<Receipt>,
+    ) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Buyer or provider: takes a claim to the arbiter, or to time.
+    fn dispute<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Anyone who has both parties' signatures of the closing: divides the deposit by them, `due` to the provider.
+    fn settle_mutually<'a>(
+        &'a self,
+        offer: &'a Offer,
+        due: Amount,
+        buyer: Signature,
+        provider: Signature,
+    ) -> BoxFuture<'a, Result<(), LedgerError>>;
     /// With the buyer's receipt: the provider closes and divides the deposit by it, or the buyer does once the service
     /// and a window for the provider's answer are over.
     fn settle<'a>(
@@ -92,6 +116,13 @@ pub enum LedgerError {
         found: Hash32,
         /// keccak-256 of the known code.
         expected: Hash32,
+    },
+    /// Two nodes were asked and gave different answers: one lags, or one lies. Transient if it lags; nothing may rest on
+    /// either until they agree (rule 10).
+    #[error("two nodes disagree while {attempted}")]
+    Disagreement {
+        /// What was being done.
+        attempted: &'static str,
     },
     /// The node serves another chain than configured.
     #[error("the node serves chain {}, not {}", found.0, expected.0)]

@@ -14,43 +14,8 @@ use super::rpc::read_error;
 use super::{EthLedger, gas, in_range};
 use crate::abi::{self, ExecEscrow, Token};
 
-/// Beside what [`Ledger`] asks for: claims, disputes, notice and stake.
+/// Beside what [`Ledger`] asks for: rulings and stake.
 impl EthLedger {
-    /// Provider: takes the hardware back at `stop`, before the end of the slot, after the agreed notice.
-    pub async fn give_notice(&self, offer: &Offer, stop: UtcTime) -> Result<(), LedgerError> {
-        let call = ExecEscrow::giveNoticeCall {
-            offer: abi::signed_terms(offer),
-            stop: stop.0,
-        };
-        self.mutate("giving notice", &call, 0, gas::ANSWER).await?;
-        Ok(())
-    }
-
-    /// Provider, once the service is over: asks for `amount` in all, of which `receipt` proves a part.
-    pub async fn claim(
-        &self,
-        offer: &Offer,
-        amount: Amount,
-        receipt: Option<Receipt>,
-    ) -> Result<(), LedgerError> {
-        let call = ExecEscrow::claimCall {
-            offer: abi::signed_terms(offer),
-            amount: U256::from(amount.units),
-            floor: U256::from(receipt.map_or(0, |receipt| receipt.due.units)),
-            receipt: receipt.map_or_else(Bytes::new, |receipt| receipt.signature.0.into()),
-        };
-        self.mutate("claiming", &call, 0, gas::SETTLE).await?;
-        Ok(())
-    }
-
-    /// Buyer or provider: takes a claim to the arbiter.
-    pub async fn dispute(&self, offer: &Offer) -> Result<(), LedgerError> {
-        let offer = abi::signed_terms(offer);
-        let call = ExecEscrow::disputeCall { offer };
-        self.mutate("disputing", &call, 0, gas::ANSWER).await?;
-        Ok(())
-    }
-
     /// Arbiter: decides a dispute, and how much of the provider's stake is burned.
     pub async fn rule(&self, offer: &Offer, due: Amount, slash: Amount) -> Result<(), LedgerError> {
         let call = ExecEscrow::ruleCall {
@@ -59,24 +24,6 @@ impl EthLedger {
             slash: U256::from(slash.units),
         };
         self.mutate("ruling", &call, 0, gas::SETTLE).await?;
-        Ok(())
-    }
-
-    /// Anyone who has both signatures of [`signing::closing_digest`]: divides the deposit by them.
-    pub async fn settle_mutually(
-        &self,
-        offer: &Offer,
-        due: Amount,
-        buyer: Signature,
-        provider: Signature,
-    ) -> Result<(), LedgerError> {
-        let call = ExecEscrow::settleMutuallyCall {
-            offer: abi::signed_terms(offer),
-            due: U256::from(due.units),
-            buyerSignature: buyer.0.into(),
-            providerSignature: provider.0.into(),
-        };
-        self.mutate("settling", &call, 0, gas::SETTLE).await?;
         Ok(())
     }
 
@@ -238,6 +185,67 @@ impl Ledger for EthLedger {
             let offer = abi::signed_terms(offer);
             let call = ExecEscrow::rejectCall { offer };
             self.mutate("rejecting", &call, 0, gas::ANSWER).await?;
+            Ok(())
+        })
+    }
+
+    fn give_notice<'a>(
+        &'a self,
+        offer: &'a Offer,
+        stop: UtcTime,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let call = ExecEscrow::giveNoticeCall {
+                offer: abi::signed_terms(offer),
+                stop: stop.0,
+            };
+            self.mutate("giving notice", &call, 0, gas::ANSWER).await?;
+            Ok(())
+        })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        offer: &'a Offer,
+        amount: Amount,
+        receipt: Option<Receipt>,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let call = ExecEscrow::claimCall {
+                offer: abi::signed_terms(offer),
+                amount: U256::from(amount.units),
+                floor: U256::from(receipt.map_or(0, |receipt| receipt.due.units)),
+                receipt: receipt.map_or_else(Bytes::new, |receipt| receipt.signature.0.into()),
+            };
+            self.mutate("claiming", &call, 0, gas::SETTLE).await?;
+            Ok(())
+        })
+    }
+
+    fn dispute<'a>(&'a self, offer: &'a Offer) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let offer = abi::signed_terms(offer);
+            let call = ExecEscrow::disputeCall { offer };
+            self.mutate("disputing", &call, 0, gas::ANSWER).await?;
+            Ok(())
+        })
+    }
+
+    fn settle_mutually<'a>(
+        &'a self,
+        offer: &'a Offer,
+        due: Amount,
+        buyer: Signature,
+        provider: Signature,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let call = ExecEscrow::settleMutuallyCall {
+                offer: abi::signed_terms(offer),
+                due: U256::from(due.units),
+                buyerSignature: buyer.0.into(),
+                providerSignature: provider.0.into(),
+            };
+            self.mutate("settling", &call, 0, gas::SETTLE).await?;
             Ok(())
         })
     }

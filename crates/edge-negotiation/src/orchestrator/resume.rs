@@ -25,6 +25,8 @@ pub struct NegotiationRecord {
     pub was_deployed: bool,
     /// The provider has our last word.
     pub receipt_sent: bool,
+    /// When the provider stops, if by notice before the end of the slot.
+    pub stops_at: Option<UtcTime>,
     /// Why the provider says that it will not.
     pub rejection: Option<RejectReason>,
     /// What went wrong with the service.
@@ -54,6 +56,7 @@ impl Negotiation {
             was_paid: self.was_paid,
             was_deployed: self.was_deployed,
             receipt_sent: self.receipt_sent,
+            stops_at: self.stops_at,
             rejection: self.rejection.clone(),
             failure: self.failure.clone(),
             served: self.service.served,
@@ -76,6 +79,9 @@ impl Negotiation {
             was_deployed: record.was_deployed,
             receipt_sent: record.receipt_sent,
             own_settlement_due: false,
+            was_claimed: false,
+            denies_claim: false,
+            stops_at: record.stops_at,
             rejection: record.rejection,
             failure: record.failure,
             step: Step {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edge_types::{AgreementId, Amount, UtcTime};
 
-use super::{Action, Negotiation, NegotiationState, Now};
+use super::{Action, Asked, Negotiation, NegotiationState, Now};
 
 impl Negotiation {
     /// Everything due to the provider by now.
@@ -13,7 +13,8 @@ impl Negotiation {
             return Amount::wei(0);
         };
         let price = offer.price_per_second;
-        let slot = offer.slot.seconds();
+        let end = self.ends_at().unwrap_or(offer.slot.end);
+        let slot = end.seconds_since(offer.slot.start);
         let served = self.service.served.as_secs().min(slot);
         let promised = u128::from(slot) * u128::from(offer.sla.availability_ppm);
         let is_over = matches!(
@@ -26,19 +27,22 @@ impl Negotiation {
             .unwrap_or(Amount { units: 0, ..price })
     }
 
-    /// The health check or receipt that is due while the workload runs.
+    /// The health check, receipt or look at the ledger that is due while the workload runs.
     pub(super) fn serve(&mut self, id: AgreementId, now: Now) -> Option<Action> {
         let receipt_is_due =
             self.state == NegotiationState::Running && now.monotonic >= self.service.next_receipt;
-        self.service.next_is_receipt = receipt_is_due;
-        if receipt_is_due {
+        let (asked, action) = if receipt_is_due {
             self.service.next_receipt = now.monotonic.after(self.receipt_interval());
-            Some(Action::SendReceipt(id, self.due()))
+            (Asked::Receipt, Action::SendReceipt(id, self.due()))
         } else if now.monotonic >= self.service.next_check {
-            Some(Action::CheckHealth(id))
+            (Asked::Health, Action::CheckHealth(id))
+        } else if now.monotonic >= self.service.next_look {
+            (Asked::Ledger, Action::ReadLedger(id))
         } else {
-            None
-        }
+            return None;
+        };
+        self.service.asked = asked;
+        Some(action)
     }
 
     pub(super) fn receipt_interval(&self) -> Duration {

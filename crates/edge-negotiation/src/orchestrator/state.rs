@@ -29,6 +29,8 @@ pub struct Pace {
     pub attempts: u32,
     /// Time between two looks at the ledger.
     pub ledger_interval: Duration,
+    /// Longest time between two looks at the ledger while the workload runs.
+    pub compare_interval: Duration,
     /// Time between two health checks.
     pub health_interval: Duration,
     /// Time from the deployment's acceptance to the first good health check.
@@ -46,6 +48,7 @@ impl Default for Pace {
             retry: Duration::from_millis(500),
             attempts: 4,
             ledger_interval: Duration::from_secs(1),
+            compare_interval: Duration::from_secs(15),
             health_interval: Duration::from_secs(1),
             start_timeout: Duration::from_mins(1),
             health_failures: 3,
@@ -100,6 +103,27 @@ impl NegotiationState {
         )
     }
 
+    /// One word for people. `was_paid`: the payment was begun, see [`super::NegotiationRecord::was_paid`].
+    pub const fn word(&self, was_paid: bool) -> &'static str {
+        match self {
+            Self::Idle | Self::HelloSent => "greeting",
+            Self::Offered => "offered",
+            Self::Reserving => "reserving",
+            Self::Reserved if was_paid => "paying",
+            Self::Reserved => "reserved",
+            Self::Proposed | Self::Acknowledged => "proposed",
+            Self::Confirmed => "confirmed",
+            Self::Deploying => "deploying",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Settling => "settling",
+            Self::Settled => "settled",
+            Self::Rejected(_) => "rejected",
+            Self::Expired => "expired",
+            Self::Failed(_) => "failed",
+        }
+    }
+
     /// Is money of ours in escrow, as far as we know?
     pub const fn is_funded(&self) -> bool {
         matches!(
@@ -144,6 +168,9 @@ pub enum NegotiationFailure {
     /// The workload stopped serving before the end.
     #[error("the workload stopped answering its health check")]
     Unhealthy,
+    /// The provider took its hardware back before the end of the slot, after the agreed notice.
+    #[error("the provider took its hardware back after notice")]
+    Reclaimed,
     /// The ledger could not be read until long after every deadline; the money's fate is unknown.
     #[error("the ledger did not answer until after every deadline")]
     LedgerSilent,
@@ -189,6 +216,8 @@ pub enum Action {
     SendReceipt(AgreementId, Amount),
     /// Sign and `POST …/close` with the final receipt over this sum; then [`super::Negotiation::handle_done`].
     SettleWithReceipt(AgreementId, Amount),
+    /// Deny on the ledger what the provider claims; then [`super::Negotiation::handle_done`].
+    Dispute(AgreementId),
     /// The provider did not divide the money in its time: do it on the ledger; then [`super::Negotiation::handle_done`].
     SettleOnLedger(AgreementId, Amount),
 }

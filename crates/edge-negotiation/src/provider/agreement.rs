@@ -1,12 +1,11 @@
 //! One agreement as its provider sees it, and what falls due of it.
 
 use edge_types::{
-    AgreementId, AgreementState, Amount, ChainAddress, Generation, Offer, Receipt, RejectReason,
-    UtcTime,
+    AgreementId, AgreementRecord, AgreementState, Amount, ChainAddress, Claim, Generation, Offer,
+    Receipt, RejectReason, UtcTime,
 };
 
 use super::{Answer, BookLimits, ProviderAction};
-use crate::escrow::CHALLENGE_WINDOW_SECONDS;
 
 /// Longest wait between two attempts to settle, seconds.
 pub(super) const SETTLE_BACKOFF_SECONDS: u64 = 600;
@@ -34,6 +33,14 @@ pub struct Agreement {
     pub deposit: Amount,
     /// The end of the slot, or earlier if somebody closed it.
     pub ends_at: UtcTime,
+    /// The stop of which the ledger was given notice: the hardware is taken back before the end of the slot.
+    pub notice: Option<UtcTime>,
+    /// What we claim, once the ledger shows it.
+    pub claim: Option<Claim>,
+    /// Service so far, without the time since `runs_since`.
+    pub served_seconds: u64,
+    /// Since when the workload runs, not before the slot.
+    pub runs_since: Option<UtcTime>,
     /// The buyer has said its last word: no further receipt is waited for.
     pub closed_by_buyer: bool,
     /// What is being done.
@@ -80,6 +87,9 @@ pub enum Ending {
     /// The buyer no longer said that it owes anything.
     #[error("the buyer's receipts stayed out")]
     NoReceipts,
+    /// We took the hardware back, after notice.
+    #[error("the hardware was taken back after notice")]
+    Reclaimed,
     /// The money was divided or given back while the service ran.
     #[error("the ledger shows that nothing is in escrow any more")]
     NotFunded,
@@ -99,6 +109,14 @@ pub enum Ending {
 pub struct Doubt {
     pub(super) ask_at: UtcTime,
     pub(super) missing_since: Option<UtcTime>,
+    /// From when on anyone can end a claim or dispute; `None` if the ledger was not asked yet.
+    pub(super) closable_at: Option<UtcTime>,
+}
+
+/// How often the ledger is asked while it serves, seconds: often enough to begin a notice period in time.
+pub(super) fn compare_seconds(offer: &Offer, limits: &BookLimits) -> u64 {
+    let half = u64::from(offer.sla.notice_seconds / 2);
+    limits.compare_seconds.min(half.max(2))
 }
 
 impl Agreement {
@@ -168,30 +186,40 @@ impl Agreement {
         }
     }
 
-    /// A process has begun that remembers nothing but this: what was under way is taken up at once.
+    /// A process has begun that remembers nothing but this: what was under way is taken up at once. Of the time before it
+    /// counts as served what a receipt proves.
     pub(super) fn resume(&mut self, now: UtcTime) {
         self.doubt = Doubt {
             ask_at: now,
-            missing_since: None,
+            ..Doubt::default()
         };
+        self.count_service(self.receipt_at.min(self.ends_at));
         if let Stage::Settling { at, .. } = &mut self.stage {
             *at = (*at).min(now);
         }
     }
 
     /// What the ledger shows of an agreement that is being served; true if that changes anything.
-    pub(super) fn handle_ledger(&mut self, state: Option<AgreementState>, now: UtcTime) -> bool {
+    pub(super) fn handle_ledger(&mut self, record: Option<&AgreementRecord>, now: UtcTime) -> bool {
         if !self.is_serving() {
             return false;
         }
-        let ending = match state {
-            Some(
+        let ending = match record.map(|record| (record.state, record.ends_at)) {
+            Some((AgreementState::Confirmed, stop)) if stop < self.ends_on_ledger() => {
+                self.doubt.missing_since = None;
+                self.notice = Some(stop);
+                self.ends_at = self.ends_at.min(stop);
+                self.ending.get_or_insert(Ending::Reclaimed);
+                return true;
+            }
+            Some((
                 AgreementState::Confirmed | AgreementState::Claimed | AgreementState::Disputed,
-            ) => {
+                _,
+            )) => {
                 self.doubt.missing_since = None;
                 return false;
             }
-            Some(state) if state.is_final() => {
+            Some((state, _)) if state.is_final() => {
                 self.state = state;
                 Ending::NotFunded
             }
@@ -206,6 +234,15 @@ impl Agreement {
         self.ending = Some(ending);
         self.ends_at = self.ends_at.min(now);
         true
+    }
+
+    /// The workload runs; true if that is news.
+    pub(super) fn handle_running(&mut self, now: UtcTime) -> bool {
+        let is_news = self.is_serving() && self.runs_since.is_none();
+        if is_news {
+            self.runs_since = Some(now.max(self.offer.slot.start));
+        }
+        is_news
     }
 
     pub(super) fn answered(&mut self, state: Option<AgreementState>, now: UtcTime) {
@@ -256,38 +293,17 @@ impl Agreement {
                 self.stage = Stage::Draining;
                 Some(ProviderAction::Drain(id))
             }
-            Stage::Settling { at, attempts } if now >= at => {
-                // Whoever settles may take a while; the next attempt is due only if nothing is heard of this one.
-                self.stage = Stage::Settling {
-                    at: now.plus_seconds(SETTLE_BACKOFF_SECONDS),
-                    attempts: attempts + 1,
-                };
-                Some(ProviderAction::Settle(id, self.receipt))
-            }
+            Stage::Settling { at, attempts } if now >= at => self.settle(id, limits, attempts, now),
             Stage::Serving | Stage::Draining if now >= self.doubt.ask_at => {
-                self.doubt.ask_at = now.plus_seconds(limits.compare_seconds);
+                self.doubt.ask_at = now.plus_seconds(compare_seconds(&self.offer, limits));
                 Some(ProviderAction::Compare(id))
             }
             _ => None,
         }
     }
 
-    pub(super) fn stop(
-        &mut self,
-        id: AgreementId,
-        limits: &BookLimits,
-        now: UtcTime,
-    ) -> ProviderAction {
-        let at = match self.receipt {
-            Some(receipt) if self.closed_by_buyer || receipt.due == self.deposit => now,
-            Some(_) => now.plus_seconds(limits.final_receipt_seconds),
-            // Without a receipt the ledger counts from the end of the slot, however early we stopped.
-            None => self
-                .offer
-                .slot
-                .end
-                .plus_seconds(CHALLENGE_WINDOW_SECONDS + 1),
-        };
+    fn stop(&mut self, id: AgreementId, limits: &BookLimits, now: UtcTime) -> ProviderAction {
+        self.count_service(self.ends_at);
         let ending = if self.closed_by_buyer {
             Ending::ClosedByBuyer
         } else {
@@ -297,6 +313,7 @@ impl Agreement {
         self.stage = if self.state.is_final() {
             Stage::Closed
         } else {
+            let (_, at) = self.next_step(limits, now);
             Stage::Settling { at, attempts: 0 }
         };
         self.changed_at = now;

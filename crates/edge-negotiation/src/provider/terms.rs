@@ -50,7 +50,7 @@ pub struct BookLimits {
     pub patience_at_least_seconds: u64,
     /// How long a closed agreement can still be read, seconds.
     pub keep_closed_seconds: u64,
-    /// What runs is compared with the ledger this often, seconds.
+    /// What runs is compared with the ledger at least this often, seconds; more often where the notice period is short.
     pub compare_seconds: u64,
 }
 
