@@ -114,6 +114,8 @@ struct Open {
     /// None until it is traced anew after a restart.
     path: Option<PathToSite>,
     serving: Option<Serving>,
+    /// The provider takes its hardware back: it serves on for a while, and no plan can count on it.
+    leaves: bool,
     /// The operator wants it closed.
     close: Arc<Notify>,
 }
@@ -124,9 +126,10 @@ impl Agreements {
         self.book().open.contains_key(site)
     }
 
-    /// How many agreements are open or under way.
+    /// How many agreements are open or under way, without those that their providers end early.
     pub fn open(&self) -> usize {
-        self.book().open.len()
+        let book = self.book();
+        book.open.values().filter(|open| !open.leaves).count()
     }
 
     /// Is no agreement open?
@@ -170,9 +173,9 @@ impl Agreements {
         open.map(|open| open.close.notify_one()).is_some()
     }
 
-    /// Sites with an agreement, as candidates that cost nothing more.
+    /// Sites with an agreement that plans can count on, as candidates that cost nothing more.
     pub fn as_candidates(&self, tree: &AggregateTree) -> Vec<Candidate> {
-        self.candidates(tree, |_| true)
+        self.candidates(tree, |open| !open.leaves)
     }
 
     /// Sites that serve now, as candidates, with their addresses.
@@ -279,6 +282,7 @@ impl Agreements {
                 offer: offer.clone(),
                 path: Some(path),
                 serving: None,
+                leaves: false,
                 close: Arc::clone(&close),
             };
             book.open.insert(offer.site.clone(), open);
@@ -320,6 +324,7 @@ impl Agreements {
                 offer: offer.clone(),
                 path: None,
                 serving: None,
+                leaves: written.record.stops_at.is_some(),
                 close: Arc::clone(&close),
             };
             let is_rented = state.is_funded() && state != NegotiationState::Proposed;

@@ -215,6 +215,9 @@ pub struct Wallet {
     pub chain_id: u64,
     /// JSON-RPC endpoint of a node of that chain.
     pub rpc: SocketAddr,
+    /// A second node, of another operator: where one is named, what both say alike counts (security rule 10).
+    #[serde(default)]
+    pub second_rpc: Option<SocketAddr>,
     /// The escrow contract that is used there. Its code is checked before money moves.
     pub escrow: String,
     /// Blocks on top of a transaction before it counts, itself included.

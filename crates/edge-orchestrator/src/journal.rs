@@ -188,6 +188,8 @@ struct AgreementEntry {
     was_deployed: bool,
     receipt_sent: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    stops_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     rejection: Option<ProblemJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -293,6 +295,7 @@ impl AgreementEntry {
             was_paid: record.was_paid,
             was_deployed: record.was_deployed,
             receipt_sent: record.receipt_sent,
+            stops_at: record.stops_at.map(|stop| stop.0),
             rejection: record.rejection.as_ref().map(problem),
             failure: record.failure.as_ref().map(|failure| with_cause(failure)),
             served_ms: u64::try_from(record.served.as_millis()).unwrap_or(u64::MAX),
@@ -328,6 +331,7 @@ impl AgreementEntry {
                 was_paid: self.was_paid,
                 was_deployed: self.was_deployed,
                 receipt_sent: self.receipt_sent,
+                stops_at: self.stops_at.map(UtcTime),
                 rejection,
                 failure: self.failure.map(NegotiationFailure::Earlier),
                 served: Duration::from_millis(self.served_ms),

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use edge_journal::{JournalError, crash};
-use edge_negotiation::{Answer, ProviderAction, ProviderBook, Stage};
+use edge_negotiation::{Answer, Division, ProviderAction, ProviderBook, Stage};
 use edge_ports::LedgerError;
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, IepId, Offer, Receipt,
+    AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, IepId, Offer,
     RejectReason, Rtt, UtcTime, WorkloadState,
 };
 use edge_wire::Problem;
@@ -278,7 +278,7 @@ impl Agent {
 
     /// Begins to start a workload, and to drain it at once if the notice period has begun.
     fn start(
-        &self,
+        self: &Arc<Self>,
         id: AgreementId,
         address: SocketAddr,
         deployment: Deployment,
@@ -290,17 +290,21 @@ impl Agent {
         }
         let (workload, origin) = told.into_parts();
         let failure = Arc::new(Mutex::new(None));
-        let runtime = self.ports.runtime.clone();
+        let agent = self.clone();
         let reason = failure.clone();
         let start = tokio::spawn(async move {
             crash::point("before a workload starts");
+            let runtime = &agent.ports.runtime;
             let started = runtime.start(id, &workload, address).await;
             crash::point("after a workload started");
             if let Err(error) = started {
                 let text = chain_text(&error);
                 tracing::warn!(agreement = %id, error = text, "a workload did not start");
                 *lock(&reason) = Some(text);
-            } else if drains {
+                return;
+            }
+            agent.note(|book, now| book.handle_running(id, now));
+            if drains {
                 let _ = runtime.drain(id, &origin).await;
             }
         });
@@ -313,7 +317,7 @@ impl Agent {
     }
 
     /// Compares what is agreed with what runs and with what is paid.
-    async fn compare(&self, id: AgreementId) {
+    async fn compare(self: &Arc<Self>, id: AgreementId) {
         let drains = match self.book().agreement(id) {
             Some(agreement) if agreement.is_serving() => agreement.stage == Stage::Draining,
             _ => return,
@@ -332,8 +336,7 @@ impl Agent {
         let Some(offer) = self.offer(id) else { return };
         match self.ports.ledger.agreement(&offer).await {
             Ok(record) => {
-                let state = record.map(|record| record.state);
-                self.note(|book, now| book.handle_ledger(id, state, now));
+                self.note(|book, now| book.handle_ledger(id, record.as_ref(), now));
             }
             // What nobody can look up runs on.
             Err(error) => {
@@ -411,7 +414,7 @@ impl Agent {
         }
     }
 
-    async fn act(&self, action: ProviderAction) {
+    async fn act(self: &Arc<Self>, action: ProviderAction) {
         match action {
             ProviderAction::Tell(id, answer) => {
                 if let Some(offer) = self.offer(id) {
@@ -434,7 +437,12 @@ impl Agent {
                     tracing::warn!(agreement = %id, %error, "its end is not written down");
                 }
             }
-            ProviderAction::Settle(id, receipt) => self.settle(id, receipt).await,
+            ProviderAction::Settle(id, division) => self.settle(id, division).await,
+            ProviderAction::Look(id) => {
+                if let Some(offer) = self.offer(id) {
+                    self.look(&offer).await;
+                }
+            }
         }
     }
 
@@ -452,21 +460,33 @@ impl Agent {
         tracing::info!(agreement = %id, "stopped");
     }
 
-    async fn settle(&self, id: AgreementId, receipt: Option<Receipt>) {
+    async fn settle(&self, id: AgreementId, division: Division) {
         let ledger = &self.ports.ledger;
         let Some(offer) = self.offer(id) else { return };
         crash::point("before settling");
-        let outcome = match receipt {
-            Some(receipt) => ledger.settle(&offer, receipt).await,
-            None => ledger.close(&offer).await,
+        let outcome = match division {
+            Division::ByReceipt(receipt) => ledger.settle(&offer, receipt).await,
+            Division::Claim { amount, receipt } => ledger.claim(&offer, amount, receipt).await,
+            Division::Dispute => ledger.dispute(&offer).await,
+            Division::ByTime => ledger.close(&offer).await,
         };
         if let Err(error) = outcome {
-            tracing::warn!(agreement = %id, error = chain_text(&error), "settling failed");
+            tracing::warn!(agreement = %id, ?division, error = chain_text(&error), "settling failed");
         }
         crash::point("after settling");
-        let record = ledger.agreement(&offer).await;
-        let state = record.ok().flatten().map(|record| record.state);
-        self.note(|book, now| book.handle_settled(id, state, now));
+        self.look(&offer).await;
+    }
+
+    /// Looks how the ledger has the money, and fetches what is ours once it is divided.
+    async fn look(&self, offer: &Offer) {
+        let (ledger, id) = (&self.ports.ledger, AgreementId::from(offer.id));
+        let (record, chain_now) = tokio::join!(ledger.agreement(offer), ledger.now());
+        let seen = record.ok().flatten().zip(chain_now.ok());
+        let state = seen.as_ref().map(|(record, _)| record.state);
+        self.note(|book, now| {
+            let seen = seen.as_ref().map(|(record, at)| (record, *at));
+            book.handle_settled(id, seen, now);
+        });
         if state == Some(AgreementState::Settled) {
             match ledger.withdraw(offer.price_per_second.asset).await {
                 Ok(amount) => tracing::info!(agreement = %id, %amount, "settled and withdrawn"),

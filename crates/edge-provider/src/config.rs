@@ -45,6 +45,8 @@ pub struct ProviderConfig {
 pub struct LedgerSettings {
     /// JSON-RPC endpoint of a node: `http://address:port`.
     pub rpc_url: String,
+    /// A second node, of another operator: where one is named, what both say alike counts (security rule 10).
+    pub second_rpc_url: Option<String>,
     /// The chain.
     pub chain: ChainId,
     /// The escrow.
@@ -169,6 +171,7 @@ impl ProviderConfig {
             key_file: file.key_file,
             ledger: LedgerSettings {
                 rpc_url: file.ledger.rpc_url,
+                second_rpc_url: file.ledger.second_rpc_url,
                 chain: ChainId(file.ledger.chain_id),
                 contract,
                 confirmations: file.ledger.confirmations,
@@ -250,6 +253,8 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Ledger {
     rpc_url: String,
+    #[serde(default)]
+    second_rpc_url: Option<String>,
     chain_id: u64,
     contract: String,
     #[serde(default = "defaults::confirmations")]

@@ -11,7 +11,7 @@ use edge_journal::{JournalError, Keep, Store, StoreLimits};
 use edge_negotiation::provider::{Doubt, Ending};
 use edge_negotiation::{Agreement, Change, Reservation, Stage};
 use edge_types::{
-    AgreementId, AgreementState, Amount, Generation, OfferId, Receipt, RejectReason, UtcTime,
+    AgreementId, AgreementState, Amount, Claim, Generation, OfferId, Receipt, RejectReason, UtcTime,
 };
 use edge_wire::Problem;
 use edge_wire::message::{Deployment, OfferMessage, ReceiptMessage};
@@ -210,6 +210,15 @@ struct AgreementEntry {
     /// In units of the asset of the price.
     deposit: String,
     ends_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notice: Option<u64>,
+    /// Receipt and claim, in units of the asset of the price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claim: Option<(String, String)>,
+    #[serde(default)]
+    served_seconds: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runs_since: Option<u64>,
     closed_by_buyer: bool,
     stage: StageWord,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,6 +255,7 @@ enum EndingWord {
     SlotOver,
     ClosedByBuyer,
     NoReceipts,
+    Reclaimed,
     NotFunded,
     NotOnLedger,
     NotAnswered,
@@ -285,6 +295,7 @@ words!(
     SlotOver,
     ClosedByBuyer,
     NoReceipts,
+    Reclaimed,
     NotFunded,
     NotOnLedger,
     NotAnswered,
@@ -330,6 +341,13 @@ impl AgreementEntry {
             receipt: agreement.receipt.map(ReceiptMessage::from),
             deposit: agreement.deposit.units.to_string(),
             ends_at: agreement.ends_at.0,
+            notice: agreement.notice.map(|stop| stop.0),
+            claim: agreement.claim.map(|claim| {
+                let units = |amount: Amount| amount.units.to_string();
+                (units(claim.floor), units(claim.amount))
+            }),
+            served_seconds: agreement.served_seconds,
+            runs_since: agreement.runs_since.map(|since| since.0),
             closed_by_buyer: agreement.closed_by_buyer,
             stage: agreement.stage.into(),
             ending: agreement.ending.map(EndingWord::from),
@@ -345,17 +363,31 @@ impl AgreementEntry {
             Some(Problem::Rejected(reason)) => Some(reason),
             Some(_) => return None,
         };
+        let amount = |units: &str| {
+            Some(Amount {
+                units: units.parse().ok()?,
+                ..offer.price_per_second
+            })
+        };
+        let claim = match &self.claim {
+            Some((floor, claimed)) => Some(Claim {
+                floor: amount(floor)?,
+                amount: amount(claimed)?,
+            }),
+            None => None,
+        };
         Some(Agreement {
             buyer: self.buyer.parse().ok()?,
             state: self.state.into(),
             reason,
             generation: Generation(self.generation),
             receipt: self.receipt.map(Receipt::from),
-            deposit: Amount {
-                units: self.deposit.parse().ok()?,
-                ..offer.price_per_second
-            },
+            deposit: amount(&self.deposit)?,
             ends_at: UtcTime(self.ends_at),
+            notice: self.notice.map(UtcTime),
+            claim,
+            served_seconds: self.served_seconds,
+            runs_since: self.runs_since.map(UtcTime),
             closed_by_buyer: self.closed_by_buyer,
             stage: self.stage.into(),
             ending: self.ending.map(Ending::from),
@@ -432,6 +464,13 @@ mod tests {
             }),
             deposit: Amount::wei(700),
             ends_at: UtcTime(190),
+            notice: Some(UtcTime(190)),
+            claim: Some(Claim {
+                floor: Amount::wei(70),
+                amount: Amount::wei(90),
+            }),
+            served_seconds: 60,
+            runs_since: Some(UtcTime(170)),
             closed_by_buyer: true,
             stage: Stage::Settling {
                 at: UtcTime(195),

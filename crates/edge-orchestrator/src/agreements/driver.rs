@@ -174,6 +174,12 @@ impl Driver {
                     .map(|_| self.negotiation.handle_done(self.shared.now()))
                     .map_err(Failure::Http)
             }
+            Action::Dispute(_) => {
+                crash::point("before a dispute");
+                let disputed = self.shared.ledger.dispute(&self.offer).await;
+                crash::point("after a dispute");
+                self.on_ledger(disputed)
+            }
             Action::SettleOnLedger(id, due) => {
                 let receipt = self.receipt(id, due);
                 crash::point("before settling");
@@ -234,9 +240,37 @@ impl Driver {
     async fn read_ledger(&mut self) -> Result<(), Failure> {
         let ledger = Arc::clone(&self.shared.ledger);
         let (record, chain_now) = tokio::join!(ledger.agreement(&self.offer), ledger.now());
+        let was_reclaimed = self.negotiation.is_reclaimed();
         self.negotiation
             .handle_ledger(record?.as_ref(), chain_now?, self.shared.now());
+        if self.negotiation.is_reclaimed() && !was_reclaimed {
+            self.leave();
+        }
         Ok(())
+    }
+
+    /// The provider takes its hardware back: a plan has to find another site while this one drains.
+    fn leave(&mut self) {
+        let Some(stop) = self.negotiation.ends_at() else {
+            return;
+        };
+        let site = &self.offer.site;
+        let now = self.shared.now();
+        self.written
+            .step(now.utc, format!("taken back by the provider at {}", stop.0));
+        {
+            let mut book = self.shared.book();
+            book.failed.insert(site.clone(), now.monotonic);
+            if let Some(open) = book.open.get_mut(site) {
+                open.leaves = true;
+            }
+        }
+        let left = stop.seconds_since(now.utc);
+        self.shared.status.event(
+            self.shared.at_ms(),
+            format!("{site} takes its hardware back in {left} s"),
+        );
+        self.shared.plan_again.notify_one();
     }
 
     fn on_ledger(&mut self, outcome: Result<(), LedgerError>) -> Result<(), Failure> {
@@ -371,9 +405,13 @@ impl Driver {
         };
         if open.serving != serving {
             let began = serving.is_some();
+            let is_event = began != open.serving.is_some();
             open.serving.clone_from(&serving);
             drop(book);
             self.shared.serving_changed.notify_one();
+            if !is_event {
+                return;
+            }
             let verb = if began { "serves" } else { "no longer serves" };
             self.shared
                 .status
@@ -411,7 +449,7 @@ impl Driver {
 
     fn note(&mut self, state: &NegotiationState) {
         let at_ms = self.shared.at_ms();
-        let word = word(state);
+        let word = state.word(self.negotiation.was_paid());
         let mut is_new = false;
         // From here on no client is sent there: the notice period has begun.
         let is_over = self
@@ -506,24 +544,6 @@ const fn step(action: &Action) -> &'static str {
         Action::SendReceipt(..) => "send a receipt",
         Action::SettleWithReceipt(..) => "close",
         Action::SettleOnLedger(..) => "settle",
-    }
-}
-
-const fn word(state: &NegotiationState) -> &'static str {
-    match state {
-        NegotiationState::Idle | NegotiationState::HelloSent => "greeting",
-        NegotiationState::Offered => "offered",
-        NegotiationState::Reserving => "reserving",
-        NegotiationState::Reserved => "paying",
-        NegotiationState::Proposed | NegotiationState::Acknowledged => "proposed",
-        NegotiationState::Confirmed => "confirmed",
-        NegotiationState::Deploying => "deploying",
-        NegotiationState::Running => "running",
-        NegotiationState::Draining => "draining",
-        NegotiationState::Settling => "settling",
-        NegotiationState::Settled => "settled",
-        NegotiationState::Rejected(_) => "rejected",
-        NegotiationState::Expired => "expired",
-        NegotiationState::Failed(_) => "failed",
+        Action::Dispute(_) => "dispute",
     }
 }

@@ -5,7 +5,8 @@ use edge_chain::dev;
 use edge_orchestrator::journal::{self, Recovered, Written};
 use edge_ports::Ledger;
 use edge_provider::journal as provider_journal;
-use edge_types::Asset;
+use edge_types::{AgreementId, Asset, Offer, UtcTime};
+use libtest_mimic::Failed;
 
 use crate::parts::ledger;
 use crate::world::{BUYER_KEY, CHAIN, PROVIDER_KEY, World};
@@ -120,4 +121,35 @@ fn escrowed_twice(written: &[Written], verdict: &mut Verdict) {
             }
         }
     }
+}
+
+/// The orchestrator left in time and says why; the provider has what it served, and the buyer the rest.
+pub(crate) fn taken_back(world: &World, offer: &Offer, stop: UtcTime) -> Result<(), Failed> {
+    let file = journal::journal_file(&world.folder.path().join("orchestrator"));
+    let written = Recovered::peek(&file).unwrap().agreements;
+    let id = AgreementId::from(offer.id);
+    let written = written.iter().find(|written| written.id() == id).unwrap();
+    let told = |what: &str| {
+        written
+            .steps
+            .iter()
+            .find(|(_, step)| step.starts_with(what))
+    };
+    let left = told("taken back").ok_or("not told that it is taken back")?;
+    let drained = told("draining").ok_or("not drained")?;
+    if left.0 > stop || drained.0 > stop {
+        return Err(format!("left too late: {:?}", written.steps).into());
+    }
+    let key = LocalKey::read_plain(&world.folder.path().join(BUYER_KEY)).unwrap();
+    let rpc = format!("http://{}", world.rpc);
+    let ledger = ledger(&rpc, CHAIN, dev::dev_escrow_address(), key);
+    let record = world.runtime.block_on(ledger.agreement(offer));
+    let record = record.unwrap().unwrap();
+    let served = stop.seconds_since(offer.slot.start);
+    let most = offer.price_per_second.times(served).unwrap().units;
+    let due = record.released.units + record.burned.units;
+    if due == 0 || due > most {
+        return Err(format!("{due} was paid for {served} s: {record:?}").into());
+    }
+    Ok(())
 }

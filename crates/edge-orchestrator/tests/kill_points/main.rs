@@ -35,8 +35,32 @@ fn main() -> ExitCode {
             let short = Trial::test("killed_processes_lose_no_money_and_no_capacity", || {
                 run(FEW)
             });
-            libtest_mimic::run(&Arguments::from_args(), vec![short]).exit_code()
+            let notice = Trial::test(
+                "a_site_that_is_taken_back_is_left_and_paid_pro_rata",
+                take_back,
+            );
+            // One after the other: their processes listen at the same addresses.
+            let arguments = Arguments {
+                test_threads: Some(1),
+                ..Arguments::from_args()
+            };
+            libtest_mimic::run(&arguments, vec![short, notice]).exit_code()
         }
+    }
+}
+
+/// Nobody is killed, but the provider's owner takes the hardware of a running lease back.
+fn take_back() -> Result<(), Failed> {
+    let mut world = world::World::unharmed();
+    let (offer, stop) = world.take_back();
+    world.wind_down();
+    judge::taken_back(&world, &offer, stop)?;
+    let verdict = judge::judge(&world);
+    let wrong: Vec<String> = [verdict.lost, verdict.twice, verdict.leaked].concat();
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n").into())
     }
 }
 

@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 use edge_chain::LocalKey;
 use edge_chain::dev::{self, DevChain, DevConfig};
 use edge_journal::crash;
+use edge_negotiation::NegotiationState;
 use edge_orchestrator::journal::{Recovered, journal_file};
-use edge_ports::Signer;
-use edge_types::ChainId;
+use edge_ports::{Clock, Ledger, Signer, SystemClock};
+use edge_types::{ChainId, Offer, UtcTime};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+
+use crate::parts::ledger;
 
 pub(crate) const PROVIDER: &str = "provider.toml";
 pub(crate) const ORCHESTRATOR: &str = "orchestrator.toml";
@@ -100,6 +103,15 @@ impl Drop for Part {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::dying_at(Some(POINTS))
+    }
+
+    /// One in which nobody is killed.
+    pub(crate) fn unharmed() -> Self {
+        Self::dying_at(None)
+    }
+
+    fn dying_at(first: Option<u64>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (buyer, provider) = (LocalKey::generate().unwrap(), LocalKey::generate().unwrap());
         buyer.write_plain(&folder.path().join(BUYER_KEY)).unwrap();
@@ -132,14 +144,38 @@ impl World {
         )
         .unwrap();
         Self {
-            provider: Part::start("provider", folder.path(), Some(POINTS)),
-            buyer: Part::start("buyer", folder.path(), Some(POINTS)),
+            provider: Part::start("provider", folder.path(), first),
+            buyer: Part::start("buyer", folder.path(), first),
             runtime,
             rpc,
             points: BTreeMap::new(),
             chance: 0x9e37_79b9_7f4a_7c15,
             folder,
         }
+    }
+
+    /// Has the provider's owner take the hardware of a running lease back; the lease, and when it stops.
+    pub(crate) fn take_back(&mut self) -> (Offer, UtcTime) {
+        let file = journal_file(&self.folder.path().join("orchestrator"));
+        let began = Instant::now();
+        let offer = loop {
+            let written = Recovered::peek(&file).unwrap_or_default().agreements;
+            let running = written
+                .into_iter()
+                .find(|written| written.record.state == NegotiationState::Running);
+            match running {
+                Some(written) => break written.record.offer,
+                None => assert!(began.elapsed() < PATIENCE, "nothing runs"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let key = LocalKey::read_plain(&self.folder.path().join(PROVIDER_KEY)).unwrap();
+        let rpc = format!("http://{}", self.rpc);
+        let ledger = ledger(&rpc, CHAIN, dev::dev_escrow_address(), key);
+        let stop = SystemClock::start().utc().plus_seconds(3);
+        let told = self.runtime.block_on(ledger.give_notice(&offer, stop));
+        told.unwrap();
+        (offer, stop)
     }
 
     /// Lets processes die at write points until so many have.

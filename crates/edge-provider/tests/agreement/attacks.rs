@@ -1,0 +1,95 @@
+//! Each attack on the protocol by its name, against a running provider and a chain.
+
+use edge_chain::client::LedgerConfig;
+use edge_chain::{EthLedger, LocalKey};
+use edge_ports::{Ledger, LedgerError, Signer};
+use edge_types::agreement::detail;
+use edge_types::{Amount, Asset, Offer, Preferences, RejectReason};
+use edge_wire::signing;
+
+use crate::world::{CHAIN, World, world};
+
+async fn offer_to(world: &World, buyer: &LocalKey) -> Offer {
+    let preferences = Preferences {
+        buyer: buyer.address(),
+        ..world.preferences(60)
+    };
+    let offers = world.client().hello(&preferences).await;
+    offers.unwrap().remove(0)
+}
+
+/// Bait: an offer of somebody who will not serve. Its confirmation has to come before the money, so none moves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bait_offer_gets_no_money() {
+    let world = world("accept = \"reject\"\nanswer_seconds = 0").await;
+    let offer = offer_to(&world, &world.key).await;
+    let refused = world.buyer(&world.key).reserve(&offer).await.unwrap_err();
+    assert_eq!(
+        refused.reject_reason(),
+        Some(&RejectReason::Policy {
+            detail: detail::ACCEPTS_NOBODY
+        })
+    );
+    // The offer's own signature is no confirmation, and without one the escrow takes no money.
+    let paid = world.ledger.propose(&offer, None).await;
+    assert!(matches!(paid, Err(LedgerError::Refused { .. })), "{paid:?}");
+    let totals = world.ledger.totals(Asset::Native).await.unwrap();
+    assert_eq!(totals.deposited, Amount::wei(0));
+}
+
+/// Squatting: reservations without money, by many keys. They are few, and end by themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn squatting_ends_by_itself_and_holds_little() {
+    let world = world("").await;
+    for _ in 0..2 {
+        let squatter = LocalKey::generate().unwrap();
+        let offer = offer_to(&world, &squatter).await;
+        world.buyer(&squatter).reserve(&offer).await.unwrap();
+    }
+    let buyer = world.buyer(&world.key);
+    let offer = offer_to(&world, &world.key).await;
+    let refused = buyer.reserve(&offer).await.unwrap_err();
+    assert_eq!(
+        refused.reject_reason(),
+        Some(&RejectReason::TooManyReservations { held: 2, limit: 2 })
+    );
+    world.leap(200).await;
+    let offer = offer_to(&world, &world.key).await;
+    buyer.reserve(&offer).await.unwrap();
+}
+
+/// Front-running: a stranger sees offer and confirmation on their way to the chain, and takes both up before the buyer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_front_runner_cannot_take_up_what_was_confirmed_to_another() {
+    let world = world("").await;
+    let offer = offer_to(&world, &world.key).await;
+    let held = world.buyer(&world.key).reserve(&offer).await.unwrap();
+    let confirmation = held.confirmation.unwrap();
+    let stranger = &world.provider_key;
+    let rpc = format!("http://{}", world.rpc);
+    let config = LedgerConfig::dev(rpc, CHAIN, world.escrow);
+    let ledger = EthLedger::new(config, stranger.clone()).unwrap();
+    let taken = ledger.propose(&offer, Some(&confirmation)).await;
+    assert!(
+        matches!(taken, Err(LedgerError::Refused { .. })),
+        "{taken:?}"
+    );
+    let ours = Offer {
+        buyer: Some(stranger.address()),
+        ..offer.clone()
+    };
+    let ours = Offer {
+        id: signing::offer_digest(&ours),
+        ..ours
+    };
+    let taken = ledger.propose(&ours, Some(&confirmation)).await;
+    assert!(
+        matches!(taken, Err(LedgerError::Refused { .. })),
+        "{taken:?}"
+    );
+    world
+        .ledger
+        .propose(&offer, Some(&confirmation))
+        .await
+        .unwrap();
+}

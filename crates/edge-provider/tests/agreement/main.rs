@@ -1,0 +1,11 @@
+//! Two strangers, a real chain, real HTTP over loopback: from hello to settled, and every way to be refused.
+//!
+//! Only the container runtime is replaced.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod attacks;
+mod claims;
+mod lease;
+mod requests;
+mod world;
