@@ -47,6 +47,8 @@ pub(crate) mod gas {
 
 /// Fees are asked for again when they are older than this: twice the base fee lasts for 6 full blocks (EIP-1559).
 const FEES_AGE: Duration = Duration::from_mins(1);
+/// How often two nodes are asked before they count as disagreeing.
+const AGREE_ATTEMPTS: u32 = 3;
 /// How often an operation is tried again with fresh nonce and fees.
 const ATTEMPTS: u32 = 4;
 
@@ -55,7 +57,10 @@ const ATTEMPTS: u32 = 4;
 pub struct LedgerConfig {
     /// The node's JSON-RPC endpoint: `http://` and an IP address literal, so that no name has to be trusted or resolved.
     pub rpc_url: String,
-    /// The chain that the node must serve.
+    /// A second node of another operator. Where one is named, both have to give the same answer about code, agreements and
+    /// sums before it counts (rule 10).
+    pub second_rpc_url: Option<String>,
+    /// The chain that the nodes must serve.
     pub chain: ChainId,
     /// The escrow.
     pub contract: ChainAddress,
@@ -67,19 +72,27 @@ pub struct LedgerConfig {
     pub request_timeout: Duration,
     /// Longest time until a transaction counts.
     pub inclusion_timeout: Duration,
+    /// A transaction that no block took for so long is offered again with a quarter more of fees.
+    pub raise_after: Duration,
+    /// The most that a unit of gas may cost, wei: a node that names higher fees is not followed.
+    pub max_fee_per_gas: u128,
 }
 
 impl LedgerConfig {
-    /// Values that suit the development chain: 1 confirmation, polled each 100 ms, 5 s for an answer, 30 s in all.
+    /// Values that suit the development chain: 1 confirmation, polled each 100 ms, 5 s for an answer, 30 s in all,
+    /// fees raised each 10 s, at most 1000 gwei.
     pub const fn dev(rpc_url: String, chain: ChainId, contract: ChainAddress) -> Self {
         Self {
             rpc_url,
+            second_rpc_url: None,
             chain,
             contract,
             confirmations: 1,
             poll_interval: Duration::from_millis(100),
             request_timeout: Duration::from_secs(5),
             inclusion_timeout: Duration::from_secs(30),
+            raise_after: Duration::from_secs(10),
+            max_fee_per_gas: 1_000_000_000_000,
         }
     }
 }
@@ -108,6 +121,7 @@ pub struct EthLedger {
     config: LedgerConfig,
     key: LocalKey,
     client: RpcClient,
+    second: Option<RpcClient>,
     nonces: Nonces,
     fees: Mutex<Option<Fees>>,
     verified: OnceCell<()>,
@@ -132,17 +146,6 @@ impl fmt::Debug for EthLedger {
 impl EthLedger {
     /// A ledger that signs with `key`. Talks to nobody yet.
     pub fn new(config: LedgerConfig, key: LocalKey) -> Result<Self, LedgerConfigError> {
-        let url = reqwest::Url::parse(&config.rpc_url)
-            .ok()
-            .filter(|url| {
-                let host = url
-                    .host_str()
-                    .map(|host| host.trim_matches(['[', ']']).parse::<IpAddr>());
-                url.scheme() == "http" && matches!(host, Some(Ok(_)))
-            })
-            .ok_or_else(|| LedgerConfigError::Url {
-                url: config.rpc_url.clone(),
-            })?;
         if config.confirmations == 0 {
             return Err(LedgerConfigError::Confirmations);
         }
@@ -152,8 +155,13 @@ impl EthLedger {
             .no_proxy()
             .build()
             .map_err(|cause| LedgerConfigError::Http(cause.into()))?;
+        let node = |url: &str| {
+            let url = node_url(url)?;
+            Ok(RpcClient::new(BoundedHttp::new(http.clone(), url), false))
+        };
         Ok(Self {
-            client: RpcClient::new(BoundedHttp::new(http, url), false),
+            client: node(&config.rpc_url)?,
+            second: config.second_rpc_url.as_deref().map(node).transpose()?,
             config,
             key,
             nonces: Nonces::default(),
@@ -189,34 +197,47 @@ impl EthLedger {
     async fn verify(&self, attempted: &'static str) -> Result<(), LedgerError> {
         self.verified
             .get_or_try_init(|| async {
-                let mut batch = self.client.new_batch();
-                let chain = batch
-                    .add_call::<_, U64>("eth_chainId", &())
-                    .map_err(read_error(attempted))?;
-                let code = batch
-                    .add_call::<_, Bytes>("eth_getCode", &(self.contract_address(), "latest"))
-                    .map_err(read_error(attempted))?;
-                batch.send().await.map_err(read_error(attempted))?;
-                let found = ChainId(chain.await.map_err(read_error(attempted))?.to());
-                if found != self.config.chain {
-                    return Err(LedgerError::WrongChain {
-                        found,
-                        expected: self.config.chain,
-                    });
+                self.verify_at(attempted, &self.client).await?;
+                match &self.second {
+                    Some(second) => self.verify_at(attempted, second).await,
+                    None => Ok(()),
                 }
-                let code = keccak256(code.await.map_err(read_error(attempted))?);
-                let expected = Escrow::artifact().runtime_hash();
-                if code != expected {
-                    return Err(LedgerError::UnknownContract {
-                        contract: self.config.contract,
-                        found: Hash32(code.0),
-                        expected: Hash32(expected.0),
-                    });
-                }
-                Ok(())
             })
             .await
             .copied()
+    }
+
+    /// Does this node serve the chain, and the escrow's code on it?
+    async fn verify_at(
+        &self,
+        attempted: &'static str,
+        node: &RpcClient,
+    ) -> Result<(), LedgerError> {
+        let mut batch = node.new_batch();
+        let chain = batch
+            .add_call::<_, U64>("eth_chainId", &())
+            .map_err(read_error(attempted))?;
+        let code = batch
+            .add_call::<_, Bytes>("eth_getCode", &(self.contract_address(), "latest"))
+            .map_err(read_error(attempted))?;
+        batch.send().await.map_err(read_error(attempted))?;
+        let found = ChainId(chain.await.map_err(read_error(attempted))?.to());
+        if found != self.config.chain {
+            return Err(LedgerError::WrongChain {
+                found,
+                expected: self.config.chain,
+            });
+        }
+        let code = keccak256(code.await.map_err(read_error(attempted))?);
+        let expected = Escrow::artifact().runtime_hash();
+        if code != expected {
+            return Err(LedgerError::UnknownContract {
+                contract: self.config.contract,
+                found: Hash32(code.0),
+                expected: Hash32(expected.0),
+            });
+        }
+        Ok(())
     }
 
     /// Calls a view function of the escrow at the latest block.
@@ -239,15 +260,38 @@ impl EthLedger {
         let request = TransactionRequest::default()
             .to(to)
             .input(call.abi_encode().into());
-        let output: Bytes = self
-            .client
-            .request("eth_call", (request, "latest"))
-            .await
-            .map_err(read_error(attempted))?;
+        let ask = |node: &RpcClient| {
+            let answer = node.request::<_, Bytes>("eth_call", (request.clone(), "latest"));
+            async move { answer.await.map_err(read_error(attempted)) }
+        };
+        let output = match &self.second {
+            None => ask(&self.client).await?,
+            Some(second) => self.agreed(attempted, second, ask).await?,
+        };
         C::abi_decode_returns(&output).map_err(|cause| LedgerError::Malformed {
             attempted,
             detail: cause.to_string(),
         })
+    }
+
+    /// What both nodes say. A node may be a block behind, so each is asked a few times.
+    async fn agreed<F: Future<Output = Result<Bytes, LedgerError>>>(
+        &self,
+        attempted: &'static str,
+        second: &RpcClient,
+        ask: impl Fn(&RpcClient) -> F,
+    ) -> Result<Bytes, LedgerError> {
+        for attempt in 1..=AGREE_ATTEMPTS {
+            let (one, other) = tokio::join!(ask(&self.client), ask(second));
+            let one = one?;
+            if one == other? {
+                return Ok(one);
+            }
+            if attempt < AGREE_ATTEMPTS {
+                tokio::time::sleep(self.config.poll_interval).await;
+            }
+        }
+        Err(LedgerError::Disagreement { attempted })
     }
 
     /// Sends a call to the escrow after checking that it is one.
@@ -264,6 +308,21 @@ impl EthLedger {
         self.transact(attempted, to, input, U256::from(value), gas)
             .await
     }
+}
+
+/// A node is named by its address, so that no name has to be trusted or resolved.
+fn node_url(text: &str) -> Result<reqwest::Url, LedgerConfigError> {
+    reqwest::Url::parse(text)
+        .ok()
+        .filter(|url| {
+            let host = url
+                .host_str()
+                .map(|host| host.trim_matches(['[', ']']).parse::<IpAddr>());
+            url.scheme() == "http" && matches!(host, Some(Ok(_)))
+        })
+        .ok_or_else(|| LedgerConfigError::Url {
+            url: text.to_owned(),
+        })
 }
 
 /// The name of the contract's error in revert data.

@@ -1,5 +1,7 @@
 //! Sending a transaction: nonce, fees, and waiting until it counts.
 
+use std::sync::PoisonError;
+
 use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy::eips::Encodable2718;
 use alloy::network::TxSignerSync;
@@ -9,11 +11,12 @@ use alloy::rpc::types::{Block, TransactionReceipt, TransactionRequest};
 use edge_ports::{Ledger, LedgerError};
 use tokio::time::{Instant, sleep};
 
-use std::sync::PoisonError;
-
 use super::nonces::Reserved;
 use super::rpc::{self, SendRefusal, read_error};
 use super::{ATTEMPTS, EthLedger, FEES_AGE, Fees, escrow_error, gas, in_range};
+
+/// The fees of a transaction are raised this often at most.
+const MAX_VERSIONS: usize = 12;
 
 impl EthLedger {
     /// Signs and sends a transaction and waits until it counts.
@@ -111,19 +114,21 @@ impl EthLedger {
         (*envelope.tx_hash(), envelope.encoded_2718().into())
     }
 
-    /// Sends until the node has it, then looks until it is deep enough. Sending the same bytes again is harmless.
+    /// Sends until the node has it, then looks until it is deep enough, and raises the fees while no block takes it.
+    /// Sending the same bytes again is harmless, and of several versions with one nonce one at most is ever included.
     async fn submit(
         &self,
         attempted: &'static str,
-        transaction: TxEip1559,
+        mut transaction: TxEip1559,
         deadline: Instant,
     ) -> Result<Submitted, LedgerError> {
-        let (hash, raw) = self.sign(transaction);
-        let mut accepted = false;
+        let mut versions = vec![self.sign(transaction.clone())];
+        // Does the node have the last version, and has it ever had one?
+        let (mut is_there, mut was_there) = (false, false);
+        let mut raise_at = Instant::now() + self.config.raise_after;
         loop {
-            let outcome = self
-                .look(attempted, hash, (!accepted).then_some(&raw))
-                .await;
+            let outcome = self.look(attempted, &versions, !is_there).await;
+            let mut is_included = false;
             let waiting_for = match outcome {
                 Ok(Look {
                     receipt: Some(receipt),
@@ -134,16 +139,23 @@ impl EthLedger {
                     if depth >= self.config.confirmations {
                         return Ok(Submitted::Included(Box::new(receipt)));
                     }
-                    accepted = true;
+                    (is_there, was_there, is_included) = (true, true, true);
                     None
                 }
                 Ok(Look {
                     refusal: Some(refusal),
                     ..
-                }) => return Ok(Submitted::Refused(refusal)),
+                }) if !was_there => return Ok(Submitted::Refused(refusal)),
+                // It was taken before: a block has it that this node does not show yet, or the raise was too small.
+                Ok(Look {
+                    refusal: Some(_), ..
+                }) => {
+                    is_there = true;
+                    None
+                }
                 // Not there yet, or dropped by a reorganisation: offer it again next time.
                 Ok(Look { .. }) => {
-                    accepted = false;
+                    (is_there, was_there) = (false, true);
                     None
                 }
                 Err(error @ LedgerError::Unreachable { .. }) => Some(error),
@@ -155,26 +167,53 @@ impl EthLedger {
                     cause: "the transaction was not included in time".into(),
                 }));
             }
+            if was_there && !is_included && Instant::now() >= raise_at {
+                raise_at = Instant::now() + self.config.raise_after;
+                if versions.len() < MAX_VERSIONS && self.raise(&mut transaction) {
+                    versions.push(self.sign(transaction.clone()));
+                    is_there = false;
+                }
+            }
             sleep(self.config.poll_interval).await;
         }
     }
 
-    /// One round trip: offers the transaction (if given) and asks for its receipt and the height of the chain.
+    /// Raises both fees by a quarter, more than the tenth that nodes ask of a replacement; false if that is above the
+    /// limit.
+    fn raise(&self, transaction: &mut TxEip1559) -> bool {
+        let quarter_more = |fee: u128| fee.saturating_add(fee / 4).saturating_add(1);
+        let max_fee = quarter_more(transaction.max_fee_per_gas);
+        if max_fee > self.config.max_fee_per_gas {
+            return false;
+        }
+        transaction.max_fee_per_gas = max_fee;
+        transaction.max_priority_fee_per_gas =
+            quarter_more(transaction.max_priority_fee_per_gas).min(max_fee);
+        true
+    }
+
+    /// One round trip: offers the last version (if wanted) and asks for the receipts of all and the height of the chain.
     async fn look(
         &self,
         attempted: &'static str,
-        hash: B256,
-        raw: Option<&Bytes>,
+        versions: &[(B256, Bytes)],
+        offers: bool,
     ) -> Result<Look, LedgerError> {
         let error = read_error(attempted);
         let mut batch = self.client.new_batch();
-        let sent = raw
-            .map(|raw| batch.add_call::<_, B256>("eth_sendRawTransaction", &(raw,)))
+        let sent = versions
+            .last()
+            .filter(|_| offers)
+            .map(|(_, raw)| batch.add_call::<_, B256>("eth_sendRawTransaction", &(raw,)))
             .transpose()
             .map_err(&error)?;
-        let receipt = batch
-            .add_call::<_, Option<TransactionReceipt>>("eth_getTransactionReceipt", &(hash,))
-            .map_err(&error)?;
+        let mut receipts = Vec::new();
+        for (hash, _) in versions {
+            let receipt = batch
+                .add_call::<_, Option<TransactionReceipt>>("eth_getTransactionReceipt", &(hash,))
+                .map_err(&error)?;
+            receipts.push(receipt);
+        }
         let head = batch
             .add_call::<_, U64>("eth_blockNumber", &())
             .map_err(&error)?;
@@ -187,9 +226,13 @@ impl EthLedger {
                 .transpose()?,
             None => None,
         };
+        let mut included = None;
+        for receipt in receipts {
+            included = included.or(receipt.await.map_err(&error)?);
+        }
         Ok(Look {
             refusal: refusal.flatten(),
-            receipt: receipt.await.map_err(&error)?,
+            receipt: included,
             head: head.await.map_err(&error)?.to(),
         })
     }
@@ -229,9 +272,10 @@ impl EthLedger {
             attempted,
             u128::try_from(tip.await.map_err(&error)?).map_err(|_| "tip"),
         )?;
+        let max_fee = u128::from(base).saturating_mul(2).saturating_add(tip);
         let fees = Fees {
-            max_fee: u128::from(base).saturating_mul(2).saturating_add(tip),
-            tip,
+            max_fee: max_fee.min(self.config.max_fee_per_gas),
+            tip: tip.min(self.config.max_fee_per_gas),
             asked_at: Instant::now(),
         };
         *self.fees.lock().unwrap_or_else(PoisonError::into_inner) = Some(fees);
