@@ -1,7 +1,7 @@
 //! The provider's side of the IEP API.
 //!
 //! Serves one [`IepService`] on one listener. Requests are bounded in size, time and number per source; all but the
-//! greeting, services, hello and health must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
+//! greeting, services, hello, health and the OpenAPI document must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
 //! too). Refusals are RFC 9457 problems.
 
 mod nonces;
@@ -189,6 +189,9 @@ impl IepServer {
             (&Method::GET, "" | "/") => return Ok(edge_wire::encode(&service.greeting())),
             (&Method::GET, "/healthz") => {
                 return Ok(format!("{{\"healthy\":true,\"version\":{VERSION}}}").into_bytes());
+            }
+            (&Method::GET, "/openapi.json") => {
+                return Ok(edge_wire::openapi::text().into_bytes());
             }
             (&Method::GET, "/services") => {
                 return service.services().map(|it| edge_wire::encode(&it));

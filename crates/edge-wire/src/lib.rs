@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod limits;
 pub mod listing;
 pub mod message;
+pub mod openapi;
 pub mod problem;
 pub mod relay;
 pub mod services;

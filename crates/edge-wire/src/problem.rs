@@ -14,6 +14,30 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 const TYPES: &str = "/exec/v1/problems/";
 
+const KINDS: &[&str] = &[
+    "slot-taken",
+    "offer-expired",
+    "unknown",
+    "capacity",
+    "too-many-reservations",
+    "not-funded",
+    "not-authorised",
+    "stale-generation",
+    "policy",
+    "malformed",
+    "too-large",
+    "replayed",
+    "too-many-requests",
+    "not-found",
+    "unavailable",
+    "other",
+];
+
+/// Every `type` that this version writes.
+pub(crate) fn types() -> Vec<String> {
+    KINDS.iter().map(|kind| format!("{TYPES}{kind}")).collect()
+}
+
 /// Why a request was not granted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
