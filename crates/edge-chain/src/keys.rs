@@ -12,6 +12,9 @@ use alloy::signers::local::PrivateKeySigner;
 use edge_ports::Signer;
 use edge_types::{ChainAddress, Hash32, Signature};
 
+use crate::keystore;
+pub use crate::keystore::KeystoreError;
+
 /// A secp256k1 key in memory. Neither `Debug` nor any other output shows it.
 #[derive(Clone)]
 pub struct LocalKey {
@@ -52,6 +55,88 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// The encrypted file cannot be decrypted.
+    #[error("decrypting key file {path}")]
+    Keystore {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: KeystoreError,
+    },
+}
+
+/// A key file as it was read: plain, or to be decrypted by a password.
+#[derive(Clone)]
+pub struct KeyFile {
+    path: PathBuf,
+    text: String,
+}
+
+/// Longest key file that is read, octets.
+const MAX_FILE: u64 = 16 * 1024;
+
+impl KeyFile {
+    /// Reads a key file, or file descriptor by its path (`/dev/fd/3`).
+    pub fn open(path: &Path) -> Result<Self, KeyError> {
+        let failed = |cause| KeyError::File {
+            attempted: "reading",
+            path: path.to_owned(),
+            cause,
+        };
+        let file = File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Exposed {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        let mut text = String::new();
+        file.take(MAX_FILE)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+        })
+    }
+
+    /// Does it take a password?
+    pub fn is_encrypted(&self) -> bool {
+        self.text.trim_start().starts_with('{')
+    }
+
+    /// The account that the file tells beside its encrypted key, which need not be true.
+    pub fn told_account(&self) -> Option<ChainAddress> {
+        let told = keystore::told_address(&self.text)?;
+        let digits = told.trim_start_matches("0x");
+        format!("0x{digits}").parse().ok()
+    }
+
+    /// The key of a file that is not encrypted: 64 hexadecimal digits.
+    pub fn plain(&self) -> Result<LocalKey, KeyError> {
+        let malformed = || KeyError::Malformed {
+            path: self.path.clone(),
+        };
+        let bytes: Hash32 = self.text.trim().parse().map_err(|_| malformed())?;
+        LocalKey::from_bytes(bytes.0).map_err(|_| malformed())
+    }
+
+    /// The key of an encrypted file. Takes a second and 128 MiB of memory, on purpose.
+    pub fn decrypt(&self, password: &str) -> Result<LocalKey, KeyError> {
+        let decrypted = keystore::decrypt(&self.text, password.as_bytes());
+        decrypted.map_err(|cause| KeyError::Keystore {
+            path: self.path.clone(),
+            cause,
+        })
+    }
+}
+
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyFile").field(&self.path).finish()
+    }
 }
 
 impl LocalKey {
@@ -78,47 +163,39 @@ impl LocalKey {
     ///
     /// Only for the development chain: where the money is real, keys belong in an encrypted keystore (rule 13).
     pub fn read_plain(path: &Path) -> Result<Self, KeyError> {
-        let failed = |cause| KeyError::File {
-            attempted: "reading",
-            path: path.to_owned(),
-            cause,
-        };
-        let malformed = || KeyError::Malformed {
-            path: path.to_owned(),
-        };
-        let file = File::open(path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        let mut text = String::new();
-        file.take(128).read_to_string(&mut text).map_err(failed)?;
-        let bytes: Hash32 = text.trim().parse().map_err(|_| malformed())?;
-        Self::from_bytes(bytes.0).map_err(|_| malformed())
+        KeyFile::open(path)?.plain()
     }
 
     /// Writes the key to a new plain file, mode 600, that [`LocalKey::read_plain`] reads.
     pub fn write_plain(&self, path: &Path) -> Result<(), KeyError> {
-        let failed = |cause| KeyError::File {
-            attempted: "writing",
-            path: path.to_owned(),
-            cause,
-        };
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
-        writeln!(file, "{}", self.signer.to_bytes()).map_err(failed)
+        write_new(path, &self.signer.to_bytes().to_string())
+    }
+
+    /// Writes the key to a new file, mode 600, encrypted by `password`.
+    pub fn write_encrypted(&self, path: &Path, password: &str) -> Result<(), KeyError> {
+        let cost = scrypt::Params::RECOMMENDED_LOG_N;
+        let json = keystore::encrypt(self, password.as_bytes(), cost)?;
+        write_new(path, &json)
     }
 
     pub(crate) const fn alloy(&self) -> &PrivateKeySigner {
         &self.signer
     }
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), KeyError> {
+    let failed = |cause| KeyError::File {
+        attempted: "writing",
+        path: path.to_owned(),
+        cause,
+    };
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    writeln!(file, "{text}").map_err(failed)
 }
 
 impl Signer for LocalKey {

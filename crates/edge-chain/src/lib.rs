@@ -14,6 +14,7 @@ pub mod dev;
 #[cfg(test)]
 mod escrow_tests;
 pub mod keys;
+mod keystore;
 
 pub use artifact::escrow_code_hash;
 pub use client::EthLedger;

@@ -9,8 +9,8 @@ use edge_ports::{Clock as _, Signer as _, SystemClock};
 use edge_wire::MAX_BODY_BYTES;
 use edge_wire::listing::{WellKnown, write_entry};
 
-use crate::chain::read_key;
 use crate::exit::{EXIT_CODES, Failure};
+use crate::key::read_key;
 use crate::output;
 
 /// Options of `exec-edge aggregator`.

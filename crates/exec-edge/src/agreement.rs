@@ -1,5 +1,6 @@
 //! `exec-edge agreement`: what an orchestrator or a provider agreed to, by its journal, and what to do about it.
 
+mod on_ledger;
 mod text;
 
 use std::io::{Read, Write};
@@ -44,6 +45,12 @@ enum Command {
         #[command(flatten)]
         admin: Admin,
     },
+    /// Deny on the ledger what the provider claims, or take one's own claim to the arbiter.
+    Dispute(on_ledger::Args),
+    /// Divide the money as both parties sign: print this party's signature, or submit with that of the other.
+    Settle(on_ledger::SettleArgs),
+    /// As the provider: take the hardware back before the end of the slot, after the agreed notice.
+    Reclaim(on_ledger::ReclaimArgs),
     /// Stop all spending of a running orchestrator, also after a restart; open agreements run out.
     Stop {
         #[command(flatten)]
@@ -93,6 +100,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         Command::Show { id, journal } => show(id, journal),
         Command::Close { id, admin } => ask(admin, &format!("/agreements/{id}/close")),
+        Command::Dispute(args) => on_ledger::dispute(args),
+        Command::Settle(args) => on_ledger::settle(args),
+        Command::Reclaim(args) => on_ledger::reclaim(args),
         Command::Stop { admin } => ask(admin, "/wind-down"),
         Command::Resume { admin } => ask(admin, "/resume"),
     }
@@ -100,15 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 /// Tells everything about one agreement; also `exec-edge explain agreement`.
 pub(crate) fn show(id: &str, journal: &Journal) -> Result<ExitCode, Failure> {
-    let all = read(&journal.state)?;
-    let digits = id.trim_start_matches("0x").to_ascii_lowercase();
-    let mut found = all
-        .iter()
-        .filter(|told| told.id.trim_start_matches("0x").starts_with(&digits));
-    let (Some(told), None) = (found.next(), found.next()) else {
-        output::error(&format!(
-            "{id}: not the beginning of exactly one agreement's id; `exec-edge agreement list` lists them"
-        ));
+    let Some(told) = find(id, &journal.state)? else {
         return Ok(Exit::Negative.into());
     };
     if journal.json {
@@ -117,6 +119,20 @@ pub(crate) fn show(id: &str, journal: &Journal) -> Result<ExitCode, Failure> {
         output::line(&told.account());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The one agreement whose id begins so; says so if there is none, or more.
+fn find(id: &str, state: &Path) -> Result<Option<Told>, Failure> {
+    let digits = id.trim_start_matches("0x").to_ascii_lowercase();
+    let mut found: Vec<Told> = read(state)?;
+    found.retain(|told| told.id.trim_start_matches("0x").starts_with(&digits));
+    let told = found.pop().filter(|_| found.is_empty());
+    if told.is_none() {
+        output::error(&format!(
+            "{id}: not the beginning of exactly one agreement's id; `exec-edge agreement list` lists them"
+        ));
+    }
+    Ok(told)
 }
 
 /// The agreements in a state directory, whosever it is.

@@ -1,15 +1,13 @@
 //! `exec-edge chain`: a development chain, and keys for it.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use edge_chain::LocalKey;
 use edge_chain::dev::{self, DevChain, DevChainError, DevConfig};
-use edge_chain::keys::KeyError;
 use edge_ports::Signer;
 use edge_types::{ChainAddress, ChainId};
 use tokio::net::TcpListener;
@@ -64,20 +62,6 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// Reads a key from a plain file.
-pub(crate) fn read_key(file: &Path) -> Result<LocalKey, Failure> {
-    LocalKey::read_plain(file).map_err(|error| match error {
-        KeyError::File { ref cause, .. } if cause.kind() == ErrorKind::NotFound => {
-            Failure::usage(error)
-                .with_hint(format!("make one: exec-edge chain key {}", file.display()))
-        }
-        KeyError::Exposed { .. } => {
-            Failure::usage(error).with_hint(format!("chmod 600 {}", file.display()))
-        }
-        _ => Failure::usage(error),
-    })
 }
 
 fn run_dev(args: DevArgs) -> Result<ExitCode, Failure> {

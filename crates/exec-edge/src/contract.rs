@@ -10,8 +10,8 @@ use edge_ports::{Ledger, LedgerError};
 use edge_types::{Amount, Asset, ChainAddress, ChainId};
 use serde_json::json;
 
-use crate::chain::read_key;
 use crate::exit::{EXIT_CODES, Failure};
+use crate::key::{Password, read_key_by};
 use crate::output;
 
 /// Options of `exec-edge contract`.
@@ -26,55 +26,49 @@ pub(crate) enum Args {
         key: Key,
     },
     /// Check that an address has exactly the code of the escrow that this program knows. Exit code 1 if not.
-    Verify {
-        #[command(flatten)]
-        node: Node,
-        #[command(flatten)]
-        contract: Contract,
-    },
+    Verify(Escrow),
     /// What the escrow holds in an asset and, for an account, what it can withdraw, its reputation and its stake.
     Status {
         #[command(flatten)]
-        node: Node,
-        #[command(flatten)]
-        contract: Contract,
+        escrow: Escrow,
         /// Whose account.
         #[arg(long)]
         account: Option<ChainAddress>,
     },
     /// Move this key's whole credit out of the escrow, to its own account.
-    Withdraw {
-        #[command(flatten)]
-        node: Node,
-        #[command(flatten)]
-        contract: Contract,
-        #[command(flatten)]
-        key: Key,
-    },
+    Withdraw(Account),
     /// Lock an amount of this key's money in the escrow, as the stake that its offers promise.
-    Stake {
-        #[command(flatten)]
-        node: Node,
-        #[command(flatten)]
-        contract: Contract,
-        #[command(flatten)]
-        key: Key,
-        /// Smallest units of the asset; wei.
-        #[arg(value_name = "UNITS")]
-        units: u128,
-    },
+    Stake(Units),
     /// Turn stake that no agreement holds into a credit, to be withdrawn.
-    Unstake {
-        #[command(flatten)]
-        node: Node,
-        #[command(flatten)]
-        contract: Contract,
-        #[command(flatten)]
-        key: Key,
-        /// Smallest units of the asset; wei.
-        #[arg(value_name = "UNITS")]
-        units: u128,
-    },
+    Unstake(Units),
+}
+
+/// An escrow, to ask.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Escrow {
+    #[command(flatten)]
+    node: Node,
+    #[command(flatten)]
+    contract: Contract,
+}
+
+/// An escrow and whoever acts on it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Account {
+    #[command(flatten)]
+    escrow: Escrow,
+    #[command(flatten)]
+    key: Key,
+}
+
+/// The same, with an amount.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Units {
+    #[command(flatten)]
+    account: Account,
+    /// Smallest units of the asset; wei.
+    #[arg(value_name = "UNITS")]
+    units: u128,
 }
 
 /// Which node of which chain, and how to report.
@@ -108,12 +102,41 @@ pub(crate) struct Contract {
 /// Who signs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Key {
-    /// File with the key, as `exec-edge chain key` makes it.
+    /// File with the key, as `exec-edge key new` makes it; a file descriptor is /dev/fd/N.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    #[command(flatten)]
+    password: Password,
     /// Say what would be done, check that it can be, and do nothing.
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
+}
+
+impl Key {
+    pub(crate) fn read(&self) -> Result<LocalKey, Failure> {
+        read_key_by(&self.key, &self.password)
+    }
+}
+
+impl Escrow {
+    fn ledger(&self, key: LocalKey) -> Result<EthLedger, Failure> {
+        self.node.ledger(self.contract.contract, key)
+    }
+}
+
+impl Account {
+    fn ledger(&self) -> Result<EthLedger, Failure> {
+        self.escrow.ledger(self.key.read()?)
+    }
+}
+
+impl Units {
+    fn amount(&self) -> Amount {
+        Amount {
+            asset: self.account.escrow.contract.asset(),
+            units: self.units,
+        }
+    }
 }
 
 impl Contract {
@@ -124,16 +147,26 @@ impl Contract {
 
 impl Node {
     fn ledger(&self, contract: ChainAddress, key: LocalKey) -> Result<EthLedger, Failure> {
+        self.ledger_on(ChainId(self.chain_id), contract, key)
+    }
+
+    /// The ledger of an offer, which tells its chain itself.
+    pub(crate) fn ledger_on(
+        &self,
+        chain: ChainId,
+        contract: ChainAddress,
+        key: LocalKey,
+    ) -> Result<EthLedger, Failure> {
         let config = LedgerConfig {
             confirmations: self.confirmations,
-            ..LedgerConfig::dev(self.rpc.clone(), ChainId(self.chain_id), contract)
+            ..LedgerConfig::dev(self.rpc.clone(), chain, contract)
         };
         EthLedger::new(config, key)
             .context("--rpc")
             .map_err(Failure::usage)
     }
 
-    fn tell(&self, text: &str, value: &serde_json::Value) {
+    pub(crate) fn tell(&self, text: &str, value: &serde_json::Value) {
         if self.json {
             output::line(&value.to_string());
         } else {
@@ -151,29 +184,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match args {
             Args::Deploy { node, key } => deploy(&node, &key).await,
-            Args::Verify { node, contract } => verify(&node, &contract).await,
-            Args::Status {
-                node,
-                contract,
-                account,
-            } => status(&node, &contract, account).await,
-            Args::Withdraw {
-                node,
-                contract,
-                key,
-            } => withdraw(&node, &contract, &key).await,
-            Args::Stake {
-                node,
-                contract,
-                key,
-                units,
-            } => stake(&node, &contract, &key, units).await,
-            Args::Unstake {
-                node,
-                contract,
-                key,
-                units,
-            } => unstake(&node, &contract, &key, units).await,
+            Args::Verify(escrow) => verify(&escrow).await,
+            Args::Status { escrow, account } => status(&escrow, account).await,
+            Args::Withdraw(account) => withdraw(&account).await,
+            Args::Stake(units) => stake(&units).await,
+            Args::Unstake(units) => unstake(&units).await,
         }
     })
 }
@@ -183,7 +198,7 @@ fn nobody() -> Result<LocalKey, Failure> {
     LocalKey::generate().map_err(Failure::runtime)
 }
 
-fn failed(error: LedgerError) -> Failure {
+pub(crate) fn failed(error: LedgerError) -> Failure {
     let hint = match &error {
         LedgerError::Unreachable { .. } => "check --rpc, or start a chain: exec-edge chain dev",
         LedgerError::WrongChain { .. } => "give the node's chain with --chain-id",
@@ -196,7 +211,7 @@ fn failed(error: LedgerError) -> Failure {
 }
 
 async fn deploy(node: &Node, key: &Key) -> Result<ExitCode, Failure> {
-    let ledger = node.ledger(ChainAddress([0; 20]), read_key(&key.key)?)?;
+    let ledger = node.ledger(ChainAddress([0; 20]), key.read()?)?;
     let code = escrow_code_hash();
     if key.dry_run {
         let balance = ledger.balance(ledger.account()).await.map_err(failed)?;
@@ -220,8 +235,9 @@ async fn deploy(node: &Node, key: &Key) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn verify(node: &Node, contract: &Contract) -> Result<ExitCode, Failure> {
-    let ledger = node.ledger(contract.contract, nobody()?)?;
+async fn verify(escrow: &Escrow) -> Result<ExitCode, Failure> {
+    let Escrow { node, contract } = escrow;
+    let ledger = escrow.ledger(nobody()?)?;
     let (known, found) = match ledger.verify_contract().await {
         Ok(()) => (true, escrow_code_hash()),
         Err(LedgerError::UnknownContract { found, .. }) => (false, found),
@@ -243,13 +259,9 @@ async fn verify(node: &Node, contract: &Contract) -> Result<ExitCode, Failure> {
     })
 }
 
-async fn status(
-    node: &Node,
-    contract: &Contract,
-    account: Option<ChainAddress>,
-) -> Result<ExitCode, Failure> {
-    let ledger = node.ledger(contract.contract, nobody()?)?;
-    let asset = contract.asset();
+async fn status(escrow: &Escrow, account: Option<ChainAddress>) -> Result<ExitCode, Failure> {
+    let ledger = escrow.ledger(nobody()?)?;
+    let asset = escrow.contract.asset();
     let totals = ledger.totals(asset).await.map_err(failed)?;
     let sums = [
         ("deposited", totals.deposited),
@@ -286,77 +298,67 @@ async fn status(
             "free_stake": units(kept.free_stake), "locked_stake": units(kept.locked_stake),
         });
     }
-    node.tell(&lines.join("\n"), &value);
+    escrow.node.tell(&lines.join("\n"), &value);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn withdraw(node: &Node, contract: &Contract, key: &Key) -> Result<ExitCode, Failure> {
-    let ledger = node.ledger(contract.contract, read_key(&key.key)?)?;
-    let asset = contract.asset();
-    let account = ledger.account();
-    let amount = if key.dry_run {
-        let kept = ledger.escrow_account(account, asset).await;
+async fn withdraw(account: &Account) -> Result<ExitCode, Failure> {
+    let ledger = account.ledger()?;
+    let asset = account.escrow.contract.asset();
+    let amount = if account.key.dry_run {
+        let kept = ledger.escrow_account(ledger.account(), asset).await;
         kept.map_err(failed)?.credit
     } else {
         ledger.withdraw(asset).await.map_err(failed)?
     };
-    moved(node, key, "withdraw", "withdrew", amount, account);
+    account.moved(("withdraw", "withdrew"), amount, ledger.account());
     Ok(ExitCode::SUCCESS)
 }
 
-async fn stake(
-    node: &Node,
-    contract: &Contract,
-    key: &Key,
-    units: u128,
-) -> Result<ExitCode, Failure> {
-    let ledger = node.ledger(contract.contract, read_key(&key.key)?)?;
-    let amount = Amount {
-        asset: contract.asset(),
-        units,
-    };
-    if key.dry_run {
+async fn stake(units: &Units) -> Result<ExitCode, Failure> {
+    let ledger = units.account.ledger()?;
+    let amount = units.amount();
+    if units.account.key.dry_run {
         ledger.verify_contract().await.map_err(failed)?;
     } else {
         ledger.stake(amount).await.map_err(failed)?;
     }
-    moved(node, key, "stake", "staked", amount, ledger.account());
+    units
+        .account
+        .moved(("stake", "staked"), amount, ledger.account());
     Ok(ExitCode::SUCCESS)
 }
 
-async fn unstake(
-    node: &Node,
-    contract: &Contract,
-    key: &Key,
-    units: u128,
-) -> Result<ExitCode, Failure> {
-    let ledger = node.ledger(contract.contract, read_key(&key.key)?)?;
-    let amount = Amount {
-        asset: contract.asset(),
-        units,
-    };
+async fn unstake(units: &Units) -> Result<ExitCode, Failure> {
+    let ledger = units.account.ledger()?;
+    let amount = units.amount();
     let free = ledger.escrow_account(ledger.account(), amount.asset).await;
     let free = free.map_err(failed)?.free_stake;
-    if free.units < units {
+    if free.units < amount.units {
         let error = anyhow::anyhow!("only {free} of the stake is free");
         return Err(Failure::runtime(error)
             .with_hint("the rest is locked by agreements until they are settled".to_owned()));
     }
-    if !key.dry_run {
+    if !units.account.key.dry_run {
         ledger.unstake(amount).await.map_err(failed)?;
     }
-    moved(node, key, "unstake", "unstaked", amount, ledger.account());
+    units
+        .account
+        .moved(("unstake", "unstaked"), amount, ledger.account());
     Ok(ExitCode::SUCCESS)
 }
 
-fn moved(node: &Node, key: &Key, would: &str, did: &str, amount: Amount, account: ChainAddress) {
-    let text = if key.dry_run {
-        format!("would {would} {amount} for {account}")
-    } else {
-        format!("{did} {amount} for {account}")
-    };
-    node.tell(
-        &text,
-        &json!({ "dry_run": key.dry_run, "units": amount.units.to_string(), "account": account.to_string() }),
-    );
+impl Account {
+    fn moved(&self, (would, did): (&str, &str), amount: Amount, account: ChainAddress) {
+        let is_dry = self.key.dry_run;
+        let text = if is_dry {
+            format!("would {would} {amount} for {account}")
+        } else {
+            format!("{did} {amount} for {account}")
+        };
+        self.escrow.node.tell(
+            &text,
+            &json!({ "dry_run": is_dry, "units": amount.units.to_string(), "account": account.to_string() }),
+        );
+    }
 }

@@ -14,6 +14,7 @@ mod dns;
 mod drawing;
 mod exit;
 mod explain;
+mod key;
 mod lab;
 mod logging;
 mod orchestrator;
@@ -66,6 +67,9 @@ enum Command {
     Aggregator(aggregator::Args),
     /// Show what was agreed with whom, end it early, or stop all spending.
     Agreement(agreement::Args),
+    /// Make and open encrypted keys.
+    #[command(subcommand)]
+    Key(key::Args),
     /// Trace the paths to many targets at once.
     Trace(trace::Args),
     /// Tell why a zone or an address leads to edge sites or does not.
@@ -121,6 +125,7 @@ fn main() -> ExitCode {
         Command::Relay(args) => relay::run(&args),
         Command::Aggregator(args) => aggregator::run(&args),
         Command::Agreement(args) => agreement::run(&args),
+        Command::Key(args) => key::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Paths(args) => paths::run(&args),

@@ -29,8 +29,8 @@ use edge_resolver::{
 use edge_types::AddressPolicy;
 use tokio::net::TcpListener;
 
-use crate::chain::read_key;
 use crate::exit::{EXIT_CODES, Failure};
+use crate::key::read_key;
 use crate::logging;
 use crate::path_files::load;
 
@@ -96,6 +96,7 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
     let ledger = EthLedger::new(
         LedgerConfig {
             confirmations: config.wallet.confirmations,
+            second_rpc_url: config.wallet.second_rpc.map(|rpc| format!("http://{rpc}")),
             ..LedgerConfig::dev(
                 format!("http://{}", config.wallet.rpc),
                 settings.chain,

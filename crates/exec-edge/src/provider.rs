@@ -19,8 +19,8 @@ use edge_provider::config::{ConfigError, TEMPLATE};
 use edge_provider::{Listening, Provider, ProviderConfig, ProviderError, ProviderPorts};
 use edge_runtime::{OciRuntime, RuntimeConfig};
 
-use crate::chain::read_key;
 use crate::exit::{EXIT_CODES, Failure};
+use crate::key::read_key;
 use crate::output;
 
 /// Options of `exec-edge provider`.
@@ -38,6 +38,8 @@ pub(crate) struct Args {
 enum Command {
     /// Print a configuration file with every setting, its default and its meaning.
     Template,
+    /// Print the API as an OpenAPI 3.1 document; a running provider serves it at /exec/v1/openapi.json.
+    Openapi,
     /// Print the DNS records that make the sites of a configuration known.
     DnsRecords(dns_records::Args),
     /// Print the list of the sites of a configuration, for `https://domain/.well-known/exec-edge` or an aggregator.
@@ -51,6 +53,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Some(Command::Template) => {
             output::line(TEMPLATE.trim_end());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Command::Openapi) => {
+            output::line(edge_wire::openapi::text().trim_end());
             return Ok(ExitCode::SUCCESS);
         }
         Some(Command::DnsRecords(args)) => return dns_records::run(&args),
@@ -94,6 +100,7 @@ async fn serve(config: ProviderConfig) -> Result<(), Failure> {
     let settings = &config.ledger;
     let ledger = LedgerConfig {
         confirmations: settings.confirmations,
+        second_rpc_url: settings.second_rpc_url.clone(),
         poll_interval: settings.poll_interval,
         ..LedgerConfig::dev(settings.rpc_url.clone(), settings.chain, settings.contract)
     };

@@ -8,12 +8,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use edge_chain::client::LedgerConfig;
+use edge_chain::dev::{self, DevChain, DevConfig};
+use edge_chain::{EthLedger, LocalKey};
 use edge_negotiation::{NegotiationFailure, NegotiationRecord, NegotiationState};
 use edge_orchestrator::journal::{AgreementStore, Written};
+use edge_ports::{Clock, Ledger, Signer, SystemClock};
 use edge_types::{
-    Amount, ChainAddress, HardwareProfile, Hash32, Offer, OfferId, Settlement, Signature, SlaTerms,
-    Slot, UtcTime,
+    AgreementRecord, AgreementState, Amount, ChainAddress, ChainId, Confirmation, HardwareProfile,
+    Hash32, Offer, OfferId, Settlement, Signature, SlaTerms, Slot, UtcTime,
 };
+use edge_wire::signing;
 
 fn offer(number: u8) -> Offer {
     Offer {
@@ -53,18 +58,23 @@ fn offer(number: u8) -> Offer {
 }
 
 fn written(number: u8, state: NegotiationState, steps: &[(u64, &str)]) -> Written {
+    written_of(offer(number), state, steps)
+}
+
+fn written_of(offer: Offer, state: NegotiationState, steps: &[(u64, &str)]) -> Written {
     let steps = steps
         .iter()
         .map(|(at, what)| (UtcTime(*at), (*what).to_owned()));
     Written {
         record: NegotiationRecord {
             state,
-            offer: offer(number),
+            offer,
             reservation: None,
             confirmation: None,
             was_paid: true,
             was_deployed: true,
             receipt_sent: false,
+            stops_at: None,
             rejection: None,
             failure: None,
             served: Duration::from_secs(30),
@@ -187,4 +197,185 @@ fn closing_and_stopping_ask_the_running_orchestrator() {
             format!("POST /agreements/{id}/close HTTP/1.1")
         ]
     );
+}
+
+/// A development chain, and an agreement of a thousand seconds on it.
+struct OnChain {
+    runtime: tokio::runtime::Runtime,
+    rpc: std::net::SocketAddr,
+    buyer: LocalKey,
+    provider: LocalKey,
+    folder: tempfile::TempDir,
+}
+
+impl OnChain {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [buyer, provider] = ["buyer", "provider"].map(|name| {
+            let key = LocalKey::generate().unwrap();
+            key.write_plain(&folder.path().join(name)).unwrap();
+            key
+        });
+        let ether = 1_000_000_000_000_000_000;
+        let chain = DevChain::open(&DevConfig {
+            chain: ChainId(1337),
+            data: folder.path().join("chain"),
+            fund: [(buyer.address(), ether), (provider.address(), ether)].into(),
+            deploy_escrow: true,
+        });
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let listening = tokio::net::TcpListener::bind("127.0.0.1:0");
+        let listener = runtime.block_on(listening).unwrap();
+        let rpc = listener.local_addr().unwrap();
+        runtime.spawn(dev::serve(chain.unwrap(), listener));
+        Self {
+            runtime,
+            rpc,
+            buyer,
+            provider,
+            folder,
+        }
+    }
+
+    fn ledger(&self, key: &LocalKey) -> EthLedger {
+        let rpc = format!("http://{}", self.rpc);
+        let config = LedgerConfig::dev(rpc, ChainId(1337), dev::dev_escrow_address());
+        EthLedger::new(config, key.clone()).unwrap()
+    }
+
+    fn agree(&self, number: u8) -> Offer {
+        let now = SystemClock::start().utc();
+        let offer = Offer {
+            provider: self.provider.address(),
+            slot: Slot {
+                start: now,
+                end: now.plus_seconds(1_000),
+            },
+            price_per_second: Amount::wei(1_000),
+            settlement: Settlement::Escrow {
+                chain: ChainId(1337),
+                contract: dev::dev_escrow_address(),
+            },
+            expires: now.plus_seconds(300),
+            ..offer(number)
+        };
+        let offer = Offer {
+            nonce: Hash32([number; 32]),
+            ..offer
+        };
+        let offer = signing::sign_offer(offer, |digest| self.provider.sign_digest(digest));
+        let until = now.plus_seconds(60);
+        let digest = signing::confirmation_digest(&offer, self.buyer.address(), until);
+        let word = Confirmation {
+            until,
+            signature: self.provider.sign_digest(digest),
+        };
+        let ledger = self.ledger(&self.buyer);
+        let paid = self.runtime.block_on(ledger.propose(&offer, Some(&word)));
+        paid.unwrap();
+        let (mut store, _) = AgreementStore::open(&self.folder.path().join("state")).unwrap();
+        let running = NegotiationState::Running;
+        store
+            .write(&written_of(offer.clone(), running, &[]))
+            .unwrap();
+        offer
+    }
+
+    fn record(&self, offer: &Offer) -> AgreementRecord {
+        let ledger = self.ledger(&self.buyer);
+        let record = self.runtime.block_on(ledger.agreement(offer));
+        record.unwrap().unwrap()
+    }
+
+    fn leap(&self, seconds: u64) {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"evm_increaseTime","params":["{seconds:#x}"]}}"#
+        );
+        let mut stream = std::net::TcpStream::connect(self.rpc).unwrap();
+        let length = body.len();
+        write!(stream, "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("result"), "{answer}");
+    }
+
+    /// Exit code, and what was told, of a command by the party that has this key.
+    fn by(&self, party: &str, arguments: &[&str]) -> (i32, String) {
+        let (key, rpc) = (
+            self.folder.path().join(party),
+            format!("http://{}", self.rpc),
+        );
+        let state = self.folder.path().join("state");
+        let whole = [
+            &["agreement"],
+            arguments,
+            &["--rpc", &rpc, "--key", key.to_str().unwrap()],
+        ];
+        exec_edge(&whole.concat(), Some(&state))
+    }
+}
+
+#[test]
+fn hardware_is_taken_back_and_money_divided_by_two_signatures() {
+    let chain = OnChain::start();
+    let offer = chain.agree(1);
+    let id = offer.id.to_string();
+    let (code, told) = chain.by("buyer", &["reclaim", &id]);
+    assert_eq!(code, 64, "{told}");
+    let (code, told) = chain.by("provider", &["reclaim", &id, "--after", "4"]);
+    assert_eq!(code, 64, "less than the notice: {told}");
+    let (code, told) = chain.by("provider", &["reclaim", &id, "--dry-run"]);
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(chain.record(&offer).ends_at, offer.slot.end);
+    let (code, told) = chain.by("provider", &["reclaim", &id]);
+    assert_eq!(code, 0, "{told}");
+    assert!(chain.record(&offer).ends_at < offer.slot.end);
+
+    let (code, told) = chain.by("buyer", &["dispute", &id]);
+    assert_eq!(code, 1, "nothing is claimed: {told}");
+    let (code, told) = chain.by("provider", &["settle", &id, "--due", "40000", "--json"]);
+    assert_eq!(code, 0, "{told}");
+    let signed: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let signature = signed["signature"].as_str().unwrap();
+    let settle = |due| {
+        chain.by(
+            "buyer",
+            &["settle", &id, "--due", due, "--signature", signature],
+        )
+    };
+    let (code, told) = settle("39999");
+    assert_eq!(code, 64, "another sum: {told}");
+    assert_eq!(chain.record(&offer).state, AgreementState::Confirmed);
+    let (code, told) = settle("40000");
+    assert_eq!(code, 0, "{told}");
+    let record = chain.record(&offer);
+    assert_eq!(
+        (record.released, record.burned, record.refunded),
+        (Amount::wei(39_600), Amount::wei(400), Amount::wei(960_000))
+    );
+    assert_eq!(settle("40000").0, 1, "it is over");
+}
+
+#[test]
+fn a_claim_is_disputed_by_hand() {
+    let chain = OnChain::start();
+    let offer = chain.agree(2);
+    chain.leap(1_001);
+    let ledger = chain.ledger(&chain.provider);
+    let claimed = ledger.claim(&offer, Amount::wei(900_000), None);
+    chain.runtime.block_on(claimed).unwrap();
+    let id = offer.id.to_string();
+    let (code, told) = chain.by("buyer", &["dispute", &id, "--dry-run"]);
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(chain.record(&offer).state, AgreementState::Claimed);
+    let (code, told) = chain.by("buyer", &["dispute", &id]);
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(chain.record(&offer).state, AgreementState::Disputed);
+    let stranger = LocalKey::generate().unwrap();
+    stranger
+        .write_plain(&chain.folder.path().join("stranger"))
+        .unwrap();
+    let (code, told) = chain.by("stranger", &["settle", &id, "--due", "0"]);
+    assert_eq!(code, 64, "{told}");
+    assert!(told.contains("not a party"), "{told}");
 }

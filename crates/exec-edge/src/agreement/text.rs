@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub(super) struct Told {
     pub(super) id: String,
     pub(super) start: u64,
-    offer: Offer,
+    pub(super) offer: Offer,
     state: String,
     reason: Option<String>,
     due: Option<Amount>,
@@ -31,29 +31,11 @@ impl Told {
             NegotiationState::Failed(failure) => Some(failure.to_string()),
             _ => record.failure.as_ref().map(ToString::to_string),
         };
-        let state = match &record.state {
-            NegotiationState::Idle | NegotiationState::HelloSent | NegotiationState::Offered => {
-                "offered"
-            }
-            NegotiationState::Reserving => "reserving",
-            NegotiationState::Reserved if record.was_paid => "paying",
-            NegotiationState::Reserved => "reserved",
-            NegotiationState::Proposed | NegotiationState::Acknowledged => "paid",
-            NegotiationState::Confirmed => "confirmed",
-            NegotiationState::Deploying => "deploying",
-            NegotiationState::Running => "running",
-            NegotiationState::Draining => "draining",
-            NegotiationState::Settling => "settling",
-            NegotiationState::Settled => "settled",
-            NegotiationState::Rejected(_) => "rejected",
-            NegotiationState::Expired => "expired",
-            NegotiationState::Failed(_) => "failed",
-        };
         Self {
             id: written.id().to_string(),
             start: record.offer.slot.start.0,
             offer: record.offer.clone(),
-            state: state.to_owned(),
+            state: record.state.word(record.was_paid).to_owned(),
             reason,
             due: None,
             buyer: None,
@@ -74,6 +56,8 @@ impl Told {
             (Stage::Answering, _) => "answering",
             (Stage::Serving, _) => "serving",
             (Stage::Draining, _) => "draining",
+            (Stage::Settling { .. }, AgreementState::Claimed) => "claimed",
+            (Stage::Settling { .. }, AgreementState::Disputed) => "disputed",
             (Stage::Settling { .. }, _) => "settling",
             (Stage::Closed, AgreementState::Settled) => "settled",
             (Stage::Closed, AgreementState::Rejected) => "rejected",

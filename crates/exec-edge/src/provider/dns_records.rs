@@ -12,8 +12,8 @@ use edge_provider::{ProviderConfig, SiteConfig};
 use edge_types::{AddressPolicy, ChainAddress, DnsName};
 
 use super::certificate;
-use crate::chain::read_key;
 use crate::exit::{EXIT_CODES, Failure};
+use crate::key::read_key;
 use crate::output;
 
 /// Options of `exec-edge provider dns-records`.

@@ -21,10 +21,10 @@ use edge_types::{ChainAddress, DnsName};
 
 use self::findings::Findings;
 use super::dns_records;
-use crate::chain::read_key;
 use crate::discover::{told, unanswered};
 use crate::dns::DnsArgs;
 use crate::exit::{Exit, Failure};
+use crate::key::read_key;
 use crate::output;
 
 /// What the exit codes mean here.

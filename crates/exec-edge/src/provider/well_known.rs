@@ -8,8 +8,8 @@ use edge_types::{ChainAddress, ListedSite};
 use edge_wire::listing::WellKnown;
 
 use super::dns_records;
-use crate::chain::read_key;
 use crate::exit::{EXIT_CODES, Failure};
+use crate::key::read_key;
 use crate::output;
 
 /// Options of `exec-edge provider well-known`.
