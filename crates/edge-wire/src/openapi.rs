@@ -366,7 +366,11 @@ fn schemas() -> Value {
             ("state", word(&["absent", "pulling", "starting", "running", "draining", "failed", "stopped"])),
             ("address", address),
             ("reason", text_of(512)),
-        ], &["address", "reason"], false),
+            ("round_trips", list(object(&[
+                ("clients", json!({ "type": "string", "description": "A network in CIDR notation" })),
+                ("micros", number(0, U32)),
+            ], &[], true), 1024)),
+        ], &["address", "reason", "round_trips"], false),
         "Receipt": object(&[
             ("agreement", reference("Hash")),
             ("due", reference("Amount")),

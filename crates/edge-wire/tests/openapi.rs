@@ -208,6 +208,7 @@ fn the_document_is_true_of_every_message() {
         "DeploymentView",
         &json!({
             "generation": 3, "state": "running", "address": "192.0.2.1:20000",
+        "round_trips": [{ "clients": "192.0.2.0/24", "micros": 1500 }],
         }),
     );
     holds::<ReceiptMessage>("Receipt", &receipt);
