@@ -285,7 +285,7 @@ fn provider_config(directory: &Path) -> String {
 }
 
 const BAD_PROVIDERS: &[(&str, &str, &[&str])] = &[
-    ("chain_id = 1337", "chian_id = 1337", &["18", "chian_id"]),
+    ("chain_id = 1337", "chian_id = 1337", &["chian_id"]),
     ("port = 80\n", "port = 80000\n", &["port"]),
     (
         "service_ports = [20000, 20099]",
@@ -334,6 +334,10 @@ fn bad_provider_configurations_are_refused() {
         complaints.check(program(&["provider", "--config"]).arg(&file), 64, &parts);
         assert!(!directory.path().join("state").exists());
     }
+    let at = good.lines().position(|line| line == "chain_id = 1337");
+    let place = format!("{}:{}:", file.display(), at.unwrap() + 1);
+    fs::write(&file, replace(&good, "chain_id = 1337", "chian_id = 1337")).unwrap();
+    complaints.check(program(&["provider", "--config"]).arg(&file), 64, &[&place]);
     let missing = directory.path().join("missing.toml");
     complaints.check(
         program(&["provider", "--config"]).arg(&missing),

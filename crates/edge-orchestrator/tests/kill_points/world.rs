@@ -145,8 +145,10 @@ impl World {
             orchestrator_config(folder.path(), &rpc, &provider),
         )
         .unwrap();
+        let provider = Part::start("provider", folder.path(), first);
+        await_sites();
         Self {
-            provider: Part::start("provider", folder.path(), first),
+            provider,
             buyer: Part::start("buyer", folder.path(), first),
             runtime,
             rpc,
@@ -256,6 +258,15 @@ impl World {
     pub(crate) fn keep(&mut self) {
         self.folder.disable_cleanup(true);
         say(&format!("files are in {}", self.folder.path().display()));
+    }
+}
+
+/// Waits until all sites listen, or some time: a buyer may ask a stranger's site only so often.
+fn await_sites() {
+    let began = Instant::now();
+    let listens = |site| TcpStream::connect((address(site), 8080)).is_ok();
+    while !(0..SITES).all(listens) && began.elapsed() < PATIENCE / 5 {
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
