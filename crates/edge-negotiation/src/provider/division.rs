@@ -87,7 +87,7 @@ impl Agreement {
             } else {
                 limits.final_receipt_seconds
             };
-            let at = self.stopped_at().plus_seconds(wait);
+            let at = self.ends_at.plus_seconds(wait);
             return (Step::Divide(Division::ByReceipt(receipt)), at);
         }
         if is_claimed {
@@ -108,7 +108,7 @@ impl Agreement {
         } else {
             limits.final_receipt_seconds
         };
-        let at = self.stopped_at().plus_seconds(wait);
+        let at = self.ends_at.plus_seconds(wait);
         (Step::Divide(claim), at.max(ends))
     }
 
@@ -126,10 +126,6 @@ impl Agreement {
             Some(at) if at <= self.doubt.ask_at => (Step::Divide(Division::ByTime), at),
             Some(_) => (Step::Look, self.doubt.ask_at),
         }
-    }
-
-    const fn stopped_at(&self) -> UtcTime {
-        self.ends_at
     }
 
     /// What falls due of the money.
