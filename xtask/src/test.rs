@@ -27,6 +27,9 @@ const GROUPS: [(&str, &str); 3] = [
     ("peer_", "Debian and npm packages"),
 ];
 
+/// What is optional and has tests of its own.
+const FEATURES: &str = "--features=exec-edge/png";
+
 /// `tests/skips.toml`.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,13 +60,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     shell::run(shell::command(
         "cargo",
-        &["test", "--workspace", "--no-run"],
+        &["test", "--workspace", FEATURES, "--no-run"],
     ))?;
 
     let lacking = lacking_groups(args.no_install || !missing.is_empty());
     let skipped = check_skips(&lacking)?;
     let mut total = Tally::default();
-    let mut plain = vec!["test", "--workspace", "--no-fail-fast", "--"];
+    let mut plain = vec!["test", "--workspace", FEATURES, "--no-fail-fast", "--"];
     for (group, _) in GROUPS {
         plain.extend(["--skip", group]);
     }
@@ -77,6 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let serial = [
             "test",
             "--workspace",
+            FEATURES,
             "--no-fail-fast",
             "--tests",
             "--",
@@ -235,6 +239,7 @@ fn list_tests(extra: &[&str]) -> Result<Vec<String>> {
         "test",
         "--quiet",
         "--workspace",
+        FEATURES,
         "--tests",
         "--",
         "--list",

@@ -11,6 +11,7 @@ mod figures;
 mod in_lab;
 mod inputs;
 mod parts;
+#[cfg(feature = "png")]
 mod png;
 mod replay;
 mod statement;

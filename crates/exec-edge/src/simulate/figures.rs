@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde::Serialize;
 
+#[cfg(feature = "png")]
+use super::png;
 use super::statement::Statement;
-use super::{figure3, figure4a, figure4b, figure5, figure6, png};
+use super::{figure3, figure4a, figure4b, figure5, figure6};
 use crate::exit::{EXIT_CODES, Failure};
 use crate::output;
 
@@ -17,7 +19,8 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// The directory to write to; it is made if need be. Each figure is an SVG, a PNG and the CSV behind them.
+    /// The directory to write to; it is made if need be. Each figure is an SVG and the CSV behind it, and a PNG if the program was built
+    /// with the feature `png`.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// A directory with files of real paths, to draw figures of these too.
@@ -109,7 +112,7 @@ pub(super) struct Drawn {
 struct Told<'a> {
     figure: &'static str,
     input: &'a str,
-    files: [PathBuf; 3],
+    files: Vec<PathBuf>,
     statements: &'a [Statement],
 }
 
@@ -166,6 +169,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             }
         }
     }
+    if !cfg!(feature = "png") {
+        output::error(
+            "no PNG drawn: this program was built without it; cargo build --release --features png",
+        );
+    }
     if args.json {
         let text = serde_json::to_string_pretty(&all).context("telling the figures")?;
         output::line(&text);
@@ -173,30 +181,39 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(out: &Path, figure: Figure, drawn: &Drawn) -> Result<[PathBuf; 3], Failure> {
+/// Writes a figure's files, the drawing first.
+fn write(out: &Path, figure: Figure, drawn: &Drawn) -> Result<Vec<PathBuf>, Failure> {
     let stem = format!("figure-{}-{}", figure.name(), drawn.key);
-    let pixels = png::render(&drawn.svg).with_context(|| format!("drawing {stem}.png"))?;
-    let contents: [(&str, &[u8]); 3] = [
+    let contents = [
         ("svg", drawn.svg.as_bytes()),
-        ("png", &pixels),
         ("csv", drawn.csv.as_bytes()),
+        #[cfg(feature = "png")]
+        (
+            "png",
+            &png::render(&drawn.svg).with_context(|| format!("drawing {stem}.png"))?,
+        ),
     ];
-    let mut files = [const { PathBuf::new() }; 3];
-    for (file, (ending, content)) in files.iter_mut().zip(contents) {
-        *file = out.join(format!("{stem}.{ending}"));
-        std::fs::write(&*file, content).with_context(|| format!("writing {}", file.display()))?;
+    let mut files = Vec::new();
+    for (ending, content) in contents {
+        let file = out.join(format!("{stem}.{ending}"));
+        std::fs::write(&file, content).with_context(|| format!("writing {}", file.display()))?;
+        files.push(file);
     }
     Ok(files)
 }
 
 impl Told<'_> {
     fn tell(&self) {
-        let [svg, ..] = &self.files;
+        let files: Vec<String> = self
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
         output::line(&format!(
-            "figure {} of {}: {} (and .png, .csv)",
+            "figure {} of {}: {}",
             self.figure,
             self.input,
-            svg.display()
+            files.join(", ")
         ));
         for statement in self.statements {
             output::line(&format!(
