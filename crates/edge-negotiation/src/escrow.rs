@@ -16,7 +16,7 @@ use edge_types::{
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Longest time that a provider may have for its answer, seconds (security rule 9).
 pub const MAX_CONFIRM_SECONDS: u64 = 600;

@@ -354,8 +354,13 @@ impl Negotiation {
                 self.enter(S::Running, now);
             }
         } else {
-            self.service.good_since = None;
             self.service.bad_checks += 1;
+            if self.service.bad_checks == 1 && self.service.good_since.is_some() {
+                // One lost packet is no outage: only what a second check denies too counts as one.
+                self.service.next_check = now.monotonic.after(self.pace.health_interval / 4);
+            } else {
+                self.service.good_since = None;
+            }
             // Perhaps it gave notice, and answers clients with the way back.
             self.service.next_look = now.monotonic;
             let given_up = match self.state {

@@ -12,7 +12,7 @@ const ARBITER: ChainAddress = ChainAddress([4; 20]);
 const NONE: Hash32 = Hash32([0; 32]);
 
 /// 100 seconds at 1000 wei from 1,000 on, a receipt each 10 seconds.
-fn offer(number: u8) -> Offer {
+pub(crate) fn offer(number: u8) -> Offer {
     Offer {
         id: OfferId([number; 32]),
         provider: PROVIDER,

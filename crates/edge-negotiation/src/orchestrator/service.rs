@@ -76,3 +76,69 @@ impl Negotiation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use edge_types::MonotonicTime;
+
+    use super::super::{NegotiationRecord, Pace};
+    use super::*;
+    use crate::escrow::tests::offer;
+
+    fn now(seconds: u64) -> Now {
+        Now {
+            monotonic: MonotonicTime(Duration::from_secs(seconds)),
+            utc: UtcTime(1_000 + seconds),
+        }
+    }
+
+    /// A workload that runs since the slot began.
+    fn running() -> Negotiation {
+        let record = NegotiationRecord {
+            state: NegotiationState::Running,
+            offer: offer(1),
+            reservation: None,
+            confirmation: None,
+            was_paid: true,
+            was_deployed: true,
+            receipt_sent: false,
+            stops_at: None,
+            rejection: None,
+            failure: None,
+            served: Duration::ZERO,
+            good_at: None,
+        };
+        Negotiation::resume(Pace::default(), record, now(0))
+    }
+
+    /// What is due of 20 seconds, watched once a second, with these in which it does not answer.
+    fn served_seconds(silent: &[u64]) -> u128 {
+        let mut negotiation = running();
+        for second in 0..=20 {
+            negotiation.handle_health(!silent.contains(&second), now(second));
+        }
+        negotiation.due().units / 1_000
+    }
+
+    #[test]
+    fn one_failed_check_is_no_outage_but_two_are() {
+        assert_eq!(served_seconds(&[]), 20);
+        assert_eq!(served_seconds(&[5, 10]), 20);
+        assert_eq!(
+            served_seconds(&[5, 6]),
+            17,
+            "from the last good check to the next"
+        );
+    }
+
+    #[test]
+    fn a_site_in_doubt_gets_no_clients_and_is_asked_again_soon() {
+        let mut negotiation = running();
+        negotiation.handle_health(true, now(1));
+        assert!(negotiation.serves());
+        negotiation.handle_health(false, now(2));
+        assert!(!negotiation.serves());
+        let next = negotiation.service.next_check.since(now(2).monotonic);
+        assert!(next < Pace::default().health_interval, "{next:?}");
+    }
+}

@@ -167,7 +167,9 @@ impl World {
                 let serves = self.book.agreement(id).is_some_and(|agreement| {
                     agreement.is_serving() && agreement.generation == Generation(1)
                 });
-                let good = serves && self.chance.percent(self.habits[buyer].believes());
+                let doubts = &mut self.doubts[buyer];
+                let good = serves && self.habits[buyer].believes(&mut self.chance, *doubts);
+                *doubts = if good { 0 } else { *doubts + 1 };
                 Ok(Packet::Health(buyer, good))
             }
             Action::SendReceipt(id, due) => self

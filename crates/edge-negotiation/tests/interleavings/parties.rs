@@ -6,6 +6,8 @@ use edge_types::{
     Preferences, Receipt, ResourceLimits, Settlement, Signature, SlaTerms, Slot, UtcTime,
 };
 
+use crate::world::Chance;
+
 pub(crate) const PROVIDER: ChainAddress = ChainAddress([0xee; 20]);
 pub(crate) const ARBITER: ChainAddress = ChainAddress([0xab; 20]);
 pub(crate) const ESCROW: (ChainId, ChainAddress) = (ChainId(1337), ChainAddress([0xcc; 20]));
@@ -94,11 +96,14 @@ pub(crate) enum Habit {
 }
 
 impl Habit {
-    /// How many of a hundred good answers it takes for such.
-    pub(crate) const fn believes(self) -> u64 {
-        match self {
-            Self::Sceptic => 60,
-            _ => 97,
+    /// Does it take a good answer for such? `doubts`: how many in a row it did not.
+    pub(crate) fn believes(self, chance: &mut Chance, doubts: u32) -> bool {
+        match (self, doubts) {
+            // Two in a row, since one alone counts for nothing and three end the service.
+            (Self::Sceptic, 1) => false,
+            (Self::Sceptic, 2..) => true,
+            (Self::Sceptic, 0) => chance.percent(60),
+            _ => chance.percent(97),
         }
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct World {
     /// Of a thousand steps, in so many the provider's owner takes back all that runs.
     pub(crate) reclaims: u64,
     pub(crate) habits: Vec<Habit>,
+    /// How many health checks in a row each buyer took for bad.
+    pub(crate) doubts: Vec<u32>,
     pub(crate) vanished: BTreeSet<usize>,
     pub(crate) claims: u32,
     pub(crate) disputes: u32,
@@ -121,6 +123,7 @@ impl World {
             crashes: 0,
             reclaims: 0,
             habits: vec![Habit::Honest; wanted.len()],
+            doubts: vec![0; wanted.len()],
             vanished: BTreeSet::new(),
             claims: 0,
             disputes: 0,
