@@ -40,7 +40,8 @@ pub(crate) async fn exchange(
 ) -> Result<Message, ExchangeFailure> {
     match over_udp(ports, server, query, random).await? {
         Some(message) => Ok(message),
-        None => over_tcp(server, query).await,
+        // Seldom needed, and large.
+        None => Box::pin(over_tcp(server, query)).await,
     }
 }
 

@@ -9,6 +9,7 @@
 //! Wire format and signatures by `hickory`; which packet goes when, and which reply counts, is decided here.
 
 mod delegation;
+mod dice;
 mod drive;
 mod exchange;
 #[doc(hidden)]

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use edge_discovery::NoAnswer;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RecordType};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use crate::dice::Dice;
 use crate::exchange::{ExchangeFailure, exchange};
 use crate::ports::Ports;
 use crate::servers::{Choice, Servers};
@@ -39,6 +40,7 @@ pub(crate) enum Judgement<T> {
 pub(crate) struct Sender {
     servers: Servers,
     ports: Ports,
+    dice: Dice,
     in_flight: Semaphore,
     /// When the next packet may leave, were there no bursts.
     next: Mutex<Option<Instant>>,
@@ -74,6 +76,7 @@ impl Sender {
             ),
             // Where thousands of servers are asked, no port is worth binding to one.
             ports: Ports::new(!manners.adapts),
+            dice: Dice::default(),
             in_flight: Semaphore::new(manners.max_in_flight.min(Semaphore::MAX_PERMITS)),
             next: Mutex::new(None),
             interval: Duration::from_secs(1) / manners.max_per_second.max(1),
@@ -94,7 +97,10 @@ impl Sender {
         let Ok(_permit) = self.in_flight.acquire().await else {
             return Err(NoAnswer::Unreachable);
         };
-        let random = getrandom::u64().map_err(|_| NoAnswer::Unreachable)?;
+        let mut random = [0; 8];
+        let drawn = self.dice.fill(&mut random);
+        drawn.map_err(|_| NoAnswer::Unreachable)?;
+        let random = u64::from_ne_bytes(random);
         let mut choices = self.servers.order(servers, zone, random, Instant::now());
         choices.truncate(MAX_SERVERS);
         if choices.is_empty() {
@@ -121,80 +127,97 @@ impl Sender {
         };
         let deadline = started + self.first_timeout.saturating_mul((1 << doublings) - 1);
 
-        let mut under_way = FuturesUnordered::new();
         // Those that declined are not asked again.
         let mut left: Vec<Choice> = choices;
-        let mut position = 0;
-        let mut launched = 0;
         let mut declined = None;
         let mut failure = NoAnswer::Unreachable;
-        let mut late = Late::default();
+        let launch = |left: &[Choice], position: usize| {
+            let choice = left[position % left.len()].clone();
+            let rounds = u32::try_from(position / left.len()).unwrap_or(0).min(8);
+            let late = Late {
+                at: Instant::now() + choice.wait * (1 << rounds),
+                server: choice.address,
+                has_left: Arc::default(),
+            };
+            let has_left = Arc::clone(&late.has_left);
+            (late, self.attempt(choice, name, kind, asking, has_left))
+        };
+        // Nearly always the only one, so it needs no memory of its own.
+        let (mut late, first) = launch(&left, 0);
+        let (mut position, mut launched) = (1, 1);
+        let mut first = std::pin::pin!(first.fuse());
+        let mut is_first_open = true;
+        let mut others = None;
         loop {
-            if late.is_due {
-                late.is_due = false;
-                if launched < attempts && !left.is_empty() {
-                    let choice = left[position % left.len()].clone();
-                    let rounds = u32::try_from(position / left.len()).unwrap_or(0).min(8);
-                    let has_left = Arc::new(AtomicBool::new(false));
-                    late.at = Instant::now() + choice.wait * (1 << rounds);
-                    late.server = choice.address;
-                    late.has_left = Arc::clone(&has_left);
-                    position += 1;
-                    launched += 1;
-                    under_way.push(self.attempt(choice, name, kind, asking, has_left));
-                } else {
-                    late.at = deadline;
-                }
-            }
-            if under_way.is_empty() {
-                return Err(declined.unwrap_or(failure));
-            }
-            tokio::select! {
+            let attempt = tokio::select! {
                 biased;
-                Some(Attempt { server, result }) = under_way.next() => {
-                    let now = Instant::now();
-                    let is_over = match result {
-                        Ok((message, rtt)) => {
-                            self.servers.answered(server, rtt, now);
-                            match judge(message) {
-                                Judgement::Decides(answer) => return Ok(answer),
-                                Judgement::Declined(reason) => declined = Some(reason),
-                                Judgement::Lame(reason) => {
-                                    self.servers.is_lame(server, zone, now);
-                                    declined = Some(reason);
-                                }
+                attempt = &mut first, if is_first_open => {
+                    is_first_open = false;
+                    Some(attempt)
+                }
+                attempt = next_of(&mut others) => Some(attempt),
+                () = sleep_until(late.at.min(deadline)) => None,
+            };
+            let now = Instant::now();
+            let is_alone = !is_first_open && others.as_ref().is_none_or(FuturesUnordered::is_empty);
+            let is_next_due = if let Some(Attempt { server, result }) = attempt {
+                let is_over = match result {
+                    Ok((message, rtt)) => {
+                        self.servers.answered(server, rtt, now);
+                        match judge(message) {
+                            Judgement::Decides(answer) => return Ok(answer),
+                            Judgement::Declined(reason) => declined = Some(reason),
+                            Judgement::Lame(reason) => {
+                                self.servers.is_lame(server, zone, now);
+                                declined = Some(reason);
                             }
-                            true
                         }
-                        Err(reason) => {
-                            self.servers.was_silent(server, now);
-                            let is_reached = matches!(reason, NoAnswer::Malformed { .. });
-                            failure = reason;
-                            !is_reached || left.len() > 1
-                        }
-                    };
-                    if is_over
-                        && let Some(index) = left.iter().position(|choice| choice.address == server)
-                    {
-                        left.remove(index);
-                        if index < position {
-                            position -= 1;
-                        }
+                        true
                     }
-                    // Somebody else at once, unless somebody else is being waited for already.
-                    late.is_due |= late.server == server || under_way.is_empty();
+                    Err(reason) => {
+                        self.servers.was_silent(server, now);
+                        let is_reached = matches!(reason, NoAnswer::Malformed { .. });
+                        failure = reason;
+                        !is_reached || left.len() > 1
+                    }
+                };
+                if is_over
+                    && let Some(index) = left.iter().position(|choice| choice.address == server)
+                {
+                    left.remove(index);
+                    if index < position {
+                        position -= 1;
+                    }
                 }
-                () = sleep_until(late.at.min(deadline)) => {
-                    let now = Instant::now();
-                    if late.has_left.load(Ordering::Relaxed) {
-                        self.servers.was_silent(late.server, now);
-                    }
-                    failure = NoAnswer::TimedOut { after: now.duration_since(started) };
-                    if now >= deadline {
-                        return Err(declined.unwrap_or(failure));
-                    }
-                    late.is_due = true;
+                // Somebody else at once, unless somebody else is being waited for already.
+                late.server == server || is_alone
+            } else {
+                if late.has_left.load(Ordering::Relaxed) {
+                    self.servers.was_silent(late.server, now);
                 }
+                failure = NoAnswer::TimedOut {
+                    after: now.duration_since(started),
+                };
+                if now >= deadline {
+                    return Err(declined.unwrap_or(failure));
+                }
+                true
+            };
+            if !is_next_due {
+                continue;
+            }
+            if launched < attempts && !left.is_empty() {
+                let (another_late, another) = launch(&left, position);
+                late = another_late;
+                position += 1;
+                launched += 1;
+                others
+                    .get_or_insert_with(FuturesUnordered::new)
+                    .push(another);
+            } else if is_alone {
+                return Err(declined.unwrap_or(failure));
+            } else {
+                late.at = deadline;
             }
         }
     }
@@ -215,7 +238,8 @@ impl Sender {
             self.pace().await;
             has_left.store(true, Ordering::Relaxed);
             let mut random = [0; 6 + CASE_OCTETS];
-            getrandom::fill(&mut random).map_err(|_| NoAnswer::Unreachable)?;
+            let drawn = self.dice.fill(&mut random);
+            drawn.map_err(|_| NoAnswer::Unreachable)?;
             let [p0, p1, p2, p3, id_high, id_low, case @ ..] = random;
             let id = u16::from_be_bytes([id_high, id_low]);
             let query =
@@ -262,17 +286,14 @@ struct Late {
     server: SocketAddr,
     /// Has its query left, or does it wait for its turn?
     has_left: Arc<AtomicBool>,
-    /// Is somebody else to be asked now?
-    is_due: bool,
 }
 
-impl Default for Late {
-    fn default() -> Self {
-        Self {
-            at: Instant::now(),
-            server: SocketAddr::from(([0, 0, 0, 0], 0)),
-            has_left: Arc::default(),
-            is_due: true,
-        }
+/// What comes next of those that there are; waits for ever if there are none.
+async fn next_of<F: Future>(others: &mut Option<FuturesUnordered<F>>) -> F::Output {
+    if let Some(others) = others
+        && let Some(output) = others.next().await
+    {
+        return output;
     }
+    std::future::pending().await
 }
