@@ -24,6 +24,9 @@ use edge_resolver::{DNS_PORT, Resolver, ResolverConfig, drive, random_label};
 use edge_types::AddressPolicy;
 use futures_util::{StreamExt, stream};
 
+/// Questions begun before the first of them get their turn.
+const BEGUN_AT_ONCE: usize = 64;
+
 type Problem = Box<dyn std::error::Error>;
 
 #[tokio::main(flavor = "current_thread")]
@@ -75,7 +78,7 @@ async fn main() -> Result<(), Problem> {
     let resolver = Arc::new(Resolver::new(ResolverConfig {
         max_in_flight: at_a_time,
         max_in_flight_per_server: if is_direct {
-            at_a_time.div_ceil(4)
+            at_a_time.div_ceil(16)
         } else {
             at_a_time
         },
@@ -91,18 +94,20 @@ async fn main() -> Result<(), Problem> {
     for line in std::io::stdin().lock().lines() {
         questions.push(question(&line?)?);
     }
-    // All at once: how many are under way is the resolver's business.
+    // All at once: how many are under way is the resolver's business. The first are on their way while others are begun.
     let all_at_once = questions.len().max(1);
-    let mut answers = stream::iter(questions)
-        .map(|question| {
-            let resolver = Arc::clone(&resolver);
-            tokio::spawn(async move {
-                let answer = resolver.lookup(&question).await;
-                (question, answer)
-            })
-        })
-        .buffer_unordered(all_at_once)
-        .ready_chunks(all_at_once);
+    let asked = stream::FuturesUnordered::new();
+    for (number, question) in questions.into_iter().enumerate() {
+        let resolver = Arc::clone(&resolver);
+        asked.push(tokio::spawn(async move {
+            let answer = resolver.lookup(&question).await;
+            (question, answer)
+        }));
+        if number % BEGUN_AT_ONCE == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut answers = asked.ready_chunks(all_at_once);
     // Whatever is there leaves at once, and together.
     let mut output = std::io::BufWriter::new(std::io::stdout().lock());
     while let Some(answered) = answers.next().await {

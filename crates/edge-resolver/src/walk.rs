@@ -11,13 +11,11 @@ use edge_discovery::NoAnswer;
 use edge_types::AddressPolicy;
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RecordType};
-use tokio::time::Instant;
 
 use crate::delegation::{Word, judge};
 use crate::race::Sender;
 use crate::wire::Asking;
-use hosts::Gathered;
-use memory::{Cut, Memory};
+use memory::{Cut, Memory, octets_of};
 
 /// Steps down for one name: no name has more labels that matter.
 const MAX_STEPS: usize = 24;
@@ -78,13 +76,7 @@ impl Walk {
     /// asked.
     pub(crate) fn new(roots: Vec<SocketAddr>, policy: AddressPolicy, port: u16) -> Self {
         Self {
-            root: Arc::new(Cut {
-                zone: Name::root(),
-                until: None,
-                glued: roots,
-                delegation: None,
-                found: Mutex::new(Gathered::new(Instant::now())),
-            }),
+            root: Arc::new(Cut::root(roots)),
             policy,
             port,
             memory: Mutex::default(),
@@ -122,8 +114,9 @@ impl Walk {
     }
 
     async fn descend(&self, sender: &Sender, errand: Errand<'_>) -> Result<Found, NoAnswer> {
+        let octets = octets_of(errand.name);
         for _ in 0..MAX_STEPS {
-            let cut = self.nearest(errand.name, errand.kind);
+            let cut = self.nearest(&octets, errand.kind);
             // What came along with a delegation is enough to ask a server, though not to answer a user.
             if errand.depth > 0
                 && let Some(delegation) = &cut.delegation
@@ -136,7 +129,7 @@ impl Walk {
             // Only questions of users wait for each other: who finds a server's address waits for nobody, so that no
             // two can wait for one another.
             if errand.depth == 0
-                && let Some(scout) = self.scout(&cut.zone, errand.name)
+                && let Some(scout) = self.scout(&cut, &octets)
             {
                 let look = async {
                     let word = self.ask(sender, &cut, errand).await;
@@ -150,7 +143,7 @@ impl Walk {
                     {
                         return Err(reason.clone());
                     }
-                    if self.nearest(errand.name, errand.kind).zone != cut.zone {
+                    if !Arc::ptr_eq(&self.nearest(&octets, errand.kind), &cut) {
                         continue;
                     }
                 }

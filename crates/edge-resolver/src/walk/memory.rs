@@ -25,6 +25,8 @@ pub(super) const LIFETIME: (Duration, Duration) =
 #[derive(Debug)]
 pub(super) struct Cut {
     pub(super) zone: Name,
+    /// Of its name.
+    n_octets: u8,
     pub(super) until: Option<Instant>,
     /// Where to ask: as configured for the root, or as it came along with the delegation.
     pub(super) glued: Vec<SocketAddr>,
@@ -46,19 +48,18 @@ pub(super) struct Scout {
 pub(super) struct Memory {
     /// By the octets of the zone's name: see [`octets_of`].
     cuts: HashMap<Box<[u8]>, Arc<Cut>>,
-    /// By zone and the name below it where the next zone is expected.
-    scouts: HashMap<(Name, Name), Scout>,
+    /// By the octets of the name where the next zone is expected, after how many octets of it are the zone above.
+    scouts: HashMap<Box<[u8]>, Scout>,
     pub(super) hosts: HashMap<(Name, RecordType), Host>,
 }
 
 impl Walk {
-    /// The deepest zone known to hold the name. DS records are in the zone above (RFC 4035 section 3.1.4.1).
-    pub(super) fn nearest(&self, name: &Name, kind: RecordType) -> Arc<Cut> {
-        let octets = octets_of(name);
-        let skip = |at: &[u8]| at.first().map_or(0, |length| usize::from(*length) + 1);
-        let mut at = &octets[..];
+    /// The deepest zone known to hold the name with these octets. DS records are in the zone above (RFC 4035 section
+    /// 3.1.4.1).
+    pub(super) fn nearest(&self, octets: &[u8], kind: RecordType) -> Arc<Cut> {
+        let mut at = octets;
         if kind == RecordType::DS {
-            at = &at[skip(at)..];
+            at = above(at);
         }
         let memory = self.memory();
         let now = Instant::now();
@@ -68,7 +69,7 @@ impl Walk {
             {
                 return Arc::clone(cut);
             }
-            at = &at[skip(at)..];
+            at = above(at);
         }
         Arc::clone(&self.root)
     }
@@ -85,7 +86,7 @@ impl Walk {
 
     /// Is the name in a zone that somebody referred to, below its apex?
     pub(crate) fn is_within_delegated(&self, name: &Name) -> bool {
-        let cut = self.nearest(name, RecordType::NS);
+        let cut = self.nearest(&octets_of(name), RecordType::NS);
         cut.delegation.is_some() && cut.zone != *name
     }
 
@@ -93,8 +94,10 @@ impl Walk {
         let now = Instant::now();
         let (shortest, longest) = LIFETIME;
         let lifetime = Duration::from_secs(delegation.ttl_seconds.into());
+        let octets = octets_of(&delegation.zone);
         let cut = Cut {
             zone: delegation.zone.clone(),
+            n_octets: u8::try_from(octets.len()).unwrap_or(u8::MAX),
             until: Some(now + lifetime.clamp(shortest, longest)),
             glued: delegation
                 .servers
@@ -109,14 +112,16 @@ impl Walk {
         bound(&mut memory.cuts, |cut| {
             cut.until.is_none_or(|until| now < until)
         });
-        memory
-            .cuts
-            .insert(octets_of(&cut.zone).into(), Arc::new(cut));
+        memory.cuts.insert(octets.into(), Arc::new(cut));
     }
 
-    /// Who asks first in `zone` on behalf of all names that are expected in the same zone below it; `None` if none is.
-    pub(super) fn scout(&self, zone: &Name, name: &Name) -> Option<Scout> {
-        let below = expected_zone(zone, name)?;
+    /// Who asks first in a zone on behalf of all names that are expected in the same zone below it; `None` if none is.
+    pub(super) fn scout(&self, cut: &Cut, octets: &[u8]) -> Option<Scout> {
+        let zone = octets.len().checked_sub(cut.n_octets.into())?;
+        let below = expected_zone(&octets[zone..], octets)?;
+        let mut key = Vec::with_capacity(1 + below.len());
+        key.push(cut.n_octets);
+        key.extend_from_slice(below);
         let mut memory = self.memory();
         let now = Instant::now();
         bound(&mut memory.scouts, |scout| now < scout.until);
@@ -124,10 +129,7 @@ impl Walk {
             found: Arc::default(),
             until: now + LIFETIME.0,
         };
-        let scout = memory
-            .scouts
-            .entry((zone.clone(), below))
-            .or_insert_with(fresh);
+        let scout = memory.scouts.entry(key.into()).or_insert_with(fresh);
         let has_failed = matches!(scout.found.get(), Some(Err(_)));
         if now >= scout.until || has_failed {
             *scout = fresh();
@@ -136,8 +138,22 @@ impl Walk {
     }
 }
 
+impl Cut {
+    /// The root, with its servers.
+    pub(super) fn root(servers: Vec<SocketAddr>) -> Self {
+        Self {
+            zone: Name::root(),
+            n_octets: 0,
+            until: None,
+            glued: servers,
+            delegation: None,
+            found: Mutex::new(Gathered::new(Instant::now())),
+        }
+    }
+}
+
 /// The name on the wire, in lower case and without the root's octet: the zones above it are its ends.
-fn octets_of(name: &Name) -> Vec<u8> {
+pub(super) fn octets_of(name: &Name) -> Vec<u8> {
     let mut octets = Vec::with_capacity(name.len());
     for label in name {
         octets.extend(u8::try_from(label.len()));
@@ -146,33 +162,32 @@ fn octets_of(name: &Name) -> Vec<u8> {
     octets
 }
 
-/// Where the zone of `name` may start, strictly below `zone`: the root delegates names of one label; others delegate
-/// the owner of services and hosts. None where hardly anybody delegates, and waiting for a scout would cost a round trip.
-fn expected_zone(zone: &Name, name: &Name) -> Option<Name> {
-    let is_reverse = zone
-        .iter()
-        .next_back()
-        .is_some_and(|label| label.eq_ignore_ascii_case(b"arpa"));
-    if zone.num_labels() >= 2 && !is_reverse {
+/// The name without its first label.
+fn above(octets: &[u8]) -> &[u8] {
+    let first = octets.first().map_or(0, |length| usize::from(*length) + 1);
+    octets.get(first..).unwrap_or_default()
+}
+
+/// Where the zone of `name` may start, strictly below `zone`, in which it is: the root delegates names of one label; others
+/// delegate the owner of services and hosts. None where hardly anybody delegates, and waiting for a scout would cost a round
+/// trip.
+fn expected_zone<'a>(zone: &[u8], name: &'a [u8]) -> Option<&'a [u8]> {
+    let is_reverse = zone.ends_with(b"\x04arpa");
+    let has_one_label = !zone.is_empty() && above(zone).is_empty();
+    if !zone.is_empty() && !has_one_label && !is_reverse {
         return None;
     }
-    let mut below = name.clone();
-    let mut is_service = false;
-    while below
-        .iter()
-        .next()
-        .is_some_and(|label| label.first() == Some(&b'_'))
-    {
-        below = below.base_name();
-        is_service = true;
+    let mut below = name;
+    while below.get(1) == Some(&b'_') {
+        below = above(below);
     }
-    if !is_service {
-        below = below.base_name();
+    if below.len() == name.len() {
+        below = above(below);
     }
-    if zone.is_root() {
-        below = below.trim_to(1);
+    while zone.is_empty() && !above(below).is_empty() {
+        below = above(below);
     }
-    (zone.zone_of(&below) && below != *zone).then_some(below)
+    (below.len() > zone.len()).then_some(below)
 }
 
 /// Makes room for one more: drops what is over, or else everything.
@@ -206,10 +221,10 @@ mod tests {
             ("example.", "site.isp.example.", Some("isp.example.")),
             (".", "example.", None),
         ] {
-            let parsed = |text: &str| Name::from_ascii(text).unwrap();
+            let parsed = |text: &str| octets_of(&Name::from_ascii(text).unwrap());
             assert_eq!(
                 expected_zone(&parsed(zone), &parsed(name)),
-                want.map(parsed),
+                want.map(parsed).as_deref(),
                 "{name} in {zone}"
             );
         }

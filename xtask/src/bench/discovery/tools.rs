@@ -65,7 +65,7 @@ impl Tool {
         let hickory = shell::target().join("peers/release/hickory-ask");
         match self {
             Self::OursDirectly => format!(
-                "{} --direct --allow {PREFIX} --at-a-time 2048 --per-second 40000 {ROOT} < questions",
+                "{} --direct --allow {PREFIX} --at-a-time 8192 --per-second 40000 {ROOT} < questions",
                 ask.display()
             ),
             Self::OursByResolver => {
