@@ -70,8 +70,10 @@ async fn main() -> Result<(), Problem> {
         ResolverConfig::direct(servers, policy.clone())
     } else {
         ResolverConfig {
-            // A resolver that has to ask all others first needs time, and no second copy of each question.
+            // A resolver that has to ask all others first needs time, and no second copy of each question; where it is busy, or
+            // the first server that it asked is dead, a lot.
             first_timeout: Duration::from_secs(1),
+            attempts: 5,
             ..ResolverConfig::new(servers)
         }
     };
