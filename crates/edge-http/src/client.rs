@@ -5,6 +5,7 @@
 //! (security rules 4 and 5, [`ContactBudget`]).
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -25,9 +26,11 @@ use edge_wire::{BASE, JSON, MAX_BODY_BYTES, Message, Problem, WireError};
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, HOST, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::Full;
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use crate::capped::Capped;
+use crate::entry_tls::{EntryTls, Proof};
 use crate::exchange::{BoxError, exchange};
 use crate::passive::shortest_round_trip;
 
@@ -68,7 +71,7 @@ pub enum ClientError {
         address: SocketAddr,
         /// Why.
         #[source]
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// No answer in time; what was asked for may or may not have happened. Transient.
     #[error("no answer from {address} within {waited:?}")]
@@ -77,6 +80,17 @@ pub enum ClientError {
         address: SocketAddr,
         /// How long it was given.
         waited: Duration,
+    },
+    /// The server did not prove that it is the entry point.
+    #[error("{address} does not prove to be {site}")]
+    Tls {
+        /// From where.
+        address: SocketAddr,
+        /// Who it should be.
+        site: IepId,
+        /// Why.
+        #[source]
+        cause: io::Error,
     },
     /// The exchange broke off, was not HTTP, or the answer was above 64 KiB.
     #[error("reading the answer of {address} failed")]
@@ -206,6 +220,8 @@ pub struct FirstContact {
     pub rtt: Option<Rtt>,
     /// Its clock when it answered, in whole seconds, if it told.
     pub time: Option<UtcTime>,
+    /// What it proved to be the entry point by; nothing over plain HTTP.
+    pub proof: Option<Proof>,
 }
 
 /// An answer, and what came with it.
@@ -222,16 +238,25 @@ pub struct IepClient {
     address: SocketAddr,
     site: IepId,
     timeouts: ClientTimeouts,
+    tls: Option<EntryTls>,
 }
 
 impl IepClient {
-    /// A client of the entry point `site`, at an address that the caller has checked and that is used as it is.
+    /// A client of the entry point `site`, at an address that the caller has checked and that is used as it is. It speaks plain
+    /// HTTP.
     pub const fn new(address: SocketAddr, site: IepId, timeouts: ClientTimeouts) -> Self {
         Self {
             address,
             site,
             timeouts,
+            tls: None,
         }
+    }
+
+    /// The same over what [`TlsPolicy::transport`](crate::entry_tls::TlsPolicy::transport) says.
+    #[must_use]
+    pub fn over(self, tls: Option<EntryTls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Where it connects to.
@@ -270,6 +295,7 @@ impl IepClient {
             greeting,
             rtt,
             time,
+            proof: self.tls.as_ref().map(EntryTls::proof),
         })
     }
 
@@ -406,10 +432,23 @@ impl IepClient {
             .body(Full::new(Bytes::copy_from_slice(body)))
             .map_err(|cause| failed(cause.into()))?;
 
+        // What TLS itself takes counts too.
         let stream = Capped::new(stream, most);
-        let (head, body) = exchange(stream, request, MAX_BODY_BYTES)
-            .await
-            .map_err(failed)?;
+        let answered = match &self.tls {
+            None => exchange(stream, request, MAX_BODY_BYTES).await,
+            Some(tls) => {
+                let refused = |cause| ClientError::Tls {
+                    address,
+                    site: self.site.clone(),
+                    cause,
+                };
+                let name = ServerName::try_from(self.site.host.to_string())
+                    .map_err(|cause| refused(io::Error::new(io::ErrorKind::InvalidInput, cause)))?;
+                let stream = tls.connector().connect(name, stream).await;
+                exchange(stream.map_err(refused)?, request, MAX_BODY_BYTES).await
+            }
+        };
+        let (head, body) = answered.map_err(failed)?;
         let date = head.headers.get(DATE);
         let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         let time = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());

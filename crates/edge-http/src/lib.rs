@@ -3,6 +3,7 @@
 pub mod api;
 mod capped;
 pub mod client;
+pub mod entry_tls;
 mod exchange;
 pub mod fetch;
 pub mod front_end;

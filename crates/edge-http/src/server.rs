@@ -30,8 +30,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use crate::api::IepService;
 pub use nonces::NonceCache;
@@ -94,8 +96,13 @@ impl IepServer {
         }
     }
 
-    /// Serves until it is dropped.
+    /// Serves by plain HTTP until it is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        self.serve_over(listener, None).await;
+    }
+
+    /// Serves until it is dropped, over TLS if there is how; with ALPN for `http/1.1` or none.
+    pub async fn serve_over(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let mut connections = tokio::task::JoinSet::new();
         loop {
@@ -115,25 +122,43 @@ impl IepServer {
             let Some(connection) = self.sources.connect(peer.ip()) else {
                 continue;
             };
-            let server = self.clone();
+            let (server, tls) = (self.clone(), tls.clone());
             connections.spawn(async move {
                 let _held = (slot, connection);
                 let _ = stream.set_nodelay(true);
-                let timeout = server.limits.header_timeout;
-                let service = service_fn(|request| {
-                    let server = server.clone();
-                    async move { Ok::<_, Infallible>(server.handle(peer, request).await) }
-                });
-                let served = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(timeout)
-                    .max_buf_size(16 * 1024)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-                if let Err(error) = served {
-                    tracing::debug!(%peer, %error, "connection ended early");
+                match tls {
+                    None => server.talk(stream, peer).await,
+                    Some(tls) => {
+                        let greeted =
+                            tokio::time::timeout(server.limits.header_timeout, tls.accept(stream));
+                        match greeted.await {
+                            Ok(Ok(stream)) => server.talk(stream, peer).await,
+                            Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
+                            Err(_) => tracing::debug!(%peer, "no TLS in time"),
+                        }
+                    }
                 }
             });
+        }
+    }
+
+    /// Answers the requests of one connection.
+    async fn talk<S>(self: Arc<Self>, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.handle(peer, request).await) }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .max_buf_size(16 * 1024)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "connection ended early");
         }
     }
 

@@ -1,0 +1,382 @@
+//! Entry points over real TLS on both sides: which certificates are believed, and who is refused.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use edge_discovery::{
+    CertificateUsage, DnsEvidence, IepCandidate, Matching, Profile, Security, Selector, TlsPin,
+};
+use edge_http::api::{IepService, Reply};
+use edge_http::client::{ClientError, ClientTimeouts, ContactBudget, FirstContact, IepClient};
+use edge_http::entry_tls::{
+    IdentityError, Proof, RootCertStore, TlsAcceptor, TlsPolicy, TlsRefusal, read_identity,
+};
+use edge_http::server::{ApiLimits, IepServer, NonceCache};
+use edge_ports::SystemClock;
+use edge_types::{
+    AgreementId, ChainAddress, ChainId, IepId, IepOrigin, MonotonicTime, Preferences,
+};
+use edge_wire::Problem;
+use edge_wire::message::{
+    AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Offers,
+    ReceiptMessage, Reservation, ReservationRequest,
+};
+use edge_wire::services::Services;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls_pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256, Sha512};
+use tokio::net::TcpListener;
+
+const HOST: &str = "site.isp.example";
+
+/// An entry point with nothing to let.
+#[derive(Debug)]
+struct Iep(IepId);
+
+fn nothing<T: Send + 'static>() -> Reply<'static, T> {
+    Box::pin(std::future::ready(Err(Problem::NotFound)))
+}
+
+impl IepService for Iep {
+    fn greeting(&self) -> Greeting {
+        Greeting {
+            protocol: "exec".to_owned(),
+            versions: vec![1],
+            software: "test/1".to_owned(),
+            provider: ChainAddress([7; 20]),
+            site: self.0.clone(),
+            chain: ChainId(1337),
+            settlements: vec!["escrow".to_owned()],
+            runtimes: vec!["oci".to_owned()],
+        }
+    }
+
+    fn services(&self) -> Result<Services, Problem> {
+        Err(Problem::NotFound)
+    }
+
+    fn hello(&self, _: Preferences) -> Reply<'_, Offers> {
+        nothing()
+    }
+
+    fn reserve(&self, _: ChainAddress, _: ReservationRequest) -> Reply<'_, Reservation> {
+        nothing()
+    }
+
+    fn acknowledge(&self, _: ChainAddress, _: AgreementRequest) -> Reply<'_, AgreementView> {
+        nothing()
+    }
+
+    fn agreement(&self, _: ChainAddress, _: AgreementId) -> Reply<'_, AgreementView> {
+        nothing()
+    }
+
+    fn deploy(&self, _: ChainAddress, _: AgreementId, _: Deployment) -> Reply<'_, DeploymentView> {
+        nothing()
+    }
+
+    fn deployment(&self, _: ChainAddress, _: AgreementId) -> Reply<'_, DeploymentView> {
+        nothing()
+    }
+
+    fn receipt(
+        &self,
+        _: ChainAddress,
+        _: AgreementId,
+        _: ReceiptMessage,
+    ) -> Reply<'_, AgreementView> {
+        nothing()
+    }
+
+    fn close(&self, _: ChainAddress, _: AgreementId, _: CloseRequest) -> Reply<'_, AgreementView> {
+        nothing()
+    }
+}
+
+/// A certificate with its key, and the authority that issued it.
+struct Identity {
+    own: CertificateDer<'static>,
+    own_key: Vec<u8>,
+    /// PEM.
+    secret: String,
+    chain: String,
+    authority: CertificateDer<'static>,
+    authority_key: Vec<u8>,
+}
+
+impl Identity {
+    fn issued_to(host: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = ca.self_signed(&key).unwrap();
+        let authority_key = rcgen::PublicKeyData::subject_public_key_info(&key);
+        let issuer = Issuer::new(ca, key);
+        let own_key = KeyPair::generate().unwrap();
+        let own = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let own = own.signed_by(&own_key, &issuer).unwrap();
+        Self {
+            own: own.der().clone(),
+            secret: own_key.serialize_pem(),
+            chain: own.pem() + &authority.pem(),
+            own_key: rcgen::PublicKeyData::subject_public_key_info(&own_key),
+            authority: authority.der().clone(),
+            authority_key,
+        }
+    }
+
+    /// Those who believe the authority.
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.clone()).unwrap();
+        roots
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let folder = tempfile::tempdir().unwrap();
+        let [certificates, key] =
+            ["certificates.pem", "key.pem"].map(|name| folder.path().join(name));
+        std::fs::write(&certificates, &self.chain).unwrap();
+        std::fs::write(&key, &self.secret).unwrap();
+        read_identity(&certificates, &key).unwrap()
+    }
+}
+
+async fn serve(tls: Option<TlsAcceptor>) -> (SocketAddr, IepId) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let site = IepId {
+        host: HOST.parse().unwrap(),
+        port: address.port(),
+    };
+    let server = IepServer::new(
+        Arc::new(Iep(site.clone())),
+        Arc::new(SystemClock::start()),
+        Arc::new(NonceCache::default()),
+        ApiLimits::default(),
+    );
+    tokio::spawn(Arc::new(server).serve_over(listener, tls));
+    (address, site)
+}
+
+fn candidate(site: IepId, pins: Vec<TlsPin>, protocols: &[&str]) -> IepCandidate {
+    let zone: edge_types::DnsName = "isp.example".parse().unwrap();
+    IepCandidate {
+        id: site,
+        zone: zone.clone(),
+        origin: IepOrigin::Zone(zone),
+        addresses: Vec::new(),
+        priority: 0,
+        weight: 0,
+        key: None,
+        pins,
+        profile: Some(Profile {
+            instance: "one._edge._tcp.isp.example".parse().unwrap(),
+            path: None,
+            api: None,
+            protocols: protocols.iter().map(ToString::to_string).collect(),
+            unknown: BTreeSet::new(),
+            security: Security::Secure,
+        }),
+        evidence: DnsEvidence {
+            service: Security::Secure,
+            addresses: Security::Secure,
+            routers_confirmed: BTreeSet::new(),
+        },
+        seen_on: BTreeSet::new(),
+    }
+}
+
+fn pin(usage: CertificateUsage, selector: Selector, octets: &[u8]) -> TlsPin {
+    TlsPin {
+        usage,
+        selector,
+        matching: Matching::Sha256(Sha256::digest(octets).into()),
+    }
+}
+
+/// Greets the server by what its candidate and the policy say.
+async fn greet(
+    (address, site): &(SocketAddr, IepId),
+    pins: Vec<TlsPin>,
+    protocols: &[&str],
+    roots: RootCertStore,
+) -> Result<FirstContact, ClientError> {
+    let policy = TlsPolicy::new(roots, true);
+    let tls = policy.transport(&candidate(site.clone(), pins, protocols));
+    IepClient::new(*address, site.clone(), ClientTimeouts::default())
+        .over(tls.unwrap())
+        .contact(&ContactBudget::default(), MonotonicTime::ZERO)
+        .await
+}
+
+/// Authorities that know nobody here.
+fn strangers() -> RootCertStore {
+    Identity::issued_to("elsewhere.example").roots()
+}
+
+#[tokio::test]
+async fn tlsa_records_alone_prove_an_entry_point() {
+    use CertificateUsage::{DaneEe, DaneTa};
+    let identity = Identity::issued_to(HOST);
+    let server = serve(Some(identity.acceptor())).await;
+    let long = Matching::Sha512(Box::new(Sha512::digest(&identity.own).into()));
+    for good in [
+        pin(DaneEe, Selector::PublicKey, &identity.own_key),
+        pin(DaneEe, Selector::Certificate, &identity.own),
+        pin(DaneTa, Selector::PublicKey, &identity.authority_key),
+        pin(DaneTa, Selector::Certificate, &identity.authority),
+        TlsPin {
+            usage: DaneEe,
+            selector: Selector::Certificate,
+            matching: long,
+        },
+        TlsPin {
+            usage: DaneTa,
+            selector: Selector::Certificate,
+            matching: Matching::Exact(identity.authority.to_vec()),
+        },
+    ] {
+        let told = format!("{good:?}");
+        // One good pin among others is enough, as while keys are rolled over.
+        let pins = vec![pin(DaneEe, Selector::PublicKey, b"the key before"), good];
+        let contact = greet(&server, pins, &[], strangers()).await.expect(&told);
+        assert_eq!(contact.proof, Some(Proof::Dane), "{told}");
+        assert_eq!(contact.greeting.provider, ChainAddress([7; 20]));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_no_record_is_about_is_refused_whoever_issued_it() {
+    use CertificateUsage::{DaneEe, DaneTa, PkixEe, PkixTa};
+    let identity = Identity::issued_to(HOST);
+    let other = Identity::issued_to(HOST);
+    let server = serve(Some(identity.acceptor())).await;
+    for (wrong, roots) in [
+        (
+            pin(DaneEe, Selector::PublicKey, &other.own_key),
+            identity.roots(),
+        ),
+        (
+            pin(DaneTa, Selector::Certificate, &other.authority),
+            identity.roots(),
+        ),
+        // The authority's key as the server's own, and the other way round.
+        (
+            pin(DaneEe, Selector::PublicKey, &identity.authority_key),
+            identity.roots(),
+        ),
+        (
+            pin(DaneTa, Selector::PublicKey, &identity.own_key),
+            identity.roots(),
+        ),
+        // Right, but these want an authority that is believed too.
+        (
+            pin(PkixEe, Selector::PublicKey, &identity.own_key),
+            strangers(),
+        ),
+        (
+            pin(PkixTa, Selector::PublicKey, &identity.authority_key),
+            strangers(),
+        ),
+    ] {
+        let told = format!("{wrong:?}");
+        let refused = greet(&server, vec![wrong], &["https"], roots)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(refused, ClientError::Tls { .. }),
+            "{told}: {refused:?}"
+        );
+    }
+    for usage in [PkixEe, PkixTa] {
+        let part = if usage == PkixEe {
+            &identity.own
+        } else {
+            &identity.authority
+        };
+        let pins = vec![pin(usage, Selector::Certificate, part)];
+        assert!(
+            greet(&server, pins, &[], identity.roots()).await.is_ok(),
+            "{usage:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_authority_counts_for_the_name_that_was_looked_up_only() {
+    let identity = Identity::issued_to("other.isp.example");
+    let server = serve(Some(identity.acceptor())).await;
+    let by_authority = pin(
+        CertificateUsage::DaneTa,
+        Selector::Certificate,
+        &identity.authority,
+    );
+    let refused = greet(&server, vec![by_authority], &[], strangers())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, ClientError::Tls { .. }), "{refused:?}");
+    // RFC 7671 section 5.1: the key of the server itself is the name.
+    let by_key = pin(
+        CertificateUsage::DaneEe,
+        Selector::PublicKey,
+        &identity.own_key,
+    );
+    assert!(greet(&server, vec![by_key], &[], strangers()).await.is_ok());
+}
+
+#[tokio::test]
+async fn without_records_authorities_decide_where_https_is_announced() {
+    let identity = Identity::issued_to(HOST);
+    let server = serve(Some(identity.acceptor())).await;
+    let contact = greet(&server, Vec::new(), &["https"], identity.roots())
+        .await
+        .unwrap();
+    assert_eq!(contact.proof, Some(Proof::WebPki));
+    let refused = greet(&server, Vec::new(), &["https"], strangers())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, ClientError::Tls { .. }), "{refused:?}");
+    let elsewhere = serve(Some(Identity::issued_to("other.isp.example").acceptor())).await;
+    assert!(
+        greet(&elsewhere, Vec::new(), &["https"], identity.roots())
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn plain_http_is_for_those_who_announce_no_tls_and_only_where_it_is_allowed() {
+    let server = serve(None).await;
+    let contact = greet(&server, Vec::new(), &["http/1.1"], strangers())
+        .await
+        .unwrap();
+    assert_eq!(contact.proof, None);
+    // Who announces TLS is not spoken to without.
+    let key = pin(CertificateUsage::DaneEe, Selector::PublicKey, b"any");
+    for (pins, protocols) in [(vec![key], &[][..]), (Vec::new(), &["https"][..])] {
+        let refused = greet(&server, pins, protocols, strangers())
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, ClientError::Tls { .. }), "{refused:?}");
+    }
+    let strict = TlsPolicy::new(strangers(), false);
+    let plain = candidate(server.1, Vec::new(), &[]);
+    assert_eq!(strict.transport(&plain).unwrap_err(), TlsRefusal::Plain);
+}
+
+#[test]
+fn a_key_that_is_not_the_certificates_is_told() {
+    let (one, other) = (Identity::issued_to(HOST), Identity::issued_to(HOST));
+    let folder = tempfile::tempdir().unwrap();
+    let [certificates, key] = ["certificates.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&certificates, &one.chain).unwrap();
+    let missing = read_identity(&certificates, &key);
+    assert!(matches!(missing, Err(IdentityError::File { .. })));
+    std::fs::write(&key, &other.secret).unwrap();
+    let mixed = read_identity(&certificates, &key);
+    assert!(matches!(mixed, Err(IdentityError::Unusable { .. })));
+}
