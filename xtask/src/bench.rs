@@ -121,6 +121,27 @@ fn exec_edge(arguments: &[&str]) -> std::process::Command {
     shell::command(&program().to_string_lossy(), arguments)
 }
 
+/// A Python of its own with packages (name and version) from `PyPI`, below `target/peers/NAME`.
+fn python(name: &str, packages: &[(&str, &str)]) -> Result<PathBuf> {
+    let folder = shell::target().join("peers").join(name);
+    let python = folder.join("bin/python");
+    let wanted: Vec<String> = packages
+        .iter()
+        .map(|(name, version)| format!("{name}=={version}"))
+        .collect();
+    let marker = folder.join("installed");
+    if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted.join(" ")) {
+        return Ok(python);
+    }
+    let shown = folder.to_string_lossy();
+    shell::run(shell::command("python3", &["-m", "venv", &shown]))?;
+    let mut arguments = vec!["-m", "pip", "install", "--quiet"];
+    arguments.extend(wanted.iter().map(String::as_str));
+    shell::run(shell::command(&python.to_string_lossy(), &arguments))?;
+    std::fs::write(&marker, wanted.join(" ")).with_context(|| marker.display().to_string())?;
+    Ok(python)
+}
+
 fn line(row: &Value) -> String {
     let mut ours = samples(row);
     ours.sort_by(f64::total_cmp);

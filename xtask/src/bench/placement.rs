@@ -204,7 +204,7 @@ fn plan_speed(runs: u32) -> Result<Vec<Value>> {
 }
 
 fn betweenness(data: Option<&Path>, runs: u32, wanted: Option<&str>) -> Result<Vec<Value>> {
-    let python = install()?;
+    let python = super::python("betweenness", &PEERS)?;
     let folder = shell::target().join("bench/placement");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     ours(&["graphs", &folder.to_string_lossy()], data)?;
@@ -302,27 +302,6 @@ fn measured(python: &Path, links: &Path, threads: u32, peer: &str) -> Result<Val
     let output = shell::capture(shell::command(&python.to_string_lossy(), &arguments))?;
     let line = output.lines().find(|line| line.starts_with('{'));
     serde_json::from_str(line.context("the peer printed nothing")?).context("reading the peer")
-}
-
-/// A Python of their own with the libraries, below `target/peers`.
-fn install() -> Result<PathBuf> {
-    let folder = shell::target().join("peers/betweenness");
-    let python = folder.join("bin/python");
-    let wanted: Vec<String> = PEERS
-        .iter()
-        .map(|(name, version)| format!("{name}=={version}"))
-        .collect();
-    let marker = folder.join("installed");
-    if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted.join(" ")) {
-        return Ok(python);
-    }
-    let shown = folder.to_string_lossy();
-    shell::run(shell::command("python3", &["-m", "venv", &shown]))?;
-    let mut arguments = vec!["-m", "pip", "install", "--quiet"];
-    arguments.extend(wanted.iter().map(String::as_str));
-    shell::run(shell::command(&python.to_string_lossy(), &arguments))?;
-    std::fs::write(&marker, wanted.join(" ")).with_context(|| marker.display().to_string())?;
-    Ok(python)
 }
 
 fn row(case: &str, unit: &str, better: &str, ours: &[f64], goal: Option<f64>) -> Value {
