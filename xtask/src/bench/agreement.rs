@@ -1,6 +1,7 @@
-//! The escrow: what an agreement costs, whether its promises hold over many random calls, and whether its tests notice
-//! faults.
+//! The escrow: what an agreement costs, whether its promises hold over many random calls, whether its tests notice faults, and
+//! what other programs find in it.
 
+mod analysis;
 mod forge;
 
 use anyhow::{Context, Result, bail};
@@ -31,13 +32,30 @@ pub(super) fn run(only: Option<&str>) -> Result<Report> {
     if wanted("gas-happy-path") {
         report.rows.extend(gas()?);
     }
-    if wanted("contract-calls") || wanted("mutants") {
+    let by_hand = "mutants/by-hand";
+    let needing_forge = [
+        "contract-calls",
+        by_hand,
+        analysis::MUTANTS,
+        analysis::FINDINGS,
+        analysis::PROOFS,
+    ];
+    if needing_forge.iter().any(|case| wanted(case)) {
         let forge = forge::Forge::install()?;
         if wanted("contract-calls") {
             contract_calls(&forge, &mut report)?;
         }
-        if wanted("mutants") {
+        if wanted(by_hand) {
             mutants(&forge, &mut report)?;
+        }
+        if wanted(analysis::FINDINGS) {
+            analysis::findings(&forge, &mut report)?;
+        }
+        if wanted(analysis::PROOFS) {
+            analysis::proofs(&forge, &mut report)?;
+        }
+        if wanted(analysis::MUTANTS) {
+            analysis::mutants(&forge, &mut report)?;
         }
     }
     if report.rows.is_empty() {

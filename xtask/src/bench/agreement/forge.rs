@@ -74,32 +74,39 @@ pub(super) fn mutants() -> Result<Vec<PathBuf>> {
     Ok(patches)
 }
 
+/// Installs npm packages below `target/peers/NAME`; the folder.
+pub(super) fn install(packages: &[&str], name: &str) -> Result<PathBuf> {
+    let folder = shell::target().join("peers").join(name);
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let quiet = [
+        "install",
+        "--no-save",
+        "--no-audit",
+        "--no-fund",
+        "--silent",
+    ];
+    let mut install = shell::command("npm", &[&quiet[..], packages].concat());
+    install.current_dir(&folder);
+    shell::run(install)?;
+    Ok(folder)
+}
+
+/// A program of foundry's in such a folder.
+pub(super) fn program(folder: &Path, name: &str) -> Result<PathBuf> {
+    fs::read_dir(folder.join("node_modules/@foundry-rs"))
+        .with_context(|| format!("looking for {name}"))?
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin").join(name)))
+        .find(|path| path.is_file())
+        .with_context(|| format!("npm brought no {name} for this machine"))
+}
+
 impl Forge {
     pub(super) fn install() -> Result<Self> {
-        let folder = shell::target().join("peers/forge");
-        fs::create_dir_all(&folder).context("making target/peers/forge")?;
-        let mut install = shell::command(
-            "npm",
-            &[
-                "install",
-                "--no-save",
-                "--no-audit",
-                "--no-fund",
-                "--silent",
-                "solc@0.8.37",
-                "@foundry-rs/forge@1.7.1",
-            ],
-        );
-        install.current_dir(&folder);
-        shell::run(install)?;
+        let folder = install(&["solc@0.8.37", "@foundry-rs/forge@1.7.1"], "forge")?;
         let compiler = folder.join("solc.cjs");
         fs::write(&compiler, COMPILER).context("writing the compiler's program")?;
         fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755))?;
-        let program = fs::read_dir(folder.join("node_modules/@foundry-rs"))
-            .context("looking for forge")?
-            .filter_map(|entry| Some(entry.ok()?.path().join("bin/forge")))
-            .find(|path| path.is_file())
-            .context("npm brought no forge for this machine")?;
+        let program = program(&folder, "forge")?;
         Ok(Self { folder, program })
     }
 
@@ -125,11 +132,12 @@ impl Forge {
             shell::run(patch)?;
         }
         let compiler = self.folder.join("solc.cjs");
+        // halmos wants the syntax tree.
         fs::write(
             folder.join("foundry.toml"),
             format!(
                 "[profile.default]\nsrc = \".\"\ntest = \"test\"\nout = \"out\"\nlibs = []\nsolc = {compiler:?}\noffline = true\n\
-                 evm_version = \"cancun\"\noptimizer = true\noptimizer_runs = 200\n",
+                 evm_version = \"cancun\"\nast = true\noptimizer = true\noptimizer_runs = 200\n",
             ),
         )?;
         Ok(Project {
@@ -140,6 +148,28 @@ impl Forge {
 }
 
 impl Project {
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A program that finds forge on its path, in the project's folder.
+    pub(super) fn beside_forge(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        let mut path = vec![self.program.parent().unwrap_or(Path::new("")).to_owned()];
+        path.extend(program.parent().map(Path::to_owned));
+        path.extend(
+            std::env::var_os("PATH")
+                .iter()
+                .flat_map(std::env::split_paths),
+        );
+        if let Ok(path) = std::env::join_paths(path) {
+            command.env("PATH", path);
+        }
+        command.current_dir(&self.folder);
+        command
+    }
+
     /// Runs all tests, the invariants over `runs` sequences of `depth` calls.
     pub(super) fn test(&self, runs: u32, depth: u32) -> Result<Outcome> {
         let mut command = Command::new(&self.program);
