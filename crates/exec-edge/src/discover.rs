@@ -12,11 +12,14 @@ use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use edge_discovery::{Discovery, IepCandidate};
+use edge_http::entry_tls::{RootCertStore, TlsPolicy};
+use edge_http::fetch::read_roots;
 use edge_ports::{Clock as _, PathSource as _, SystemClock, TracePriority};
 use edge_probe::{Prober, ProberConfig};
 use edge_resolver::{Resolver, drive};
@@ -30,6 +33,9 @@ use crate::output;
 
 /// What the exit codes mean here.
 const EXIT_CODES: &str = "Exit codes: 0 an edge provider was found; 1 ran, but none was; 2 failed while running; 64 wrong usage or input.";
+
+/// Certificate authorities that Debian believes.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Questions to the resolver at once.
 const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -57,6 +63,12 @@ pub(crate) struct Args {
     /// Look again, every so many seconds, and tell what has changed; until Ctrl-C.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", value_parser = clap::value_parser!(u64).range(1..))]
     watch: Option<u64>,
+    /// With `--services`, ask only sites that announce TLS, by signed TLSA records or `proto=https`.
+    #[arg(long, requires = "services")]
+    require_tls: bool,
+    /// Certificate authorities to believe for sites with `proto=https`, PEM.
+    #[arg(long, value_name = "FILE", requires = "services")]
+    certificates: Option<PathBuf>,
     /// Print JSON; with `--watch`, a line each time.
     #[arg(long)]
     json: bool,
@@ -132,6 +144,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 impl Args {
+    /// Authorities are read only if they may be needed; those of the system may be missing where only TLSA records are used.
+    fn tls(&self) -> Result<TlsPolicy, Failure> {
+        let roots = match &self.certificates {
+            _ if !self.services => RootCertStore::empty(),
+            Some(file) => read_roots(file).map_err(Failure::usage)?,
+            None => read_roots(Path::new(CERTIFICATES)).unwrap_or_else(|_| RootCertStore::empty()),
+        };
+        Ok(TlsPolicy::new(roots, !self.require_tls))
+    }
+
     fn looks_here(&self) -> bool {
         self.here || (self.zone.is_empty() && self.path_to.is_empty())
     }
@@ -169,7 +191,7 @@ impl Finder {
             machine,
             servers,
             prober,
-            measurer: Measurer::new(args.services, clock),
+            measurer: Measurer::new(args.services, clock, args.tls()?),
             clock,
             status: Status::new(args.quiet),
         })

@@ -11,6 +11,7 @@ mod zone_server;
 
 use std::time::Duration;
 
+use edge_http::entry_tls::read_identity;
 use edge_types::{ChainAddress, IepId};
 use edge_wire::services::ServiceListing;
 use iep::{Iep, Recorder};
@@ -114,6 +115,66 @@ fn services_are_told_on_request_unless_the_owner_says_no() {
             .contains("services not told: refused by policy: this site does not list its services"),
         "{}",
         found.out
+    );
+}
+
+#[test]
+fn services_are_asked_over_tls_where_it_is_announced_and_only_there_if_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let named = rcgen::CertificateParams::new(vec!["site.isp.example".to_owned()]).unwrap();
+    let named = named.self_signed(&pair).unwrap();
+    std::fs::write(&certificate, named.pem()).unwrap();
+    std::fs::write(&key, pair.serialize_pem()).unwrap();
+    let secure = Iep {
+        provider: PROVIDER,
+        site: IepId {
+            host: "site.isp.example".parse().unwrap(),
+            port: 0,
+        },
+        listing: Some(Vec::new()),
+    };
+    let secure = secure.start_over(Some(read_identity(&certificate, &key).unwrap()));
+    let (secure, plain) = (secure.port(), entry_point(Some(Vec::new())));
+    let zone = format!(
+        "_edge._tcp 60 IN SRV 10 0 {secure} site\n_edge._tcp 60 IN SRV 10 0 {plain} plain\n\
+         _edge._tcp 60 IN PTR one._edge._tcp\none._edge._tcp 60 IN SRV 10 0 {secure} site\n\
+         one._edge._tcp 60 IN TXT \"v=1\" \"proto=https\"\n\
+         site 60 IN A 127.0.0.1\nplain 60 IN A 127.0.0.1\n"
+    );
+    let server = ZoneServer::start(&[("isp.example", &zone)]);
+    let authorities = certificate.to_str().unwrap();
+    let wanted = ["--zone", "isp.example", "--services", "--json"];
+    let ask = |more: &[&str]| json(&discover(&server, &[&wanted, more].concat()));
+    let of = |found: &Value, name: &str| {
+        let sites = found["sites"].as_array().unwrap().iter();
+        let mut sites = sites.filter(|site| site["site"].as_str().unwrap().starts_with(name));
+        sites.next().unwrap().clone()
+    };
+
+    let found = ask(&["--certificates", authorities]);
+    assert_eq!(of(&found, "site")["proven_by"], "webpki", "{found}");
+    let other = of(&found, "plain");
+    assert!(
+        other["proven_by"].is_null() && other["rtt_ms"].is_number(),
+        "{found}"
+    );
+
+    let found = ask(&["--certificates", authorities, "--require-tls"]);
+    assert_eq!(of(&found, "site")["proven_by"], "webpki", "{found}");
+    let problem = of(&found, "plain")["problem"].clone();
+    assert!(
+        problem.as_str().unwrap().contains("refused by policy"),
+        "{found}"
+    );
+
+    // The system's authorities do not know the certificate.
+    let found = ask(&[]);
+    let problem = of(&found, "site")["problem"].clone();
+    assert!(
+        problem.as_str().unwrap().contains("does not prove to be"),
+        "{found}"
     );
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use edge_discovery::IepCandidate;
 use edge_http::client::{ClientError, ClientTimeouts, ContactBudget, IepClient};
+use edge_http::entry_tls::{Proof, TlsPolicy};
 use edge_ports::{Clock as _, SystemClock};
 use edge_types::{IepId, Rtt};
 use edge_wire::services::ServiceListing;
@@ -29,6 +31,8 @@ pub(super) struct Measured {
     pub(super) problem: Option<String>,
     /// What it offers, or why it does not say; `None` if it was not asked.
     pub(super) services: Option<Result<Vec<ServiceListing>, String>>,
+    /// What it proved to be the entry point by, if it was asked and did.
+    pub(super) proof: Option<Proof>,
 }
 
 /// Measures each address once; rule 5 allows no more to one that did not greet.
@@ -39,12 +43,14 @@ pub(super) struct Measurer {
 }
 
 impl Measurer {
-    pub(super) fn new(asks_services: bool, clock: SystemClock) -> Self {
+    /// Speaks to sites as `tls` says, if it `asks_services`.
+    pub(super) fn new(asks_services: bool, clock: SystemClock, tls: TlsPolicy) -> Self {
         Self {
             asks_services,
             contacts: Arc::new(Contacts {
                 budget: ContactBudget::default(),
                 clock,
+                tls,
                 addresses: Mutex::default(),
             }),
             known: BTreeMap::new(),
@@ -62,15 +68,15 @@ impl Measurer {
             if is_known && !self.asks_services {
                 continue;
             }
-            let addresses = site.candidate.addresses.clone();
+            let candidate = site.candidate.clone();
             let (turns, contacts) = (Arc::clone(&turns), Arc::clone(&self.contacts));
             let asks_services = self.asks_services;
             under_way.spawn(async move {
                 let _turn = turns.acquire_owned().await;
                 let measured = if asks_services {
-                    contacts.inquire(&id, &addresses).await
+                    contacts.inquire(&candidate).await
                 } else {
-                    contacts.connect(&id, &addresses).await
+                    contacts.connect(&id, &candidate.addresses).await
                 };
                 (id, measured)
             });
@@ -100,6 +106,7 @@ impl Measurer {
 struct Contacts {
     budget: ContactBudget,
     clock: SystemClock,
+    tls: TlsPolicy,
     addresses: Mutex<BTreeMap<IpAddr, Arc<Turn<Option<Rtt>>>>>,
 }
 
@@ -143,10 +150,17 @@ impl Contacts {
     }
 
     /// Greets the first address that answers, and asks it for its services.
-    async fn inquire(&self, id: &IepId, addresses: &[IpAddr]) -> Measured {
+    async fn inquire(&self, candidate: &IepCandidate) -> Measured {
         let mut measured = Measured::default();
-        for address in addresses {
-            let client = client(id, *address);
+        let tls = match self.tls.transport(candidate) {
+            Ok(tls) => tls,
+            Err(refusal) => {
+                measured.problem = Some(refusal.to_string());
+                return measured;
+            }
+        };
+        for address in &candidate.addresses {
+            let client = client(&candidate.id, *address).over(tls.clone());
             let turn = self.turn(*address);
             let contact = {
                 let _turn = turn.lock().await;
@@ -160,6 +174,7 @@ impl Contacts {
                         rtt: contact.rtt,
                         problem: None,
                         services: Some(services.map(|listed| listed.services).map_err(told)),
+                        proof: contact.proof,
                     };
                 }
                 Err(error) => measured.problem = Some(told(error)),

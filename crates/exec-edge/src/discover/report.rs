@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use edge_discovery::{Absence, Lookup, NoAnswer, SiteOutcome, Trail};
+use edge_http::entry_tls::Proof;
 use edge_types::DnsName;
 use serde_json::{Value, json};
 
@@ -255,6 +256,10 @@ pub(super) fn json(sites: &[Site], zones: &[Zone]) -> String {
                 "rtt_ms": site.measured.rtt.map(edge_types::Rtt::as_ms),
                 "problem": site.measured.problem,
                 "services": services,
+                "proven_by": site.measured.proof.map(|proof| match proof {
+                    Proof::Dane => "dane",
+                    Proof::WebPki => "webpki",
+                }),
             })
         })
         .collect();

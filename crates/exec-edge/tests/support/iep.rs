@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use edge_http::api::{IepService, Reply};
+use edge_http::entry_tls::TlsAcceptor;
 use edge_http::server::{ApiLimits, IepServer, NonceCache};
 use edge_ports::SystemClock;
 use edge_types::agreement::detail;
@@ -29,7 +30,12 @@ pub(crate) struct Iep {
 
 impl Iep {
     /// Serves it on a free port of 127.0.0.1; the site's port is set to that.
-    pub(crate) fn start(mut self) -> SocketAddr {
+    pub(crate) fn start(self) -> SocketAddr {
+        self.start_over(None)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn start_over(mut self, tls: Option<TlsAcceptor>) -> SocketAddr {
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let executor = tokio::runtime::Builder::new_current_thread()
@@ -47,7 +53,7 @@ impl Iep {
                     ApiLimits::default(),
                 );
                 tell.send(address).unwrap();
-                Arc::new(server).serve(listener).await;
+                Arc::new(server).serve_over(listener, tls).await;
             });
         });
         told.recv().unwrap()
