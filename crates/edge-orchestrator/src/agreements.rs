@@ -373,6 +373,7 @@ impl Agreements {
             deposit_wei: deposit.map_or(0, |deposit| deposit.units).to_string(),
             serving_at: None,
             began_ms: self.at_ms(),
+            reserved_ms: None,
             proposed_ms: None,
             confirmed_ms: None,
             serving_ms: None,

@@ -135,6 +135,9 @@ pub struct AgreementStatus {
     pub serving_at: Option<SocketAddr>,
     /// When the negotiation began.
     pub began_ms: u64,
+    /// When the provider held the slot.
+    #[serde(default)]
+    pub reserved_ms: Option<u64>,
     /// When the escrow held the money.
     pub proposed_ms: Option<u64>,
     /// When the provider confirmed.

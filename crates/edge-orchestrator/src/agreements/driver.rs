@@ -479,6 +479,7 @@ impl Driver {
             status.serving_at = self.written.serving_at;
             status.reason.clone_from(&reason);
             match state {
+                NegotiationState::Reserved => drop(status.reserved_ms.get_or_insert(at_ms)),
                 NegotiationState::Proposed => drop(status.proposed_ms.get_or_insert(at_ms)),
                 NegotiationState::Confirmed | NegotiationState::Deploying => {
                     status.confirmed_ms.get_or_insert(at_ms);
