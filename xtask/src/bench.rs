@@ -40,7 +40,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Name {
-    /// The escrow: gas, invariants over many random calls, and whether its tests notice faults.
+    /// Agreements: gas, fifty at once, the escrow's invariants over many random calls, and whether its tests notice faults.
     Agreement,
     /// The packet network: configured against measured delay and loss, cost of 100,000 packets per second.
     Lab,
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let (name, rows, more) = match args.name {
         Name::Agreement => {
-            let report = agreement::run(args.case.as_deref())?;
+            let report = agreement::run(args.runs, args.case.as_deref())?;
             ("agreement", report.rows, report.more)
         }
         Name::Lab => ("lab", lab::run(args.runs)?, json!({})),

@@ -1,7 +1,8 @@
-//! The escrow: what an agreement costs, whether its promises hold over many random calls, whether its tests notice faults, and
-//! what other programs find in it.
+//! Agreements: what one costs, how fast fifty are made, whether the escrow's promises hold over many random calls, whether its
+//! tests notice faults, and what other programs find in it.
 
 mod analysis;
+mod at_once;
 mod forge;
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +24,7 @@ pub(super) struct Report {
 }
 
 /// Runs the cases whose name starts with `only`.
-pub(super) fn run(only: Option<&str>) -> Result<Report> {
+pub(super) fn run(runs: u32, only: Option<&str>) -> Result<Report> {
     let wanted = |case: &str| only.is_none_or(|only| case.starts_with(only));
     let mut report = Report {
         rows: Vec::new(),
@@ -57,6 +58,11 @@ pub(super) fn run(only: Option<&str>) -> Result<Report> {
         if wanted(analysis::MUTANTS) {
             analysis::mutants(&forge, &mut report)?;
         }
+    }
+    if at_once::cases().iter().any(|case| wanted(case)) {
+        let (rows, more) = at_once::run(runs, wanted)?;
+        report.rows.extend(rows);
+        report.more["at_once"] = more;
     }
     if report.rows.is_empty() {
         bail!("no case of the agreement bench starts with {only:?}");
