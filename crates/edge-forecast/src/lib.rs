@@ -32,7 +32,7 @@ pub use holt_winters::{HoltWinters, Scale, Smoothing};
 pub use learner::{Learner, Learning};
 pub use mix::Mix;
 pub use rent::{
-    ALLOWANCE, Account, ForecastDriven, Hysteresis, MAX_GAIN, Planned, Policy, Reactive, Terms,
-    TimeToLive, Tuned, least_cost,
+    ALLOWANCE, Account, Expecting, ForecastDriven, Hysteresis, MAX_GAIN, Planned, Policy, Reactive,
+    Terms, TimeToLive, least_cost,
 };
 pub use simple::{Ewma, LastValue, SeasonalNaive};

@@ -10,8 +10,8 @@
 
 mod clairvoyant;
 mod driven;
+mod expecting;
 mod policies;
-mod tuned;
 
 #[cfg(test)]
 mod driven_tests;
@@ -20,8 +20,8 @@ mod tests;
 
 pub use clairvoyant::least_cost;
 pub use driven::{ALLOWANCE, ForecastDriven, Planned};
+pub use expecting::Expecting;
 pub use policies::{Hysteresis, Policy, Reactive, TimeToLive};
-pub use tuned::Tuned;
 
 /// Largest gain of a step and largest price that are told apart; more counts as that.
 pub const MAX_GAIN: u64 = 1 << 44;
@@ -54,6 +54,11 @@ impl Terms {
         let lost = self.deploy_millisteps.saturating_sub(before).min(1000);
         // A product of at most 2^44 and 1000.
         gain.min(MAX_GAIN) * lost / 1000
+    }
+
+    /// A step's share of a lease's price, in thousandths.
+    pub(crate) fn share(&self) -> u128 {
+        u128::from(self.price) * 1000 / self.lease_steps as u128
     }
 
     /// Steps of which at least a part is lost to deploying.
@@ -149,6 +154,27 @@ impl Account {
             .is_some_and(|lease| lease.age > self.terms.lease_steps)
         {
             self.lease = None;
+        }
+    }
+
+    /// What the next step would cost more, if it gained so much, than the better of paying for it and letting it go; in thousandths. The price
+    /// counts in equal parts over the lease. This is what policies differ in; the rest none of them can avoid.
+    pub(crate) fn excess(&self, gain: u64) -> u128 {
+        let gain = gain.min(MAX_GAIN);
+        let (asked, share) = (u128::from(gain) * 1000, self.terms.share());
+        let lease = self
+            .lease
+            .filter(|lease| lease.age < self.terms.lease_steps);
+        match lease {
+            None => asked.saturating_sub(share),
+            Some(lease) => {
+                let lost = if lease.is_fresh {
+                    self.terms.lost(gain, lease.age)
+                } else {
+                    0
+                };
+                share.saturating_sub(asked) + u128::from(lost) * 1000
+            }
         }
     }
 

@@ -112,7 +112,7 @@ impl Plan {
     }
 }
 
-/// Follows whichever policy would have cost least lately, and falls back to what reacting would have come to before it costs more than
+/// Follows its first policy, or one that would have cost far less lately, and falls back to what reacting would have come to before it costs more than
 /// a set share beyond that.
 ///
 /// Each policy is followed on an account of its own, as if it alone decided. What happened lately counts more than what was long ago.
@@ -136,7 +136,7 @@ pub struct ForecastDriven {
 struct Expert {
     policy: Box<dyn Policy>,
     account: Account,
-    /// Decayed cost, in thousandths.
+    /// Decayed excess, in thousandths.
     lately: u128,
 }
 
@@ -147,8 +147,9 @@ impl Expert {
     }
 }
 
-/// Another policy is followed if it cost less by at least this part, so that equals do not take turns.
-pub(super) const BETTER_BY: u128 = 20;
+/// Another policy than the first is followed while that cost so many times as much of what could be avoided: what is better by less may
+/// be so by chance, and who follows now one and now the other has the losses of both.
+const TIMES: u128 = 3;
 
 /// Leases that may fail, each with the way back, before anything was saved. Without any, nothing could be tried before reacting has cost
 /// so much that the slack covers a lease, which for long ones takes weeks.
@@ -214,12 +215,11 @@ impl ForecastDriven {
     fn choose_leader(&mut self) {
         let costs = self.experts.iter().enumerate();
         let best = costs.min_by_key(|(position, expert)| (expert.lately, Reverse(*position)));
-        if let Some((best, expert)) = best {
-            let now = self.experts[self.leader].lately;
-            if expert.lately + expert.lately / BETTER_BY < now {
-                self.leader = best;
-            }
-        }
+        let first = usize::from(self.experts.len() > 1);
+        self.leader = match best {
+            Some((best, expert)) if expert.lately * TIMES < self.experts[first].lately => best,
+            _ => first,
+        };
     }
 }
 
@@ -250,12 +250,11 @@ impl Policy for ForecastDriven {
         self.largest_gain = self.largest_gain.max(gain);
         self.own.step(gain);
         for expert in &mut self.experts {
-            let before = expert.account.cost();
             let wants = expert.is_there_next();
             expert.account.decide(wants);
+            let excess = expert.account.excess(gain);
             expert.account.step(gain);
-            let cost = (expert.account.cost() - before) * 1000;
-            expert.lately = expert.lately - (expert.lately >> self.memory_bits) + cost;
+            expert.lately = expert.lately - (expert.lately >> self.memory_bits) + excess;
             expert.policy.observe(gain);
         }
     }

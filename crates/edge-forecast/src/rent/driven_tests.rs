@@ -60,20 +60,32 @@ fn who_knows_the_day_rents_before_it_begins() {
 }
 
 #[test]
-fn thresholds_are_learned_from_what_leases_came_to() {
-    // Half of a short lease is lost to a deployment, but busy times last for many of them: it pays to begin with a lease that does not.
-    let terms = terms(4, 240, 2000);
-    let gains: Vec<u64> = (0..24 * 100)
-        .map(|step| if step % 24 < 12 { 100 } else { 5 })
+fn a_lease_is_begun_for_what_it_brings_not_for_the_last_step() {
+    // A busy step in ten would pay for a lease if it lasted, and never does.
+    let terms = terms(5, 250, 1000);
+    let gains: Vec<u64> = (0..2000)
+        .map(|step| if step % 10 == 9 { 100 } else { 20 })
         .collect();
-    let reacting = follow(&mut Reactive::new(terms), terms, &gains).cost();
-    let mut policy = Tuned::new(terms, Box::new(Ewma::new(1.0)), 8);
-    let tuned = follow(&mut policy, terms, &gains).cost();
-    let best = least_cost(terms, &gains).cost();
-    assert!(
-        tuned - best < (reacting - best) / 2,
-        "{tuned}, at best {best}, reacting {reacting}"
-    );
+    let reacting = follow(&mut Reactive::new(terms), terms, &gains);
+    assert!(reacting.leases() > 100, "{reacting:?}");
+    let mut policy = Expecting::new(terms, Box::new(Ewma::new(0.1)));
+    assert_eq!(follow(&mut policy, terms, &gains).leases(), 0);
+    // What always pays is rented once, and renewed.
+    let mut policy = Expecting::new(terms, Box::new(Ewma::new(0.1)));
+    let account = follow(&mut policy, terms, &[70; 200]);
+    assert_eq!((account.deployments(), account.leases()), (1, 40));
+}
+
+#[test]
+fn what_can_be_avoided_is_told_from_what_cannot() {
+    // A share of 25 a step. Idle: what is beyond the share is missed. Rented: what the share is beyond the gain, and deploying.
+    let terms = terms(4, 100, 500);
+    let mut account = Account::new(terms);
+    assert_eq!([30, 20].map(|gain| account.excess(gain)), [5000, 0]);
+    account.decide(true);
+    assert_eq!([30, 20].map(|gain| account.excess(gain)), [15_000, 15_000]);
+    account.step(30);
+    assert_eq!([30, 20].map(|gain| account.excess(gain)), [0, 5000]);
 }
 
 #[test]
@@ -124,7 +136,7 @@ proptest! {
             Box::new(Stubborn(stubborn, 0)) as Box<dyn Policy>,
             planned(terms, Ewma::new(0.5)),
             planned(terms, SeasonalNaive::new(7)),
-            Box::new(Tuned::new(terms, Box::new(Ewma::new(0.5)), memory)),
+            Box::new(Expecting::new(terms, Box::new(Ewma::new(0.5)))),
         ];
         let mut policy = ForecastDriven::new(terms, experts, slack, memory);
         let ours = follow(&mut policy, terms, &gains).cost();

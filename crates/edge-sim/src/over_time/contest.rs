@@ -1,9 +1,9 @@
 //! Policies side by side on the same gains, over a grid of terms.
 
 use edge_forecast::{
-    Account, Accuracy, Direct, Ewma, Examination, ForecastDriven, Forecaster, HoltWinters,
-    Hysteresis, LastValue, Learner, Learning, Mix, Policy, Reactive, Scale, SeasonalNaive,
-    Smoothing, Terms, TimeToLive, Tuned, examine, least_cost,
+    Account, Accuracy, Direct, Ewma, Examination, Expecting, ForecastDriven, Forecaster,
+    HoltWinters, Hysteresis, LastValue, Learner, Learning, Mix, Policy, Reactive, Scale,
+    SeasonalNaive, Smoothing, Terms, TimeToLive, examine, least_cost,
 };
 use edge_placement::Tree;
 
@@ -306,22 +306,22 @@ pub(super) fn follow(policy: &mut dyn Policy, terms: Terms, gains: &[u64]) -> Ac
     account
 }
 
-/// The policy that is measured: leases by what each forecaster expects them to bring, and changes of mind in hindsight; whichever did
-/// best lately is followed.
+/// The policy that is measured: leases by what a forecast of just their length expects them to bring; should that do far worse than a plain
+/// mean or changes of mind in hindsight, these are followed.
 pub(super) fn forecast_driven(terms: Terms) -> ForecastDriven {
     let forecasters: [Box<dyn Forecaster>; 2] = [
         Box::new(Direct::new(terms.lease_steps, DAY)),
         Box::new(Ewma::new(0.1)),
     ];
-    let tuned = forecasters.map(|forecaster| {
-        let tuned = Tuned::new(terms, forecaster, MEMORY_BITS);
-        Box::new(tuned) as Box<dyn Policy>
+    let expecting = forecasters.map(|forecaster| {
+        let expecting = Expecting::new(terms, forecaster);
+        Box::new(expecting) as Box<dyn Policy>
     });
     let hystereses = [0, 5, 20].map(|percent| {
         let hysteresis = Hysteresis::new(terms, percent);
         Box::new(hysteresis) as Box<dyn Policy>
     });
-    let policies = tuned.into_iter().chain(hystereses).collect();
+    let policies = expecting.into_iter().chain(hystereses).collect();
     ForecastDriven::new(terms, policies, SLACK_PERCENT, MEMORY_BITS)
 }
 
