@@ -2,7 +2,8 @@
 //!
 //! An activation does whatever is missing, in this order: look up routers not seen before; trace and greet entry points
 //! not known before; once the first traces are in, ask for fresh offers; plan; check; start the agreements that the plan
-//! adds. What a plan does not add is left alone: rented sites run to the end of their lease.
+//! adds. What a plan does not add is left alone: rented sites run to the end of their lease. While there is no room for more,
+//! plans are made all the same: they say what to expect of what is rented, and what waits for a lease to end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -32,6 +33,10 @@ use crate::record::{Recorded, RecordedPlan, Recorder};
 use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
 use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status};
 use crate::topology_task::TopologySnapshot;
+
+mod told;
+
+use told::{new_sites, recommendation};
 
 /// Questions to the resolver at once.
 const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -129,6 +134,8 @@ pub struct Memory {
     planned_at: Option<MonotonicTime>,
     /// Sites that the last plan added.
     told: Vec<IepId>,
+    /// Sites for which it had no room.
+    waiting: Vec<String>,
 }
 
 /// What comes back from greeting and tracing an entry point.
@@ -408,15 +415,15 @@ impl PlacementTask {
             .max_sites
             .min(self.memory.known.len() / 2);
         let room = most.saturating_sub(self.agreements.open());
-        if room == 0 {
-            return;
-        }
         let candidates = self.candidates(tree);
         // Our own sites cost nothing, so they take no room from rented ones: neither of their number nor of their share.
         let own = self.predeployed.len();
+        if most + own == 0 {
+            return;
+        }
         let measured = self.agreements.measured(tree, &candidates).round_trips;
         let excluded: BTreeSet<IepId> = self.agreements.failed_within(now, EXCLUDED_FOR);
-        let input = PlanInput {
+        let mut input = PlanInput {
             generation: self.memory.generation.next(),
             tree,
             sites_found: self.memory.known.len() + 2 * own,
@@ -439,7 +446,26 @@ impl PlacementTask {
             algorithm: self.algorithm,
             effort: Effort::default(),
         };
-        let planned = plan(&input);
+        let ideal = plan(&input);
+        let wanted = new_sites(&ideal);
+        let (added, waiting) = wanted.split_at(room.min(wanted.len()));
+        // What is rented stays, so a plan that counts on leaving it would promise what does not come.
+        let possible: Vec<Candidate> = candidates
+            .iter()
+            .filter(|candidate| candidate.already_running || added.contains(&candidate.site))
+            .cloned()
+            .collect();
+        let planned = if waiting.is_empty() {
+            ideal.clone()
+        } else {
+            let running = possible.iter().filter(|site| site.already_running).count();
+            input.policy.max_sites = input.policy.max_sites.max(running);
+            input.candidates = &possible;
+            plan(&input)
+        };
+        // Of plans that are equally good the one at hand is kept.
+        let is_better = ideal.certificate.cost < planned.certificate.cost;
+        let waiting = if is_better { waiting } else { &[] };
         let notes = check_plan(&input, &planned);
         if let Some(fatal) = notes.iter().find(|note| note.severity == Severity::Fatal) {
             tracing::error!(note = ?fatal, "the plan fails its check and is not carried out");
@@ -453,10 +479,11 @@ impl PlacementTask {
                 plan: planned.clone(),
             })));
         }
-        let is_new = |assignment: &&Assignment| !assignment.already_running;
-        let mut added: Vec<&Assignment> = planned.chosen.iter().filter(is_new).collect();
-        added.sort_by_key(|assignment| std::cmp::Reverse(assignment.saving));
-        added.truncate(room);
+        let added = new_sites(&planned);
+        let added: Vec<&Assignment> = added
+            .iter()
+            .filter_map(|site| planned.chosen.iter().find(|chosen| chosen.site == *site))
+            .collect();
         tracing::debug!(
             plan = %planned.generation,
             known = self.memory.known.len(),
@@ -466,12 +493,12 @@ impl PlacementTask {
             candidates = candidates.len(),
             chosen = planned.chosen.len(),
             added = added.len(),
-            room,
+            waiting = waiting.len(),
             planned_ms = planned.prediction.planned_mean().as_ms(),
             "planned"
         );
         let mode = self.settings.config.placement.mode;
-        self.publish(&planned, &added, mode);
+        self.publish(&planned, &added, &ideal, waiting, mode);
         if mode != Mode::Act {
             return;
         }
@@ -538,7 +565,14 @@ impl PlacementTask {
             .or_else(known)
     }
 
-    fn publish(&mut self, planned: &Plan, added: &[&Assignment], mode: Mode) {
+    fn publish(
+        &mut self,
+        planned: &Plan,
+        added: &[&Assignment],
+        ideal: &Plan,
+        waiting: &[IepId],
+        mode: Mode,
+    ) {
         let names: Vec<IepId> = added.iter().map(|site| site.site.clone()).collect();
         let error = Rtt(planned.prediction.planned_error());
         let gap = planned.certificate.gap_ppm();
@@ -570,13 +604,32 @@ impl PlacementTask {
                 }
             }
         }
+        let waiting: Vec<String> = waiting.iter().map(ToString::to_string).collect();
+        if !waiting.is_empty() && self.memory.waiting != waiting {
+            let text = format!(
+                "plan {}: {} would serve better than what is rented, {:.1} ms instead of {:.1}, and waits for a lease to end",
+                planned.generation,
+                waiting.join(", "),
+                ideal.prediction.planned_mean().as_ms(),
+                planned.prediction.planned_mean().as_ms(),
+            );
+            self.status.event(self.at_ms(), text);
+        }
+        self.memory.waiting.clone_from(&waiting);
         let recommended = if mode == Mode::Act {
             Vec::new()
         } else {
             names.clone()
         };
         self.memory.told = names;
-        let rejected = planned.rejected.iter();
+        // The ideal plan had all candidates to say no to.
+        let chosen: BTreeSet<&IepId> = planned.chosen.iter().map(|site| &site.site).collect();
+        let rejected = ideal.rejected.iter().chain(&planned.rejected);
+        let rejected = rejected
+            .filter(|no| !chosen.contains(&no.site))
+            .map(|no| (no.site.to_string(), no.reason.to_string()));
+        let waits = waiting.iter().cloned();
+        let waits = waits.map(|site| (site, "it waits for a lease to end".to_owned()));
         let plan = PlanStatus {
             generation: planned.generation.0,
             algorithm: planned.algorithm.to_string(),
@@ -585,14 +638,13 @@ impl PlacementTask {
                 .iter()
                 .map(|assignment| assignment.site.to_string())
                 .collect(),
-            rejected: rejected
-                .map(|no| (no.site.to_string(), no.reason.to_string()))
-                .collect(),
+            rejected: rejected.chain(waits).collect(),
             cloud_only_ms: planned.prediction.cloud_only_mean().as_ms(),
             planned_ms: planned.prediction.planned_mean().as_ms(),
             planned_error_ms: error.as_ms(),
             gap_percent,
             recommended: recommended.iter().map(ToString::to_string).collect(),
+            waiting,
         };
         self.status.update(|report| report.plan = Some(plan));
     }
@@ -631,21 +683,4 @@ impl PlacementTask {
     fn at_ms(&self) -> u64 {
         u64::try_from(self.clock.monotonic().0.as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// Why a site should be rented, in words.
-fn recommendation(site: &Assignment) -> String {
-    let mean_ms = site.saving as f64 / (site.demand.max(1) as f64) / 1e3;
-    let worth = site
-        .worth
-        .map_or_else(String::new, |worth| format!(", worth {worth}"));
-    format!(
-        "rent {} from {} to {} for {}: {} prefixes with {:.1} requests/s, each {mean_ms:.1} ms faster{worth}",
-        site.site,
-        site.slot.start.0,
-        site.slot.end.0,
-        site.cost,
-        site.clients,
-        site.demand as f64 / 1e3,
-    )
 }

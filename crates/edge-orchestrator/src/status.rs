@@ -118,6 +118,9 @@ pub struct PlanStatus {
     /// Sites that the plan adds and that are not rented because of the mode.
     #[serde(default)]
     pub recommended: Vec<String>,
+    /// Sites that the plan would add, but for those rented, whose leases run on.
+    #[serde(default)]
+    pub waiting: Vec<String>,
 }
 
 /// One agreement.

@@ -112,6 +112,8 @@ fn to_act_rents_and_what_sites_measure_sends_clients_elsewhere() {
     let before = redirected(&market);
     assert_eq!(before.len(), NEAR_RENTED);
 
+    let report = market.await_report(|report| report.plan.is_some());
+    let full = report.plan.unwrap();
     // By the tree these clients are near to a site. Of two the sites measure that they are not; of the third what cannot be.
     let ms = |ms| Rtt(Duration::from_millis(ms));
     *market.distances.lock().unwrap() = vec![
@@ -121,6 +123,22 @@ fn to_act_rents_and_what_sites_measure_sends_clients_elsewhere() {
     ];
     market.await_report(|report| report.prefixes_redirected == NEAR_RENTED - 2);
     assert_eq!(redirected(&market), before[2..]);
+
+    // Both sites are rented and stay so, but plans go on: they expect what was measured, not what the tree says, and tell which
+    // sites would do better now.
+    let report = market.await_report(|report| {
+        let plan = report.plan.as_ref();
+        plan.is_some_and(|plan| plan.planned_ms > full.planned_ms && !plan.waiting.is_empty())
+    });
+    let plan = report.plan.unwrap();
+    assert!(plan.generation > full.generation, "{plan:?}");
+    assert_eq!((report.agreements.len(), plan.sites), (RENTED, full.sites));
+    let told = format!(
+        "{} would serve better than what is rented",
+        plan.waiting.join(", ")
+    );
+    let mut told_of = report.events.iter().map(|event| &event.text);
+    assert!(told_of.any(|text| text.contains(&told)), "{told}");
 }
 
 /// What a replay on so many threads says.
