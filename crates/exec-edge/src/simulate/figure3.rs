@@ -195,7 +195,7 @@ impl<'a> Values<'a> {
                     .tooltip(&tip);
             }
         }
-        svg.circle("cloud", at[0], 15.0)
+        svg.circle("cloud", at[0], 23.0)
             .attribute("style", "fill:#1f2933")
             .close();
         svg.text("nw", point(at[0].x, at[0].y + 5.0), "cloud");
@@ -227,10 +227,11 @@ impl<'a> Values<'a> {
                 y += 22.0;
                 let outside = point(at[place].x + 12.0, at[place].y - 10.0);
                 svg.text("b", outside, letter);
+                let text = format!("{letter}  {}", self.places.all()[place].name);
                 svg.text(
                     "",
                     point(column, y),
-                    &format!("{letter}  {}", self.places.all()[place].name),
+                    &crate::drawing::svg::shortened(&text, 26),
                 );
                 svg.text("q e", point(1076.0, y), &self.freeman[place].to_string());
             }
@@ -242,9 +243,19 @@ impl<'a> Values<'a> {
         svg.text(
             "",
             point(column + 26.0, y),
-            "the larger and darker, the more central",
+            "larger and darker: more central",
         );
         y += 24.0;
+        if self.places.all().iter().any(|place| !place.can_host) {
+            svg.circle("p", point(column + 8.0, y - 5.0), 4.0)
+                .attribute(
+                    "style",
+                    "fill:#fff;stroke:#7b8794;stroke-width:1;stroke-dasharray:2 1.5",
+                )
+                .close();
+            svg.text("", point(column + 26.0, y), "silent: no place for an edge");
+            y += 24.0;
+        }
         svg.rectangle("home", point(column + 5.0, y - 8.0), 6.0, 6.0);
         svg.text(
             "",
@@ -297,6 +308,23 @@ impl<'a> Values<'a> {
                 CENTER.y + radius * angle.sin(),
             )
         };
-        all.iter().zip(angles).map(place).collect()
+        fitted(all.iter().zip(angles).map(place).collect())
     }
+}
+
+/// The same shape, as large as there is room for it.
+fn fitted(mut at: Vec<Point>) -> Vec<Point> {
+    const ROOM: f64 = 720.0;
+    let span = |values: &dyn Fn(&Point) -> f64| {
+        let least = at.iter().map(values).fold(f64::INFINITY, f64::min);
+        let most = at.iter().map(values).fold(f64::NEG_INFINITY, f64::max);
+        (f64::midpoint(least, most), most - least)
+    };
+    let ((x, width), (y, height)) = (span(&|point| point.x), span(&|point| point.y));
+    let scale = ROOM / width.max(height).max(1.0);
+    for point in &mut at {
+        point.x = CENTER.x + (point.x - x) * scale;
+        point.y = CENTER.y + (point.y - y) * scale;
+    }
+    at
 }
