@@ -39,19 +39,20 @@ impl Drop for Anvil {
 impl Anvil {
     fn start() -> Self {
         let binary = binary(&npm::install("@foundry-rs/anvil@1.7.1"));
-        let port = TcpListener::bind("127.0.0.1:0")
+        // No connection comes from this address and takes the port meanwhile.
+        let address = TcpListener::bind("127.0.0.2:0")
             .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
+            .unwrap();
         let process = Command::new(binary)
             .args(["--silent", "--chain-id", &CHAIN.0.to_string()])
-            .args(["--port", &port.to_string()])
+            .args(["--host", &address.ip().to_string()])
+            .args(["--port", &address.port().to_string()])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         Self {
             process,
-            url: format!("http://127.0.0.1:{port}"),
+            url: format!("http://{address}"),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         }
     }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A service that answers each line with its name and the line.
 async fn service(name: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind((HOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -35,8 +35,11 @@ async fn service(name: &'static str) -> SocketAddr {
     address
 }
 
+/// Clients and providers connect from another address, so that none of them takes a port meanwhile.
+const HOST: &str = "127.0.0.2";
+
 async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
+    TcpListener::bind((HOST, 0))
         .await
         .unwrap()
         .local_addr()
@@ -51,7 +54,7 @@ struct World {
 }
 
 async fn relay(admission: Admission, limits: RelayLimits) -> World {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind((HOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let relay = Arc::new(Relay::new(
         address,
@@ -94,7 +97,7 @@ async fn next(told: &mut mpsc::UnboundedReceiver<Option<RelayError>>) -> Option<
 
 async fn ask(port: u16, text: &[u8]) -> std::io::Result<Vec<u8>> {
     let asked = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let mut stream = TcpStream::connect((HOST, port)).await?;
         stream.write_all(text).await?;
         stream.shutdown().await?;
         let mut answer = Vec::new();
@@ -135,7 +138,7 @@ async fn clients_reach_each_service_and_both_ends_finish() {
     // When the provider goes, so do its ports.
     running.abort();
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while world.relay.providers() > 0 || TcpStream::connect(("127.0.0.1", api)).await.is_ok() {
+    while world.relay.providers() > 0 || TcpStream::connect((HOST, api)).await.is_ok() {
         assert!(
             tokio::time::Instant::now() < deadline,
             "the relay still listens"
@@ -169,12 +172,12 @@ async fn only_admitted_keys_get_only_their_ports() {
         }
         running.abort();
         assert!(
-            TcpStream::connect(("127.0.0.1", port)).await.is_err(),
+            TcpStream::connect((HOST, port)).await.is_err(),
             "nobody listens at {port}"
         );
     }
     // Somebody else listens there.
-    let taken = TcpListener::bind(("127.0.0.1", own)).await.unwrap();
+    let taken = TcpListener::bind((HOST, own)).await.unwrap();
     let (running, mut told) = agent(world.address, &key, [(own, target)].into());
     match next(&mut told).await {
         Some(RelayError::Refused { reason, .. }) => assert_eq!(reason, RelayRefusal::PortInUse),
@@ -195,7 +198,7 @@ async fn a_registration_for_one_relay_is_no_good_at_another() {
     let port = free_port().await;
     let world = relay(admit(&key, &[port]), RelayLimits::default()).await;
     // A relay in the middle passes on what the provider signs for it.
-    let middle = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let middle = TcpListener::bind((HOST, 0)).await.unwrap();
     let middle_address = middle.local_addr().unwrap();
     let real = world.address;
     tokio::spawn(async move {
@@ -233,7 +236,7 @@ async fn octets_time_and_clients_are_bounded() {
 
     let mut idle = Vec::new();
     for _ in 0..2 {
-        idle.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+        idle.push(TcpStream::connect((HOST, port)).await.unwrap());
     }
     // Both places are taken, a third is closed at once and those two after the idle time.
     let third = ask(port, b"x").await;

@@ -72,7 +72,8 @@ async fn peer_skopeo_copies_from_our_registry() {
 async fn peer_we_pull_from_docker_registry() {
     let directory = tempfile::tempdir().unwrap();
     let image = layout(directory.path());
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    // No connection comes from this address and takes the port meanwhile.
+    let free = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let registry = free.local_addr().unwrap();
     drop(free);
     let configuration = directory.path().join("registry.yml");

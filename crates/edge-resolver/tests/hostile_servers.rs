@@ -51,11 +51,12 @@ fn the_address() -> Answer {
     }
 }
 
-/// Serves UDP by a function from query and its number to the messages sent back.
+/// Serves UDP by a function from query and its number to the messages sent back. Not at the address that connections
+/// come from, so that none of theirs holds the port when TCP is served there too.
 async fn serve_udp(
     mut respond: impl FnMut(&Message, usize) -> Vec<Message> + Send + 'static,
 ) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = UdpSocket::bind("127.0.0.2:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 2048];

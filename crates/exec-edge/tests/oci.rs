@@ -112,9 +112,9 @@ fn id(number: u8) -> WorkloadId {
     edge_types::AgreementId(bytes)
 }
 
-/// A free address for a service; each test process asks the kernel.
+/// A free address for a service; not one that connections come from, so that none of them takes the port meanwhile.
 fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
     listener.local_addr().unwrap()
 }
 

@@ -239,8 +239,9 @@ impl Market {
     }
 }
 
+/// Not at the address that connections come from, so that none of them takes the port meanwhile.
 fn free_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
     listener.local_addr().unwrap()
 }
 

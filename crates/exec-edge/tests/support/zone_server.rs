@@ -46,9 +46,14 @@ impl ZoneServer {
                     .unwrap();
                     catalog.upsert(origin.into(), vec![Arc::new(zone)]);
                 }
-                let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                let address = tcp.local_addr().unwrap();
-                let udp = UdpSocket::bind(address).await.unwrap();
+                // Another socket may have one of the two ports.
+                let (address, tcp, udp) = loop {
+                    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                    let address = tcp.local_addr().unwrap();
+                    if let Ok(udp) = UdpSocket::bind(address).await {
+                        break (address, tcp, udp);
+                    }
+                };
                 let mut server = Server::new(catalog);
                 server.register_socket(udp);
                 server.register_listener(tcp, Duration::from_secs(5), 4096);
