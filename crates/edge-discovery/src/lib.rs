@@ -27,6 +27,7 @@
 
 mod cache;
 mod config;
+mod country;
 mod evaluate;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -38,6 +39,7 @@ mod origin;
 mod owner;
 mod profile;
 mod question;
+mod ranges;
 mod selection;
 mod tls_pin;
 mod trail;
@@ -45,11 +47,12 @@ mod trust;
 mod zones;
 
 pub use config::{DiscoveryConfig, Limits};
+pub use country::CountryRanges;
 pub use international::{from_people, shown};
 pub use key_record::{KeyBinding, KeyRefusal};
 pub use listed::ListedRefusal;
 pub use machine::{Discovery, HopSighting, PathSegment};
-pub use origin::{LineProblem, Origin, OriginRanges, OriginTable};
+pub use origin::{Origin, OriginRanges, OriginTable};
 pub use owner::{
     Bootstrap, BootstrapError, NoOwner, Owner, OwnerAnswer, OwnerSource, WhoisAnswer, read_rdap,
     read_whois,
@@ -59,6 +62,7 @@ pub use question::{
     Absence, Answer, AnswerName, NegativeSoa, NoAnswer, Question, RecordData, RecordKind, Security,
     SrvRecord, TlsaRecord, reverse_name,
 };
+pub use ranges::{LineProblem, RangeValue, Ranges};
 pub use selection::weighted_order;
 pub use tls_pin::{CertificateUsage, Matching, PinRefusal, Selector, TlsPin};
 pub use trail::{

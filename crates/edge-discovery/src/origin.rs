@@ -4,18 +4,11 @@
 //! `@ip-location-db/asn` and its like), and our own `prefix asn domain organisation…`, where the domain may be `-`. Own
 //! lines come first where both cover an address.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use edge_types::{DnsName, IpNet};
+use edge_types::DnsName;
 
-/// Most ranges kept. The whole routing table has about a million and a half.
-const MAX_RANGES: usize = 4_000_000;
-/// Longest line looked at, in octets.
-const MAX_LINE_OCTETS: usize = 512;
-/// Problems that are told one by one.
-const PROBLEMS_TOLD: usize = 16;
+use crate::ranges::{RangeValue, Ranges};
 
 /// Who originates an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,113 +27,8 @@ pub trait OriginTable: std::fmt::Debug + Send + Sync {
     fn origin(&self, address: IpAddr) -> Option<&Origin>;
 }
 
-/// A line of a table was not used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {problem}")]
-pub struct LineProblem {
-    /// Its number, from 1.
-    pub line: usize,
-    /// Why.
-    pub problem: &'static str,
-}
-
 /// A table in memory.
-#[derive(Debug, Default)]
-pub struct OriginRanges {
-    /// First and last address, sorted and disjoint.
-    ranges: Vec<(IpAddr, IpAddr, Arc<Origin>)>,
-    own: BTreeMap<IpNet, Arc<Origin>>,
-    /// The first lines that were not used.
-    pub problems: Vec<LineProblem>,
-    /// How many were not used in all.
-    pub refused: usize,
-}
-
-impl OriginRanges {
-    /// Reads a table. Lines that cannot be read, or overlap others, are counted and left out.
-    pub fn read(text: &str) -> Self {
-        let mut table = Self::default();
-        let mut origins: BTreeMap<Origin, Arc<Origin>> = BTreeMap::new();
-        for (line, text) in (1..).zip(text.lines()) {
-            let text = text.trim();
-            if text.is_empty() || text.starts_with('#') {
-                continue;
-            }
-            let is_full = table.ranges.len() + table.own.len() >= MAX_RANGES;
-            let read = match text.len() {
-                _ if is_full => Err("over the limit of lines"),
-                length if length > MAX_LINE_OCTETS => Err("too long"),
-                _ => read_line(text),
-            };
-            match read {
-                Ok((block, origin)) => {
-                    let shared = origins.entry(origin);
-                    let origin = shared.or_insert_with_key(|origin| Arc::new(origin.clone()));
-                    let origin = Arc::clone(origin);
-                    match block {
-                        Block::Range(first, last) => table.ranges.push((first, last, origin)),
-                        Block::Prefix(prefix) => {
-                            table.own.insert(prefix, origin);
-                        }
-                    }
-                }
-                Err(problem) => table.refuse(line, problem),
-            }
-        }
-        table.ranges.sort_by_key(|(first, last, _)| (*first, *last));
-        let before = table.ranges.len();
-        let mut end = None;
-        table.ranges.retain(|(first, last, _)| {
-            let is_disjoint = end.is_none_or(|end| end < *first);
-            if is_disjoint {
-                end = Some(*last);
-            }
-            is_disjoint
-        });
-        table.refused += before - table.ranges.len();
-        table
-    }
-
-    /// Number of ranges and prefixes known.
-    pub fn len(&self) -> usize {
-        self.ranges.len() + self.own.len()
-    }
-
-    /// Is nothing known?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The origin of `address`, and the longest prefix around it that has this origin by the same line.
-    pub fn find(&self, address: IpAddr) -> Option<(IpNet, &Origin)> {
-        let address = address.to_canonical();
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        for length in (0..=longest).rev() {
-            let prefix = IpNet::new(address, length).ok()?.trunc();
-            if let Some(origin) = self.own.get(&prefix) {
-                return Some((prefix, origin));
-            }
-        }
-        let after = self
-            .ranges
-            .partition_point(|(first, _, _)| *first <= address);
-        let (first, last, origin) = self.ranges.get(after.checked_sub(1)?)?;
-        if address > *last {
-            return None;
-        }
-        let prefix = (0..=longest)
-            .filter_map(|length| Some(IpNet::new(address, length).ok()?.trunc()))
-            .find(|prefix| prefix.network() >= *first && prefix.broadcast() <= *last)?;
-        Some((prefix, origin))
-    }
-
-    fn refuse(&mut self, line: usize, problem: &'static str) {
-        self.refused += 1;
-        if self.problems.len() < PROBLEMS_TOLD {
-            self.problems.push(LineProblem { line, problem });
-        }
-    }
-}
+pub type OriginRanges = Ranges<Origin>;
 
 impl OriginTable for OriginRanges {
     fn origin(&self, address: IpAddr) -> Option<&Origin> {
@@ -148,54 +36,31 @@ impl OriginTable for OriginRanges {
     }
 }
 
-enum Block {
-    Range(IpAddr, IpAddr),
-    Prefix(IpNet),
-}
-
-fn read_line(text: &str) -> Result<(Block, Origin), &'static str> {
-    let first_word = text.split(char::is_whitespace).next().unwrap_or_default();
-    if let Ok(prefix) = first_word.parse::<IpNet>() {
-        let mut words = text.split_whitespace().skip(1);
-        let asn = asn(words.next().unwrap_or_default())?;
-        let domain = match words.next() {
-            None | Some("-") => None,
+impl RangeValue for Origin {
+    fn of_prefix(words: &[&str]) -> Result<Self, &'static str> {
+        let domain = match words.get(1) {
+            None | Some(&"-") => None,
             Some(name) => Some(name.parse().map_err(|_| "the domain is no name")?),
         };
-        let organisation = words.collect::<Vec<_>>().join(" ");
-        let origin = Origin {
-            asn,
-            organisation,
+        Ok(Self {
+            asn: asn(words.first().copied().unwrap_or_default())?,
+            organisation: words.get(2..).unwrap_or_default().join(" "),
             domain,
-        };
-        return Ok((Block::Prefix(prefix.trunc()), origin));
+        })
     }
-    let mut fields = text.splitn(4, ',');
-    let mut address = || -> Result<IpAddr, &'static str> {
-        let field = fields.next().unwrap_or_default();
-        field
-            .parse()
-            .map_err(|_| "neither a prefix nor two addresses")
-    };
-    let (first, last) = (address()?, address()?);
-    if first.is_ipv4() != last.is_ipv4() || first > last {
-        return Err("the range ends before it begins");
+
+    fn of_range(rest: &str) -> Result<Self, &'static str> {
+        let (number, organisation) = rest.split_once(',').unwrap_or((rest, ""));
+        let quoted = organisation
+            .strip_prefix('"')
+            .and_then(|inner| inner.strip_suffix('"'));
+        Ok(Self {
+            asn: asn(number)?,
+            organisation: quoted
+                .map_or(organisation.to_owned(), |inner| inner.replace("\"\"", "\"")),
+            domain: None,
+        })
     }
-    let asn = asn(fields.next().unwrap_or_default())?;
-    let organisation = fields.next().unwrap_or_default();
-    let organisation = match organisation
-        .strip_prefix('"')
-        .and_then(|inner| inner.strip_suffix('"'))
-    {
-        Some(inner) => inner.replace("\"\"", "\""),
-        None => organisation.to_owned(),
-    };
-    let origin = Origin {
-        asn,
-        organisation,
-        domain: None,
-    };
-    Ok((Block::Range(first, last), origin))
 }
 
 fn asn(text: &str) -> Result<u32, &'static str> {

@@ -1,6 +1,6 @@
 //! The orchestrator's configuration: its application, its money, its policy. Nothing about the network it will find.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -8,7 +8,8 @@ use edge_discovery::{Tier, TrustPolicy};
 use edge_negotiation::KeyBinding;
 use edge_placement::Algorithm;
 use edge_types::{
-    ChainAddress, ChainId, DnsName, HardwareProfile, ImageDigest, IpNet, PrefixGrouping,
+    ChainAddress, ChainId, Country, CountryError, DnsName, HardwareProfile, ImageDigest, IpNet,
+    PrefixGrouping,
 };
 use serde::Deserialize;
 
@@ -267,6 +268,12 @@ pub struct Policy {
     /// Tables of which autonomous system announces which addresses, with which origins of routers and entry points are
     /// compared: lines `prefix asn domain organisation` or `first,last,asn,"organisation"`.
     pub origins: Vec<PathBuf>,
+    /// Countries where sites may be rented, as two letters; an address that no table knows is in none. Default: all.
+    pub countries: Option<Vec<String>>,
+    /// Tables of which addresses are in which country: lines `first,last,CC` or `prefix CC`.
+    pub country_tables: Vec<PathBuf>,
+    /// Autonomous systems where sites may be rented, in the same way, by `origins`. Default: all.
+    pub autonomous_systems: Option<Vec<u32>>,
     /// Prefixes outside global unicast that may be probed and contacted all the same.
     pub allowed_prefixes: Vec<IpNet>,
     /// Prefixes whose owners asked not to be probed.
@@ -300,6 +307,9 @@ impl Default for Policy {
             trial: "measured".to_owned(),
             money: "measured".to_owned(),
             origins: Vec::new(),
+            countries: None,
+            country_tables: Vec::new(),
+            autonomous_systems: None,
             allowed_prefixes: Vec::new(),
             opted_out: Vec::new(),
             max_redirect_s: 300,
@@ -417,6 +427,8 @@ pub struct Settings {
     pub wei_per_trial: u128,
     /// How far sites have to be trusted for what.
     pub trust: TrustPolicy,
+    /// Countries where sites may be rented; `None` for any.
+    pub countries: Option<BTreeSet<Country>>,
     /// Price ceiling in wei per second.
     pub price_ceiling: u128,
     /// Placement algorithm.
@@ -553,6 +565,11 @@ impl Settings {
                 "contact needs at most the trust of a trial, and a trial at most that of money";
             return Err(value("policy.contact, policy.trial, policy.money", problem));
         }
+        let countries = countries(policy)?;
+        if policy.autonomous_systems.is_some() && policy.origins.is_empty() {
+            let problem = "policy.origins has to say which addresses are whose";
+            return Err(value("policy.autonomous_systems", problem));
+        }
         let wei_per_site = wei("budget.wei_per_site", &config.budget.wei_per_site)?;
         let wei_per_trial = match &config.budget.wei_per_trial {
             Some(text) => wei("budget.wei_per_trial", text)?,
@@ -574,6 +591,7 @@ impl Settings {
             wei_per_site,
             wei_per_trial,
             trust,
+            countries,
             price_ceiling: wei(
                 "policy.price_ceiling_wei_per_s",
                 &config.policy.price_ceiling_wei_per_s,
@@ -629,6 +647,22 @@ impl Settings {
     pub fn resolver_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.config.resolver.addresses.iter().map(SocketAddr::ip)
     }
+}
+
+fn countries(policy: &Policy) -> Result<Option<BTreeSet<Country>>, ConfigError> {
+    let field = "policy.countries";
+    let Some(allowed) = &policy.countries else {
+        return Ok(None);
+    };
+    if policy.country_tables.is_empty() {
+        let problem = "policy.country_tables has to say which addresses are where";
+        return Err(value(field, problem));
+    }
+    let codes = allowed.iter().map(|code| code.parse());
+    let known = codes.collect::<Result<_, CountryError>>();
+    known
+        .map(Some)
+        .map_err(|error| value(field, &error.to_string()))
 }
 
 fn wei(field: &'static str, text: &str) -> Result<u128, ConfigError> {

@@ -12,6 +12,7 @@ pub mod journal;
 pub mod lists;
 pub mod measured;
 pub mod placement_task;
+pub mod places;
 pub mod predeployed;
 pub mod record;
 mod run;

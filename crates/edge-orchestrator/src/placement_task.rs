@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_discovery::{Discovery, IepCandidate, OriginTable, OwnerAnswer, Use};
+use edge_discovery::{Discovery, IepCandidate, OwnerAnswer, Use};
 use edge_placement::{
     Algorithm, Application, Assignment, Candidate, Effort, Plan, PlanBasis, PlanInput, Service,
     Severity, Trust, Whereabouts, check_plan, plan,
@@ -28,6 +28,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::agreements::Agreements;
 use crate::config::{Mode, Settings};
 use crate::lists::{self, Listed, better};
+use crate::places::Places;
 use crate::predeployed::Predeployed;
 use crate::record::{Recorded, RecordedPlan, Recorder};
 use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
@@ -89,8 +90,8 @@ pub struct PlacementTask {
     pub addresses: AddressPolicy,
     /// Sites of our own.
     pub predeployed: Arc<Predeployed>,
-    /// Who announces which addresses, where known.
-    pub origins: Option<Arc<dyn OriginTable>>,
+    /// Where addresses are, and who announces them, where known.
+    pub places: Places,
     /// Who holds the addresses of routers without names, where that may be asked.
     pub owners: Option<Arc<dyn PrefixOwner>>,
     /// Paths to entry points.
@@ -260,7 +261,7 @@ impl PlacementTask {
         }
         // More paths may tell more of sites that are known.
         for site in self.memory.known.values_mut() {
-            site.assess(self.origins.as_deref(), &self.memory.least);
+            site.assess(self.places.origins.as_deref(), &self.memory.least);
         }
         self.ask_for_holders();
     }
@@ -328,12 +329,12 @@ impl PlacementTask {
             self.status.event(self.at_ms(), found);
             let id = candidate.id.clone();
             let mut site = KnownSite::new(candidate);
-            site.assess(self.origins.as_deref(), &self.memory.least);
+            site.assess(self.places.origins.as_deref(), &self.memory.least);
             self.memory.known.insert(id, site);
             return;
         };
         known.candidate = better(&known.candidate, candidate);
-        known.assess(self.origins.as_deref(), &self.memory.least);
+        known.assess(self.places.origins.as_deref(), &self.memory.least);
     }
 
     /// Begins to trace and to greet the entry points that the two questions select; were there any?
@@ -385,7 +386,7 @@ impl PlacementTask {
                         self.agreements.note_found(&id, path);
                     }
                     site.path = path;
-                    site.assess(self.origins.as_deref(), &self.memory.least);
+                    site.assess(self.places.origins.as_deref(), &self.memory.least);
                 }
             }
             Ok(News::Inquiry(id, inquiry)) => {
@@ -441,6 +442,8 @@ impl PlacementTask {
                 min_saving: Rtt(Duration::from_millis(
                     self.settings.config.policy.min_saving_ms,
                 )),
+                countries: self.settings.countries.clone(),
+                asns: self.allowed_systems(),
                 ..edge_placement::Policy::within(Amount::wei(self.agreements.budget_left()))
             },
             algorithm: self.algorithm,
@@ -553,7 +556,18 @@ impl PlacementTask {
                 whereabouts: Whereabouts::default(),
             }));
         }
+        for candidate in &mut candidates {
+            if let Some(path) = self.path_to(&candidate.site) {
+                candidate.whereabouts = self.places.of(path.target);
+            }
+        }
         candidates
+    }
+
+    fn allowed_systems(&self) -> Option<BTreeSet<u32>> {
+        let allowed = &self.settings.config.policy.autonomous_systems;
+        let allowed = allowed.as_ref()?;
+        Some(allowed.iter().copied().collect())
     }
 
     /// By what candidates are hung on the tree.

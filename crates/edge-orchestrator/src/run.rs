@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use edge_discovery::{Discovery, DiscoveryConfig, OriginTable};
+use edge_discovery::{Discovery, DiscoveryConfig};
 use edge_dispatch::{DispatchTable, HostClass, HostPolicy, HostRefusal, RedirectPolicy};
 use edge_http::client::ContactBudget;
 use edge_http::front_end::{FrontEnd, FrontEndConfig, FrontEndCounters};
@@ -23,6 +23,7 @@ use crate::config::Settings;
 use crate::dispatch_task::DispatchTask;
 use crate::journal::AgreementStore;
 use crate::placement_task::{Memory, PARALLEL_INQUIRIES, PlacementTask};
+use crate::places::Places;
 use crate::predeployed::{Predeployed, Watch};
 use crate::record::Recorder;
 use crate::sites::Inquirer;
@@ -41,8 +42,8 @@ pub struct Adapters {
     pub lookup: Arc<dyn NameLookup>,
     /// Lists of entry points beside the DNS.
     pub lists: Vec<Arc<dyn SiteList>>,
-    /// Who announces which addresses, where tables tell.
-    pub origins: Option<Arc<dyn OriginTable>>,
+    /// Where addresses are, and who announces them, where tables tell.
+    pub places: Places,
     /// Who holds the addresses of routers without names.
     pub owners: Option<Arc<dyn PrefixOwner>>,
     /// Money.
@@ -176,7 +177,7 @@ pub async fn run(
         wake: Arc::clone(&wake),
         discovery: Discovery::new(discovery),
         lookup: Arc::clone(&adapters.lookup),
-        origins: adapters.origins.clone(),
+        places: adapters.places.clone(),
         owners: adapters.owners.clone(),
         paths: Arc::clone(&adapters.paths),
         inquirer: Arc::new(inquirer(&settings, &adapters)),

@@ -15,6 +15,7 @@ use edge_discovery::{
     Absence, Answer, AnswerName, Bootstrap, OriginRanges, Question, RecordData, RecordKind,
     Security, SrvRecord,
 };
+use edge_orchestrator::places::Places;
 use edge_orchestrator::status::{FoundSite, StatusReport};
 use edge_orchestrator::{Adapters, ImageAccess, Settings, run};
 use edge_ports::{
@@ -196,7 +197,7 @@ async fn first_site(owners: Option<Registries>, patience: Duration) -> Option<Fo
         paths: Arc::new(Paths(clock)),
         lookup: Arc::new(Names),
         lists: Vec::new(),
-        origins: None,
+        places: Places::default(),
         owners: owners.map(|owners| Arc::new(owners) as _),
         ledger: Arc::new(EthLedger::new(ledger, key.clone()).unwrap()),
         signer: Arc::new(key),

@@ -507,7 +507,7 @@ fn may_be_used(policy: &Policy, candidate: &Candidate) -> bool {
         (Some(_), None) => false,
         (Some(allowed), Some(asn)) => allowed.contains(&asn),
     };
-    country && asn && candidate.trust >= policy.min_trust
+    (candidate.already_running || country && asn) && candidate.trust >= policy.min_trust
 }
 
 /// Round trip between two nodes in microseconds, by the ancestors that they do not share.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_topology::{AggregateTree, Attachment};
-use edge_types::{Amount, Generation, IepId, IpNet, OfferId, Rtt, Slot};
+use edge_types::{Amount, Country, Generation, IepId, IpNet, OfferId, Rtt, Slot};
 
 use crate::algorithm::{Algorithm, Effort};
 use crate::problem::Service;
@@ -56,9 +56,6 @@ pub enum Trust {
     Own,
 }
 
-/// A country by its two letters of ISO 3166, in capitals.
-pub type Country = [u8; 2];
-
 /// Where a site is, as far as known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Whereabouts {
@@ -109,9 +106,9 @@ pub struct Policy {
     pub min_saving: Rtt,
     /// The least that must be known of who is behind a site.
     pub min_trust: Trust,
-    /// Countries where sites may be; `None` for any. What is nowhere known to be is in none of them.
+    /// Countries where sites may be rented; `None` for any. What is nowhere known to be is in none of them.
     pub countries: Option<BTreeSet<Country>>,
-    /// Autonomous systems where sites may be, in the same way.
+    /// Autonomous systems where sites may be rented, in the same way.
     pub asns: Option<BTreeSet<u32>>,
 }
 

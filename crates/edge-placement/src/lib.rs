@@ -52,7 +52,7 @@ pub use basis::PlanBasis;
 pub use centrality::{Ways, graph_betweenness, tree_betweenness};
 pub use check::{Finding, Note, Severity, check_plan};
 pub use exact::optimal_costs;
-pub use input::{Application, Candidate, Country, PlanInput, Policy, Trust, Whereabouts};
+pub use input::{Application, Candidate, PlanInput, Policy, Trust, Whereabouts};
 pub use network::{Graph, MAX_MICROS, MAX_NODES, Network, NetworkError, Tree, micros};
 pub use plan::{
     Assignment, Certificate, ClientService, Plan, Prediction, Reason, Rejected, ServedBy,

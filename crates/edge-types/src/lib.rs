@@ -6,6 +6,7 @@
 pub mod address_policy;
 pub mod agreement;
 pub mod chain;
+pub mod country;
 pub mod dns;
 pub mod iep;
 pub mod money;
@@ -20,6 +21,7 @@ pub use agreement::{
     AgreementRecord, AgreementState, Claim, EscrowAccount, EscrowTotals, Receipt, RejectReason,
 };
 pub use chain::{AgreementId, ChainAddress, ChainId, Hash32, OfferId, ReservationId, Signature};
+pub use country::{Country, CountryError};
 pub use dns::{DnsName, DnsNameError};
 pub use iep::{IepId, IepOrigin, ListedSite};
 pub use ipnet::IpNet;

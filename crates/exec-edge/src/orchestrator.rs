@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edge_chain::client::{EthLedger, LedgerConfig};
-use edge_discovery::{Bootstrap, NoOwner, OriginRanges, OriginTable};
+use edge_discovery::{Bootstrap, NoOwner, OriginRanges, OriginTable, RangeValue, Ranges};
 use edge_http::fetch::{Fetcher, WebAddress, read_roots};
 use edge_http::site_lists::{FeedList, WellKnownList};
 use edge_image::registry::{ReadAccess, Registry};
+use edge_orchestrator::places::Places;
 use edge_orchestrator::record::Recorder;
 use edge_orchestrator::{
     Adapters, ConfigError, ImageAccess, ImportedUse, ResolverMode, Settings, Validation,
@@ -117,7 +118,8 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
     let lookup: Arc<dyn NameLookup> = Arc::new(resolver);
     let fetcher = fetcher(&settings, &lookup)?;
     let lists = site_lists(&settings, fetcher.as_ref(), clock);
-    let origins = origins(&settings)?;
+    let origins: Option<Arc<OriginRanges>> =
+        table("policy.origins", &settings.config.policy.origins)?;
     let owners = owners(&settings, origins.clone(), &lookup, fetcher, clock)?;
     let control_label = random_label().context("drawing a random label")?;
     match ledger.verify_contract().await {
@@ -134,7 +136,13 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
         paths,
         lookup,
         lists,
-        origins: origins.map(|table| table as Arc<dyn OriginTable>),
+        places: Places {
+            origins: origins.map(|table| table as Arc<dyn OriginTable>),
+            countries: table(
+                "policy.country_tables",
+                &settings.config.policy.country_tables,
+            )?,
+        },
         owners,
         ledger: Arc::new(ledger),
         signer: Arc::new(key),
@@ -187,9 +195,8 @@ fn resolver_config(settings: &Settings) -> Result<ResolverConfig, Failure> {
     Ok(asked)
 }
 
-/// Reads the tables of `policy.origins`; none if there are none.
-fn origins(settings: &Settings) -> Result<Option<Arc<OriginRanges>>, Failure> {
-    let files = &settings.config.policy.origins;
+/// Reads the tables of addresses that a field names; none if there are none.
+fn table<T: RangeValue>(field: &str, files: &[PathBuf]) -> Result<Option<Arc<Ranges<T>>>, Failure> {
     if files.is_empty() {
         return Ok(None);
     }
@@ -197,19 +204,20 @@ fn origins(settings: &Settings) -> Result<Option<Arc<OriginRanges>>, Failure> {
     for file in files {
         let shown = file.display();
         let read = std::fs::read_to_string(file)
-            .with_context(|| format!("policy.origins: reading the table {shown}"))
+            .with_context(|| format!("{field}: reading the table {shown}"))
             .map_err(Failure::usage)?;
         text.push_str(&read);
         text.push('\n');
     }
-    let table = OriginRanges::read(&text);
+    let table = Ranges::read(&text);
     for problem in &table.problems {
-        tracing::warn!(%problem, "a line of policy.origins is not used");
+        tracing::warn!(%problem, field, "a line of a table is not used");
     }
     tracing::info!(
+        field,
         ranges = table.len(),
         refused = table.refused,
-        "origins read"
+        "table read"
     );
     Ok(Some(Arc::new(table)))
 }

@@ -90,6 +90,23 @@ fn to_recommend_tells_each_site_with_its_reasons_and_spends_nothing() {
     assert_eq!(market.balance(), Market::funds());
 }
 
+#[test]
+fn only_sites_where_the_policy_allows_are_rented() {
+    let countries = "countries = [\"fi\"]\ncountry_tables = [\"FOLDER/countries\"]\n";
+    let systems = "autonomous_systems = [64500, 64502]\norigins = [\"FOLDER/origins\"]\n";
+    for policy in [countries, systems] {
+        let mut market = Market::start_with(&["orchestrator"], "observe", policy);
+        let report = market.await_report(|report| {
+            let plan = report.plan.as_ref();
+            plan.is_some_and(|plan| plan.generation >= 3 && plan.recommended.len() == RENTED)
+        });
+        let mut recommended = report.plan.unwrap().recommended;
+        recommended.sort();
+        let allowed = [0, 2].map(|site| format!("site{site}.isp.example:8080"));
+        assert_eq!(recommended, allowed, "{policy}");
+    }
+}
+
 /// Clients who are sent to a site now.
 fn redirected(market: &Market) -> Vec<u8> {
     (0..CLIENTS)

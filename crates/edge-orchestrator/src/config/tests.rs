@@ -106,6 +106,21 @@ fn mistakes_name_their_field() {
         ),
         ("health = \"/healthz\"", "health = \"healthz\"", "health"),
         ("port = 8080, health", "port = 8080, colour = 1, health", ""),
+        (
+            "[resolver]",
+            "[policy]\ncountries = [\"FI\"]\n[resolver]",
+            "policy.countries",
+        ),
+        (
+            "[resolver]",
+            "[policy]\ncountries = [\"Finland\"]\ncountry_tables = [\"t\"]\n[resolver]",
+            "policy.countries",
+        ),
+        (
+            "[resolver]",
+            "[policy]\nautonomous_systems = [64500]\n[resolver]",
+            "policy.autonomous_systems",
+        ),
     ] {
         let text = SAMPLE.replace(from, to);
         assert_ne!(text, SAMPLE, "{from}");

@@ -209,19 +209,21 @@ fn site<'a>(
             required: policy.min_trust,
         });
     }
+    // What runs was rented where that was allowed, or is the application provider's own.
+    let is_new = !candidate.already_running;
     let place = candidate.whereabouts;
     let is_in = |allowed: &std::collections::BTreeSet<_>| {
         place
             .country
             .is_some_and(|country| allowed.contains(&country))
     };
-    if !policy.countries.as_ref().is_none_or(is_in) {
+    if is_new && !policy.countries.as_ref().is_none_or(is_in) {
         return Err(Reason::OtherCountry);
     }
     let is_of = |allowed: &std::collections::BTreeSet<_>| {
         place.asn.is_some_and(|asn| allowed.contains(&asn))
     };
-    if !policy.asns.as_ref().is_none_or(is_of) {
+    if is_new && !policy.asns.as_ref().is_none_or(is_of) {
         return Err(Reason::OtherAs);
     }
     if candidate.slot.seconds() == 0 {

@@ -168,7 +168,7 @@ fn trust_country_and_as_are_required_where_the_policy_says() {
     let tree = world.tree();
     let mut candidates = world.candidates(&tree);
     candidates[0].trust = Trust::Named;
-    candidates[1].whereabouts.country = Some(*b"FI");
+    candidates[1].whereabouts.country = Some("FI".parse().unwrap());
     candidates[1].whereabouts.asn = Some(64_500);
     let none = BTreeSet::new();
     let base = input(&tree, &candidates, &none, Algorithm::Auto);
@@ -183,7 +183,7 @@ fn trust_country_and_as_are_required_where_the_policy_says() {
     assert_eq!(plan.rejected[0].reason, reason);
 
     let mut input = base.clone();
-    input.policy.countries = Some(BTreeSet::from([*b"FI", *b"SE"]));
+    input.policy.countries = Some(["FI", "SE"].map(|code| code.parse().unwrap()).into());
     let plan = planned(&input);
     assert_eq!(chosen(&plan), [1]);
     assert_eq!(plan.rejected[0].reason, Reason::OtherCountry);

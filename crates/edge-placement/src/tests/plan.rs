@@ -551,7 +551,7 @@ fn the_check_finds_every_kind_of_tampering() {
         |finding| matches!(finding, Finding::NotOffered(_)),
     );
     let mut local = input.clone();
-    local.policy.countries = Some(BTreeSet::from([*b"FI"]));
+    local.policy.countries = Some(BTreeSet::from(["FI".parse().unwrap()]));
     found(
         &local,
         |_| {},

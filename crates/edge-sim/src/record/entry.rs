@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use edge_placement::{
-    Application, Candidate, Country, Effort, PlanBasis, Policy, Service, Trust, Whereabouts,
+    Application, Candidate, Effort, PlanBasis, Policy, Service, Trust, Whereabouts,
 };
 use edge_topology::{AggregateTree, LogEntry, Observations};
 use edge_types::{
-    Amount, Asset, ChainAddress, Generation, IepId, IpNet, OfferId, PathObservation,
+    Amount, Asset, ChainAddress, Country, Generation, IepId, IpNet, OfferId, PathObservation,
     PrefixGrouping, Rtt, Slot, UtcTime,
 };
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ struct CandidateLine {
     capacity: Option<u64>,
     trust: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    country: Option<Country>,
+    country: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asn: Option<u32>,
 }
@@ -122,7 +122,7 @@ struct PolicyLine {
     value_per_second: Option<u128>,
     min_saving_us: u64,
     min_trust: u8,
-    countries: Option<BTreeSet<Country>>,
+    countries: Option<Vec<String>>,
     asns: Option<BTreeSet<u32>>,
 }
 
@@ -176,7 +176,10 @@ impl PlanLine {
                 value_per_second: policy.value_per_second,
                 min_saving_us: micros(policy.min_saving),
                 min_trust: trust_line(policy.min_trust),
-                countries: policy.countries.clone(),
+                countries: policy
+                    .countries
+                    .as_ref()
+                    .map(|allowed| allowed.iter().map(ToString::to_string).collect()),
                 asns: policy.asns.clone(),
             },
             algorithm: match basis.algorithm {
@@ -225,7 +228,11 @@ impl PlanLine {
                 value_per_second: policy.value_per_second,
                 min_saving: Rtt(Duration::from_micros(policy.min_saving_us)),
                 min_trust: trust_of(policy.min_trust)?,
-                countries: policy.countries.clone(),
+                countries: policy
+                    .countries
+                    .as_ref()
+                    .map(|allowed| allowed.iter().map(|code| country_of(code)).collect())
+                    .transpose()?,
                 asns: policy.asns.clone(),
             },
             algorithm: self
@@ -235,6 +242,10 @@ impl PlanLine {
             effort: Effort(self.effort),
         })
     }
+}
+
+fn country_of(code: &str) -> Result<Country, Unsound> {
+    code.parse().map_err(|_| Unsound("a country"))
 }
 
 impl CandidateLine {
@@ -248,7 +259,10 @@ impl CandidateLine {
             running: candidate.already_running,
             capacity: candidate.capacity,
             trust: trust_line(candidate.trust),
-            country: candidate.whereabouts.country,
+            country: candidate
+                .whereabouts
+                .country
+                .map(|country| country.to_string()),
             asn: candidate.whereabouts.asn,
         }
     }
@@ -280,7 +294,7 @@ impl CandidateLine {
             capacity: self.capacity,
             trust: trust_of(self.trust)?,
             whereabouts: Whereabouts {
-                country: self.country,
+                country: self.country.as_deref().map(country_of).transpose()?,
                 asn: self.asn,
             },
         };

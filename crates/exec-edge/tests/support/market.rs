@@ -80,6 +80,12 @@ pub(crate) fn client_network(number: u8) -> IpNet {
 impl Market {
     /// Starts everything, and the orchestrator by `exec-edge` with these arguments before `--config` in this mode.
     pub(crate) fn start(arguments: &[&str], mode: &str) -> Self {
+        Self::start_with(arguments, mode, "")
+    }
+
+    /// The same with further lines of policy, in which `FOLDER` has tables of the sites' places: `countries`, where sites are
+    /// by turns in FI and SE, and `origins`, where the `number`th site is in AS 64500 + `number`.
+    pub(crate) fn start_with(arguments: &[&str], mode: &str, policy: &str) -> Self {
         static INSTANCES: AtomicU8 = AtomicU8::new(0);
         let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
@@ -111,6 +117,20 @@ impl Market {
         runtime.spawn(answer_all(origin));
         let [front_end, registry] = [free_port(), free_port()];
         fs::write(folder.path().join("paths.jsonl"), paths(instance)).unwrap();
+        let lines = |line: fn(u8, IpAddr) -> String| -> String {
+            (0..SITES)
+                .map(|site| line(site, site_address(instance, site)))
+                .collect()
+        };
+        let countries = lines(|site, address| {
+            let country = ["FI", "SE"][usize::from(site) % 2];
+            format!("{address},{address},{country}\n")
+        });
+        fs::write(folder.path().join("countries"), countries).unwrap();
+        let origins =
+            lines(|site, address| format!("{address}/32 AS{}\n", 64_500 + u32::from(site)));
+        fs::write(folder.path().join("origins"), origins).unwrap();
+        let policy = policy.replace("FOLDER", &folder.path().to_string_lossy());
         let names = ZoneServer::start(&[("in-addr.arpa", "")]);
         let config = orchestrator_config(&Setting {
             folder: folder.path(),
@@ -122,6 +142,7 @@ impl Market {
             rpc: &rpc,
             provider: &provider,
             instance,
+            policy: &policy,
         });
         let file = folder.path().join("orchestrator.toml");
         fs::write(&file, config).unwrap();
@@ -366,6 +387,7 @@ struct Setting<'a> {
     rpc: &'a str,
     provider: &'a LocalKey,
     instance: u8,
+    policy: &'a str,
 }
 
 fn orchestrator_config(setting: &Setting<'_>) -> String {
@@ -379,6 +401,7 @@ fn orchestrator_config(setting: &Setting<'_>) -> String {
         rpc,
         provider,
         instance,
+        policy,
     } = setting;
     let sites: Vec<String> = (0..SITES)
         .map(|site| {
@@ -400,7 +423,7 @@ fn orchestrator_config(setting: &Setting<'_>) -> String {
          [resolver]\naddresses = [\"{names}\"]\n\
          [wallet]\nkey_file = {:?}\nchain_id = {}\nrpc = \"{rpc}\"\nescrow = \"{}\"\n\
          [budget]\nwei_per_hour = \"{ETHER}\"\nwei_per_day = \"{ETHER}\"\nwei_per_site = \"{ETHER}\"\n\
-         [policy]\nlease_s = 600\nkey_binding = \"dns\"\ntrial = \"unverified\"\nmoney = \"unverified\"\nallowed_prefixes = [\"127.0.0.0/8\", \"240.0.0.0/4\"]\n\
+         [policy]\nlease_s = 600\nkey_binding = \"dns\"\ntrial = \"unverified\"\nmoney = \"unverified\"\nallowed_prefixes = [\"127.0.0.0/8\", \"240.0.0.0/4\"]\n{policy}\
          [placement]\nmode = \"{mode}\"\n\
          [pace]\ntopology_ms = 100\nplatforms_ms = 500\nsettle_ms = 1000\nhealth_ms = 100\n\
          [topology]\nimported = [{:?}]\nimported_use = \"replace\"\n\
