@@ -240,7 +240,7 @@ impl Agreements {
                 price_per_second: open.offer.price_per_second,
                 slot: open.offer.slot,
                 already_running: true,
-                capacity: None,
+                capacity: self.settings.edge_service.capacity,
                 trust: Trust::Proven,
                 whereabouts: Whereabouts::default(),
             })

@@ -111,6 +111,9 @@ pub enum Service {
         health: String,
         /// What it needs.
         needs: Needs,
+        /// Requests per second that it can serve on that; without, any number.
+        #[serde(default)]
+        most_requests_per_s: Option<f64>,
     },
     /// Already runs at sites that the application provider arranged by itself (paper footnote 1).
     Predeployed {
@@ -165,6 +168,13 @@ pub struct Call {
     pub local_port: u16,
     /// Share of requests that need it, 0 to 1.
     pub share: f64,
+    /// Round trips that each of these takes, one after the other; 1 by default.
+    #[serde(default = "one_round_trip")]
+    pub round_trips: u16,
+}
+
+const fn one_round_trip() -> u16 {
+    1
 }
 
 /// DNS.
@@ -250,6 +260,8 @@ pub struct Policy {
     pub algorithm: String,
     /// Most sites rented at once.
     pub max_sites: usize,
+    /// Most sites rented at once as a share of those found, in percent, but at least one; the paper's Figure 5 uses half.
+    pub max_share_percent: u8,
     /// Length of a lease in seconds.
     pub lease_s: u64,
     /// A site must beat the cloud by this much for a client to be sent there.
@@ -299,6 +311,7 @@ impl Default for Policy {
         Self {
             algorithm: "auto".to_owned(),
             max_sites: 16,
+            max_share_percent: 50,
             lease_s: 3600,
             min_saving_ms: 5,
             price_ceiling_wei_per_s: "1000000000000".to_owned(),
@@ -466,6 +479,8 @@ pub struct EdgeService {
     pub health: String,
     /// Hardware needed.
     pub needs: HardwareProfile,
+    /// Most demand that it serves on that, in thousandths of a request per second.
+    pub capacity: Option<u64>,
     /// Cloud services that it calls: port inside and address outside.
     pub egress: Vec<(u16, SocketAddr)>,
     /// Round trips to them in a thousand requests.

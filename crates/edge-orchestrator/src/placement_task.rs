@@ -409,17 +409,16 @@ impl PlacementTask {
     fn place(&mut self, tree: &AggregateTree) {
         let now = self.clock.monotonic();
         // Leases that a plan no longer needs run on, and count.
-        let most = self
-            .settings
-            .config
-            .policy
-            .max_sites
-            .min(self.memory.known.len() / 2);
-        let room = most.saturating_sub(self.agreements.open());
+        let policy = &self.settings.config.policy;
+        let found = self.memory.known.len();
+        let share = (found * usize::from(policy.max_share_percent) / 100).max(1);
+        let open = self.agreements.open();
+        let room = policy.max_sites.min(share).saturating_sub(open);
+        let most = open + room;
         let candidates = self.candidates(tree);
         // Our own sites cost nothing, so they take no room from rented ones: neither of their number nor of their share.
         let own = self.predeployed.len();
-        if most + own == 0 {
+        if found + open + own == 0 {
             return;
         }
         let measured = self.agreements.measured(tree, &candidates).round_trips;
@@ -427,7 +426,7 @@ impl PlacementTask {
         let mut input = PlanInput {
             generation: self.memory.generation.next(),
             tree,
-            sites_found: self.memory.known.len() + 2 * own,
+            sites_found: found + open + own,
             candidates: &candidates,
             excluded: &excluded,
             measured: &measured,
@@ -437,7 +436,8 @@ impl PlacementTask {
             },
             policy: edge_placement::Policy {
                 max_sites: most + own,
-                max_share_percent: 50,
+                // The share was taken above.
+                max_share_percent: 100,
                 value_per_second: self.settings.value_per_second,
                 min_saving: Rtt(Duration::from_millis(
                     self.settings.config.policy.min_saving_ms,
@@ -551,7 +551,7 @@ impl PlacementTask {
                 price_per_second: offer.price_per_second,
                 slot: offer.slot,
                 already_running: false,
-                capacity: None,
+                capacity: self.settings.edge_service.capacity,
                 trust: if is_bound { Trust::Bound } else { Trust::Named },
                 whereabouts: Whereabouts::default(),
             }));

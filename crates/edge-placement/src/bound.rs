@@ -9,7 +9,8 @@
 //! is worth `Σ max(0, saving(c, s) - λ(c)) - rent(s)`. With `λ` the savings of a solution at hand, that is the bound by
 //! submodularity; steps along the subgradient bring it down to the bound of the linear programme. Of sites limited in number
 //! the worthiest are taken, of sites limited by a budget the worthiest per price and a part of the last; with both limits the
-//! smaller sum counts. Capacities are left out, which only makes the bound weaker.
+//! smaller sum counts. A site with a capacity is worth what the clients are that fill it with most worth per demand, and a part
+//! of the last, none of whom asks more than the capacity.
 //!
 //! ## Determinism
 //! Multipliers are whole numbers, so the bound is exact whatever steps led to it; steps use only the four operations of IEEE 754.
@@ -173,26 +174,62 @@ impl<'a> Dual<'a> {
         }
     }
 
+    /// Clients for whom a site saves more than their multiplier, and how much more.
+    fn beyond(&self, site: usize) -> impl Iterator<Item = (u128, usize)> {
+        self.reach.sites[site]
+            .iter()
+            .filter_map(|(client, micros)| {
+                let saving = self.reach.saving(*client, *micros);
+                let worth = saving.checked_sub(self.multipliers[*client as usize])?;
+                (worth > 0).then_some((worth, *client as usize))
+            })
+    }
+
+    /// The most that clients within a capacity are worth to a site, and those who are served whole.
+    fn filled(&self, site: usize, capacity: u64) -> (u128, Vec<usize>) {
+        let demand = |client: usize| self.reach.clients[client].demand;
+        let fits = self
+            .beyond(site)
+            .filter(|(_, client)| demand(*client) <= capacity);
+        let mut by_ratio: Vec<_> = fits
+            .map(|(worth, client)| (worth, u128::from(demand(client)), client))
+            .collect();
+        by_ratio.sort_by(|a, b| compare_ratios((b.0, b.1), (a.0, a.1)).then(a.2.cmp(&b.2)));
+        let (mut left, mut sum, mut served) = (u128::from(capacity), 0, Vec::new());
+        for (worth, demand, client) in by_ratio {
+            if demand > left {
+                sum += part(worth, left, demand);
+                break;
+            }
+            left -= demand;
+            sum += worth;
+            served.push(client);
+        }
+        (sum, served)
+    }
+
     /// Value at the multipliers: no solution saves more.
     fn value(&mut self) -> u128 {
         let worth = worths(self.problem, |site| {
-            let reach = self.reach.sites[site].iter();
-            reach
-                .map(|(client, micros)| {
-                    let saving = self.reach.saving(*client, *micros);
-                    saving.saturating_sub(self.multipliers[*client as usize])
-                })
-                .sum()
+            match self.problem.sites()[site].capacity {
+                None => self.beyond(site).map(|(worth, _)| worth).sum(),
+                Some(capacity) => self.filled(site, capacity).0,
+            }
         });
         let (value, taken) = selected(self.problem, &worth);
-        self.served.fill(0);
+        let mut served = vec![0; self.served.len()];
         for site in taken {
-            for (client, micros) in &self.reach.sites[site] {
-                if self.reach.saving(*client, *micros) > self.multipliers[*client as usize] {
-                    self.served[*client as usize] += 1;
+            match self.problem.sites()[site].capacity {
+                None => self
+                    .beyond(site)
+                    .for_each(|(_, client)| served[client] += 1),
+                Some(capacity) => {
+                    let (_, clients) = self.filled(site, capacity);
+                    clients.into_iter().for_each(|client| served[client] += 1);
                 }
             }
         }
+        self.served = served;
         self.last = value + self.multipliers.iter().sum::<u128>();
         self.last
     }

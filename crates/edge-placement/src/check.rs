@@ -460,10 +460,19 @@ impl<'a> Checker<'a> {
         };
         let is_measured = self.input.measured.contains_key(&(site.clone(), prefix));
         let place = places.iter().find(|place| place.site == *site);
-        place
+        let Some(place) = place else {
+            return Duration::ZERO;
+        };
+        let back = tree.node(place.attachment.node);
+        let of_calls = back
+            .map_or(Duration::ZERO, |node| node.rtt.error)
+            .saturating_mul(self.input.application.calls_per_thousand)
+            / 1000;
+        let of_way = tree
+            .distance(client, &place.attachment)
             .filter(|_| !is_measured)
-            .and_then(|place| tree.distance(client, &place.attachment))
-            .map_or(Duration::ZERO, |estimate| estimate.error)
+            .map_or(Duration::ZERO, |estimate| estimate.error);
+        of_way + of_calls
     }
 
     /// The plan's own cost is what it says, and neither it nor the cloud alone is better than every plan is said to be.

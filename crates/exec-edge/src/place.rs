@@ -26,8 +26,8 @@ const MOST_RUNNERS_UP: usize = 200;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// A file of paths, as `exec-edge trace` saves them or `exec-edge paths` knows them; may be repeated. All targets are clients
-    /// that ask once per second, except those that are sites of offers.
+    /// A file of paths, as `exec-edge trace` saves them or `exec-edge paths` knows them; may be repeated. All targets that
+    /// answered are clients that ask once per second, except those that are sites of offers.
     #[arg(long, required = true, value_name = "FILE")]
     topology: Vec<PathBuf>,
     /// What the files are, if their first bytes do not show it; as for `exec-edge paths`.
@@ -73,6 +73,8 @@ struct Answer<'a> {
     located: Vec<Located>,
     unplaced: Vec<Unplaced>,
     solution: Solution,
+    /// Targets that did not answer, whose distance is unknown: they are no clients.
+    unanswered: usize,
     /// By position of the problem's sites, mean round trip in milliseconds with it added, or taken away where it is chosen; `None`
     /// where it was not calculated.
     other_ms: Vec<Option<f64>>,
@@ -90,23 +92,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .into_iter()
         .partition(|record| sites.contains(&record.path.target));
     let observations = topology::observe(to_clients)?.observations;
-    let demand = topology::demand(&observations, args.clients.into());
+    let (demand, unanswered) = topology::demand_of_answers(&observations, args.clients.into());
     let tree = observations.tree(
         Generation(1),
         edge_types::PrefixGrouping::from(args.group),
         &demand,
     );
     if demand.is_empty() {
-        return Err(
-            Failure::usage(anyhow!("there is no path to any client in these files"))
-                .with_hint("trace some with `exec-edge trace --output json-lines`"),
-        );
+        return Err(Failure::usage(anyhow!(
+            "there is no path to any client that answered in these files"
+        ))
+        .with_hint("trace some with `exec-edge trace --output json-lines`"));
     }
     let (located, unplaced) = match args.everywhere {
         Some(price) => (offers::everywhere(&tree, price), Vec::new()),
         None => offers::locate(offers, &tree, args.group.into(), &to_sites),
     };
-    let answer = Answer::of(args, &tree, located, unplaced)?;
+    let answer = Answer {
+        unanswered,
+        ..Answer::of(args, &tree, located, unplaced)?
+    };
     if let Some(file) = &args.svg {
         std::fs::write(file, answer.picture())
             .with_context(|| format!("writing {}", file.display()))?;
@@ -146,8 +151,13 @@ impl<'a> Answer<'a> {
             .map_err(Failure::usage)?
             .with_service(service)
             .with_limits(limits);
-        let solution =
+        let mut solution =
             solve(&problem, args.algorithm, Effort::default()).map_err(Failure::usage)?;
+        if solution.bound.is_none() {
+            // The best there is tells how far off this one is.
+            let best = solve(&problem, Algorithm::Auto, Effort::default());
+            solution.bound = best.map_err(Failure::usage)?.bound;
+        }
         let other_ms = others(&problem, &solution);
         Ok(Self {
             tree,
@@ -155,6 +165,7 @@ impl<'a> Answer<'a> {
             located,
             unplaced,
             solution,
+            unanswered: 0,
             other_ms,
         })
     }

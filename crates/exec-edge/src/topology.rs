@@ -267,10 +267,27 @@ fn graph(observations: &Observations, args: &Args) -> PathGraph {
     )
 }
 
+/// The same of the targets that answered only, since the distance of others is unknown, and how many these others are.
+pub(crate) fn demand_of_answers(
+    observations: &Observations,
+    clients: PrefixGrouping,
+) -> (Demand, usize) {
+    let (answered, silent): (Vec<_>, Vec<_>) =
+        observations.traced().partition(|(_, answered)| *answered);
+    (grouped(answered.into_iter(), clients), silent.len())
+}
+
 /// Equal demand for each target; the smallest address that answers stands for its prefix, else the smallest.
 pub(crate) fn demand(observations: &Observations, clients: PrefixGrouping) -> Demand {
+    grouped(observations.traced(), clients)
+}
+
+fn grouped(
+    traced: impl Iterator<Item = (std::net::IpAddr, bool)>,
+    clients: PrefixGrouping,
+) -> Demand {
     let mut demand: BTreeMap<_, (bool, ClientDemand)> = BTreeMap::new();
-    for (target, answered) in observations.traced() {
+    for (target, answered) in traced {
         let (known, client) = demand.entry(clients.group(target)).or_insert((
             answered,
             ClientDemand {

@@ -112,6 +112,87 @@ fn the_site_with_most_clients_comes_first_and_all_else_has_a_reason() {
 }
 
 #[test]
+fn how_far_off_is_told_of_every_algorithm_and_with_capacities() {
+    let directory = tempfile::tempdir().unwrap();
+    let most_clients = told(
+        directory.path(),
+        &["--k", "1", "--algorithm", "most-clients"],
+    );
+    assert_eq!(most_clients["gap"], 0.0, "{most_clients}");
+    let none = place(
+        directory.path(),
+        OFFERS,
+        &["--json", "--k", "2", "--algorithm", "cloud-only"],
+    );
+    let none: Value = serde_json::from_str(&none.out).unwrap();
+    // The best two leave (6 × 13 + 2 × 10) / 8 ms of 50.
+    assert!(near(&none["gap"], 50.0 / 12.25 - 1.0), "{none}");
+    // There is room for two of the six clients behind the first, and for none at the second.
+    let full = OFFERS
+        .replace("price = 30", "price = 30\ncapacity_rps = 2.0")
+        .replace("price = \"20\"", "price = \"20\"\ncapacity_rps = 0.5");
+    let answer = place(directory.path(), &full, &["--json", "--k", "2"]);
+    let told: Value = serde_json::from_str(&answer.out).unwrap();
+    assert!(
+        near(&told["mean_ms"], (2.0 * 13.0 + 6.0 * 48.0) / 8.0),
+        "{told}"
+    );
+    assert!(told["gap"].as_f64().unwrap() < 0.01, "{told}");
+}
+
+#[test]
+fn who_did_not_answer_is_left_out_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = topology(directory.path());
+    let mut text = fs::read_to_string(&file).unwrap();
+    for client in 1..=3 {
+        text.push_str(&format!(
+            r#"{{"dst_addr":"241.1.7{client}.9","result":[{{"hop":1,"result":[{{"from":"240.0.0.1","rtt":2}}]}},{{"hop":2,"result":[{{"x":"*"}}]}}]}}"#
+        ));
+        text.push('\n');
+    }
+    fs::write(&file, text).unwrap();
+    let mut command = program(&[
+        "place",
+        "--json",
+        "--everywhere",
+        "1",
+        "--k",
+        "1",
+        "--topology",
+    ]);
+    let answer = run(command.arg(file), PATIENCE);
+    let told: Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(
+        (&told["clients"], &told["unanswered"]),
+        (&9.into(), &3.into())
+    );
+    assert!(
+        near(&told["cloud_only_ms"], (8.0 * 50.0 + 43.0) / 9.0),
+        "{told}"
+    );
+}
+
+#[test]
+fn of_offers_of_one_site_the_best_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let again = format!("{OFFERS}[[offer]]\nsite = \"first\"\nat = \"242.1.1.1\"\nprice = 29\n");
+    let answer = place(directory.path(), &again, &["--json", "--k", "3"]);
+    let told: Value = serde_json::from_str(&answer.out).unwrap();
+    let first = told["chosen"].as_array().unwrap().iter();
+    let prices: Vec<&Value> = first
+        .filter(|site| site["site"] == "first")
+        .map(|site| &site["price"])
+        .collect();
+    assert_eq!(prices, ["29"], "{told}");
+    assert_eq!(names(&told, "unplaced"), ["first", "elsewhere"]);
+    let elsewhere = again.replace("\"242.1.1.1\"\nprice = 29", "\"242.1.1.2\"\nprice = 29");
+    let answer = place(directory.path(), &elsewhere, &["--k", "3"]);
+    assert_eq!(answer.code, Some(64), "{answer:?}");
+    assert!(answer.err.contains("one place"), "{answer:?}");
+}
+
+#[test]
 fn budgets_and_ways_limit_the_choice() {
     let directory = tempfile::tempdir().unwrap();
     let chosen = |arguments: &[&str]| {

@@ -26,6 +26,7 @@ pub(super) fn services(
                 port,
                 health,
                 needs,
+                most_requests_per_s,
             } => {
                 let digest = digest
                     .parse()
@@ -36,6 +37,7 @@ pub(super) fn services(
                         "must be an absolute path",
                     ));
                 }
+                let capacity = most_requests_per_s.map(thousandths).transpose()?;
                 let service = EdgeService {
                     name: name.clone(),
                     image: image.clone(),
@@ -45,6 +47,7 @@ pub(super) fn services(
                     port: *port,
                     health: health.clone(),
                     needs: (*needs).into(),
+                    capacity,
                     egress: egress(application, name)?,
                     calls_per_thousand: calls_per_thousand(application, name)?,
                 };
@@ -74,6 +77,20 @@ pub(super) fn services(
         )
     })?;
     Ok((upstream, edge_service, predeployed))
+}
+
+/// Of requests per second.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be in range"
+)]
+fn thousandths(per_second: f64) -> Result<u64, ConfigError> {
+    if !(0.001..=1e9).contains(&per_second) {
+        let field = "application.services.most_requests_per_s";
+        return Err(value(field, "from 0.001 to 1000000000"));
+    }
+    Ok((per_second * 1e3).round() as u64)
 }
 
 /// The cloud services that `caller` calls.
@@ -123,7 +140,8 @@ fn calls_per_thousand(application: &Application, caller: &str) -> Result<u32, Co
         if !(0.0..=1.0).contains(&call.share) {
             return Err(value("application.calls.share", "from 0 to 1"));
         }
-        all = all.saturating_add((call.share * 1000.0).round() as u32);
+        let calls = (call.share * 1000.0).round() as u32;
+        all = all.saturating_add(calls.saturating_mul(call.round_trips.into()));
     }
     Ok(all)
 }

@@ -107,6 +107,11 @@ fn mistakes_name_their_field() {
         ("health = \"/healthz\"", "health = \"healthz\"", "health"),
         ("port = 8080, health", "port = 8080, colour = 1, health", ""),
         (
+            "port = 8080, health",
+            "port = 8080, most_requests_per_s = 0.0, health",
+            "most_requests_per_s",
+        ),
+        (
             "[resolver]",
             "[policy]\ncountries = [\"FI\"]\n[resolver]",
             "policy.countries",
@@ -141,6 +146,14 @@ fn plans_are_acted_on_unless_told_otherwise() {
     assert_eq!(settings.config.placement.mode, Mode::Recommend);
     assert_eq!(settings.value_per_second, Some(7000));
     assert!(Settings::parse(&text.replace("recommend", "advise")).is_err());
+    let chatty = SAMPLE
+        .replace("share = 0.1", "share = 0.1, round_trips = 3")
+        .replace("pids = 32 }", "pids = 32 }, most_requests_per_s = 2.5");
+    let service = Settings::parse(&chatty).unwrap().edge_service;
+    assert_eq!(
+        (service.calls_per_thousand, service.capacity),
+        (300, Some(2500))
+    );
     let shares = SAMPLE.replace("share = 0.1", "share = 1.5");
     let error = Settings::parse(&shares).unwrap_err().to_string();
     assert!(error.contains("application.calls.share"), "{error}");

@@ -12,7 +12,7 @@ use crate::centrality::tree_betweenness;
 use crate::gains::gains;
 use crate::input::{Candidate, PlanInput};
 use crate::network::Network;
-use crate::plan::usable::{Field, worth};
+use crate::plan::usable::{Field, calls_error, worth};
 use crate::plan::{
     Assignment, Certificate, ClientService, Plan, Prediction, Reason, Rejected, ServedBy, SiteOffer,
 };
@@ -176,7 +176,8 @@ fn services(
                 let estimate = input.tree.distance(index, &candidate.attachment);
                 let error = estimate
                     .filter(|_| !is_measured)
-                    .map_or(Duration::ZERO, |estimate| estimate.error);
+                    .map_or(Duration::ZERO, |estimate| estimate.error)
+                    + calls_error(input, candidate);
                 (ServedBy::Site(candidate.site.clone()), micros, error)
             }
         };

@@ -167,6 +167,14 @@ pub(super) fn calls(input: &PlanInput<'_>, candidate: &Candidate) -> u64 {
     u64::try_from(all).map_or(MAX_MICROS, |all| all.min(MAX_MICROS))
 }
 
+/// How far off that may well be.
+pub(super) fn calls_error(input: &PlanInput<'_>, candidate: &Candidate) -> Duration {
+    let node = input.tree.node(candidate.attachment.node);
+    let each = node.map_or(Duration::ZERO, |node| node.rtt.error);
+    let calls = input.application.calls_per_thousand;
+    each.saturating_mul(calls) / 1000
+}
+
 /// What a candidate costs.
 fn cost(input: &PlanInput<'_>, candidate: &Candidate) -> Result<u128, Reason> {
     if candidate.price_per_second.asset != input.policy.budget.asset {

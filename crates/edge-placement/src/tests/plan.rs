@@ -464,6 +464,20 @@ fn the_check_finds_every_kind_of_tampering() {
     );
     found(
         &input,
+        |plan| drop(plan.chosen.remove(0)),
+        |finding| matches!(finding, Finding::Unaccounted(_)),
+    );
+    found(
+        &input,
+        |plan| {
+            for client in plan.clients.values_mut() {
+                client.served_by = ServedBy::Cloud;
+            }
+        },
+        |finding| matches!(finding, Finding::Idle(_)),
+    );
+    found(
+        &input,
         |plan| plan.chosen.push(plan.chosen[0].clone()),
         |finding| matches!(finding, Finding::ChosenTwice(_)),
     );

@@ -60,7 +60,7 @@ pub(super) struct Located {
     pub(super) rtt_ms: f64,
 }
 
-/// An offer that is nowhere on the tree.
+/// An offer that cannot be chosen.
 #[derive(Clone, Debug)]
 pub(super) struct Unplaced {
     pub(super) name: String,
@@ -128,6 +128,20 @@ pub(super) fn read(file: &Path) -> Result<Vec<Offer>, Failure> {
             )));
         }
     }
+    for (number, offer) in document.offer.iter().enumerate() {
+        let before = document.offer[..number].iter();
+        let other = before
+            .filter(|other| other.site == offer.site)
+            .find(|other| other.at.to_string() != offer.at.to_string());
+        if let Some(other) = other {
+            return Err(Failure::usage(anyhow!(
+                "{shown}: {} is at {} and at {}; a site is at one place",
+                offer.site,
+                other.at,
+                offer.at
+            )));
+        }
+    }
     Ok(document.offer)
 }
 
@@ -139,7 +153,7 @@ pub(super) fn locate(
     paths: &[PathRecord],
 ) -> (Vec<Located>, Vec<Unplaced>) {
     let (mut located, mut unplaced) = (Vec::new(), Vec::new());
-    for offer in offers {
+    for offer in only_best(offers, &mut unplaced) {
         match place(&offer, tree, grouping, paths) {
             Ok((node, access)) => {
                 let rtt = tree
@@ -167,6 +181,32 @@ pub(super) fn locate(
         }
     }
     (located, unplaced)
+}
+
+/// The best offer of each site, in the order of the file: the cheapest, then the one that serves most, then the first.
+fn only_best(offers: Vec<Offer>, others: &mut Vec<Unplaced>) -> Vec<Offer> {
+    let mut best: Vec<Offer> = Vec::new();
+    for offer in offers {
+        let known = best.iter_mut().find(|known| known.site == offer.site);
+        let Some(known) = known else {
+            best.push(offer);
+            continue;
+        };
+        let most = |offer: &Offer| offer.capacity_rps.unwrap_or(f64::INFINITY);
+        let is_better =
+            offer.price < known.price || (offer.price == known.price && most(&offer) > most(known));
+        let worse = if is_better {
+            std::mem::replace(known, offer)
+        } else {
+            offer
+        };
+        others.push(Unplaced {
+            name: worse.site,
+            at: worse.at.to_string(),
+            why: "another offer of the site is better",
+        });
+    }
+    best
 }
 
 /// The node and the microseconds beyond it.

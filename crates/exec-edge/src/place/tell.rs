@@ -12,6 +12,8 @@ use crate::output;
 struct Report<'a> {
     nodes: usize,
     clients: usize,
+    /// Targets that did not answer and are left out.
+    unanswered: usize,
     requests_per_second: f64,
     service: &'static str,
     algorithm: &'static str,
@@ -123,6 +125,7 @@ impl Answer<'_> {
         Report {
             nodes: self.tree.nodes().len(),
             clients: self.tree.clients().count(),
+            unanswered: self.unanswered,
             requests_per_second: self.tree.total_demand() as f64 / 1e3,
             service: match self.problem.service() {
                 Service::AnyNearest => "any-nearest",
@@ -192,6 +195,12 @@ impl Report<'_> {
             self.chosen.len(),
             self.price
         ));
+        if self.unanswered > 0 {
+            output::line(&format!(
+                "{} targets did not answer and are left out, since their distance is unknown",
+                self.unanswered
+            ));
+        }
         let how = match (self.gap, self.proof) {
             (Some(gap), Some("exact")) if gap <= 0.0 => {
                 "no choice within the limits is better".to_owned()
@@ -229,7 +238,7 @@ impl Report<'_> {
         }
         for unplaced in &self.unplaced {
             output::line(&format!(
-                "  nowhere: {} at {}: {}",
+                "  left out: {} at {}: {}",
                 unplaced.site, unplaced.at, unplaced.reason
             ));
         }

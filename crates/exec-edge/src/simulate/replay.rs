@@ -42,6 +42,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         )));
     }
     let entries: Vec<Entry> = Journal::peek(&args.file, record::KIND).map_err(Failure::usage)?;
+    if entries.is_empty() {
+        return Err(Failure::usage(anyhow!(
+            "{shown} is no record: it has no entries"
+        )));
+    }
     let threads = super::threads(args.threads);
     let replayed = replay(&entries, threads, |plan| {
         if !args.json {
@@ -68,13 +73,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             summary.paths,
             summary.requests,
         ));
-        output::line(&match summary.ended {
+        output::line(&match &summary.ended {
             Some(why) => format!("the record ends because {why}"),
             None => "the record is cut short".to_owned(),
         });
     }
-    Ok(match summary.different {
-        0 => ExitCode::SUCCESS,
+    Ok(match (summary.different, summary.ended) {
+        (0, Some(_)) => ExitCode::SUCCESS,
         _ => Exit::Negative.into(),
     })
 }
