@@ -230,7 +230,8 @@ impl ProviderBook {
         }])
     }
 
-    /// Holds the offered hardware for `buyer`, under the `id` that the caller drew. Asking again gives the same answer.
+    /// Holds the offered hardware for `buyer`, under the `id` that the caller drew. Asking again gives the same answer, and
+    /// nobody else gets what was offered to this buyer.
     /// The caller has verified that the offer is signed by this provider.
     pub fn handle_reservation(
         &mut self,
@@ -240,6 +241,7 @@ impl ProviderBook {
         now: UtcTime,
     ) -> Result<(ReservationId, UtcTime), RejectReason> {
         let terms = self.terms(&offer.site)?.clone();
+        for_buyer(offer, buyer)?;
         self.forget(now);
         if !terms.accepts && offer.guarantee.answer_seconds == 0 {
             return Err(policy(detail::ACCEPTS_NOBODY));
@@ -304,6 +306,7 @@ impl ProviderBook {
         now: UtcTime,
     ) -> Result<Answer, RejectReason> {
         let terms = self.terms(&offer.site)?.clone();
+        for_buyer(offer, buyer)?;
         self.forget(now);
         let id = AgreementId::from(offer.id);
         let record = record
@@ -612,6 +615,16 @@ impl ProviderBook {
 
 const fn policy(detail: &'static str) -> RejectReason {
     RejectReason::Policy { detail }
+}
+
+/// Whoever read an offer on its way can show it, and only whom it was made to can take it up.
+fn for_buyer(offer: &Offer, buyer: ChainAddress) -> Result<(), RejectReason> {
+    match offer.buyer {
+        Some(other) if other != buyer => Err(RejectReason::NotAuthorised {
+            detail: detail::BUYER,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn unexpired(offer: &Offer, now: UtcTime) -> Result<(), RejectReason> {

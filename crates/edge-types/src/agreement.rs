@@ -169,6 +169,8 @@ pub mod detail {
     pub const PARTY: &str = "not signed by a party of the agreement";
     /// The signer is not the one that the ledger shows.
     pub const KEY: &str = "not signed by the key that paid";
+    /// The offer was made to another buyer.
+    pub const BUYER: &str = "the offer was made to another buyer";
     /// The receipt is not signed by the buyer, or above the deposit.
     pub const RECEIPT: &str = "receipt not signed by the buyer or above the deposit";
     /// The site is configured to reject everything.
@@ -195,6 +197,7 @@ pub mod detail {
         EXPIRY,
         PARTY,
         KEY,
+        BUYER,
         RECEIPT,
         ACCEPTS_NOBODY,
         ADDRESS,

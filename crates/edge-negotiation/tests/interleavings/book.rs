@@ -1,6 +1,7 @@
 //! The provider's book alone: what it refuses, holds and lets fall due.
 
 use edge_negotiation::{Answer, BookLimits, Division, Ending, ProviderAction, ProviderBook, Stage};
+use edge_types::agreement::detail;
 use edge_types::{
     AgreementId, AgreementRecord, AgreementState, Amount, ChainAddress, ChainTime, Generation,
     Hash32, Offer, OfferId, RejectReason, ReservationId, ResourceLimits, Slot, UtcTime,
@@ -78,12 +79,18 @@ fn a_taken_slot_is_offered_later_and_an_old_offer_not_at_all() {
     assert_eq!(
         book.handle_reservation(
             &old,
-            PROVIDER,
+            ChainAddress([1; 20]),
             ReservationId([3; 32]),
             now.plus_seconds(301)
         ),
         Err(RejectReason::OfferExpired {
             seconds_ago: 301 - 50
+        })
+    );
+    assert_eq!(
+        book.handle_reservation(&old, PROVIDER, ReservationId([3; 32]), now),
+        Err(RejectReason::NotAuthorised {
+            detail: detail::BUYER
         })
     );
     let mut dear = preferences(2, slot(20, 60));

@@ -58,6 +58,22 @@ async fn squatting_ends_by_itself_and_holds_little() {
     buyer.reserve(&offer).await.unwrap();
 }
 
+/// Front-running: a stranger sees an offer on its way to the buyer, and reserves it under its own key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_front_runner_cannot_reserve_another_buyers_offer() {
+    let world = world("").await;
+    let offer = offer_to(&world, &world.key).await;
+    let stranger = LocalKey::generate().unwrap();
+    let refused = world.buyer(&stranger).reserve(&offer).await.unwrap_err();
+    assert_eq!(
+        refused.reject_reason(),
+        Some(&RejectReason::NotAuthorised {
+            detail: detail::BUYER
+        })
+    );
+    world.buyer(&world.key).reserve(&offer).await.unwrap();
+}
+
 /// Front-running: a stranger sees offer and confirmation on their way to the chain, and takes both up before the buyer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_front_runner_cannot_take_up_what_was_confirmed_to_another() {

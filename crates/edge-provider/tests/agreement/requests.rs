@@ -54,7 +54,9 @@ async fn unfunded_and_foreign_agreements_are_refused() {
     let other = world.buyer(&LocalKey::generate().unwrap());
     assert_eq!(
         reason(other.reserve(&offer).await.unwrap_err()),
-        RejectReason::SlotTaken
+        RejectReason::NotAuthorised {
+            detail: detail::BUYER
+        }
     );
 }
 
