@@ -152,7 +152,7 @@ async fn forged_replayed_and_foreign_requests_are_refused() {
         unauthorised(detail::SIGNATURE)
     );
 
-    // Signed for something else, a request comes from somebody else: here, from one who has not reserved.
+    // Signed for something else, a request comes from somebody else: here, from one to whom nothing was offered.
     for (number, forged) in (10..).zip([
         RequestToSign {
             chain: ChainId(1),
@@ -181,7 +181,7 @@ async fn forged_replayed_and_foreign_requests_are_refused() {
         };
         assert_eq!(
             raw(world.address, &head(&forged), &body).await,
-            (409, Some(Problem::Rejected(RejectReason::SlotTaken)))
+            unauthorised(detail::BUYER)
         );
     }
 }
