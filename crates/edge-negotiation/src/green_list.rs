@@ -46,6 +46,9 @@ pub struct GreenListPolicy {
     pub max_notice_seconds: u32,
     /// Shortest acceptable time between receipts, seconds; each costs a request.
     pub min_receipt_interval_seconds: u32,
+    /// Longest acceptable time between receipts, seconds, where a quarter of the slot is not less: the escrow pays up to one
+    /// interval for nothing but silence or a claim.
+    pub max_receipt_interval_seconds: u32,
     /// Agreement texts that somebody read and accepted, by keccak-256; `None` accepts any.
     pub accepted_texts: Option<BTreeSet<Hash32>>,
     /// Who may rule on disputes beside nobody; a provider's own choice of judge is accepted only from this list.
@@ -58,7 +61,7 @@ pub struct GreenListPolicy {
 
 impl GreenListPolicy {
     /// A policy for `wanted`, `need` and a price, with the defaults for the rest: 90 % availability, notice of at most
-    /// 60 s, receipts every 5 s at most, any text, keys bound by DNSSEC.
+    /// 60 s, receipts every 5 s to 5 minutes, any text, keys bound by DNSSEC.
     pub const fn new(
         wanted: Slot,
         need: HardwareProfile,
@@ -73,6 +76,7 @@ impl GreenListPolicy {
             min_availability_ppm: 900_000,
             max_notice_seconds: 60,
             min_receipt_interval_seconds: 5,
+            max_receipt_interval_seconds: 300,
             accepted_texts: None,
             accepted_arbiters: BTreeSet::new(),
             min_stake: 0,
@@ -141,6 +145,14 @@ pub enum GreenListRefusal {
     /// Receipts wanted too often.
     #[error("a receipt every {offered} s wanted, {limit} s at the least accepted")]
     ReceiptsTooOften {
+        /// Offered.
+        offered: u32,
+        /// Accepted.
+        limit: u32,
+    },
+    /// Receipts wanted too seldom: too much would be paid for silence.
+    #[error("a receipt every {offered} s wanted, {limit} s at the most accepted")]
+    ReceiptsTooRare {
         /// Offered.
         offered: u32,
         /// Accepted.
@@ -249,6 +261,17 @@ pub fn green_list(
         return Err(Refusal::ReceiptsTooOften {
             offered: sla.receipt_interval_seconds,
             limit: policy.min_receipt_interval_seconds,
+        });
+    }
+    let quarter = u32::try_from(offer.slot.seconds() / 4).unwrap_or(u32::MAX);
+    let most = policy
+        .max_receipt_interval_seconds
+        .min(quarter)
+        .max(policy.min_receipt_interval_seconds);
+    if sla.receipt_interval_seconds > most {
+        return Err(Refusal::ReceiptsTooRare {
+            offered: sla.receipt_interval_seconds,
+            limit: most,
         });
     }
     if let Some(arbiter) = offer.guarantee.arbiter
@@ -417,6 +440,24 @@ mod tests {
             Err(R::ReceiptsTooOften {
                 offered: 1,
                 limit: 5
+            })
+        );
+        assert_eq!(
+            check(|o, _, _| o.sla.receipt_interval_seconds = 26),
+            Err(R::ReceiptsTooRare {
+                offered: 26,
+                limit: 25
+            }),
+            "a quarter of the deposit for silence"
+        );
+        assert_eq!(
+            check(|o, _, p| {
+                o.sla.receipt_interval_seconds = 21;
+                p.max_receipt_interval_seconds = 20;
+            }),
+            Err(R::ReceiptsTooRare {
+                offered: 21,
+                limit: 20
             })
         );
         assert_eq!(

@@ -104,6 +104,7 @@ impl World {
             let policy = GreenListPolicy {
                 min_key_binding: KeyBinding::Dns,
                 accepted_arbiters: [ARBITER].into(),
+                min_receipt_interval_seconds: 10,
                 ..GreenListPolicy::new(slot, LEASE, Amount::wei(100), ESCROW)
             };
             (policy, preferences(buyer, slot))
