@@ -23,6 +23,6 @@ pub use orchestrator::{
 };
 pub use provider::{
     Agreement, Answer, BookLimits, Change, Division, Ending, ProviderAction, ProviderBook,
-    Reservation, SiteTerms, Stage,
+    Reservation, Seen, SiteTerms, Stage,
 };
 pub use spending::{Spending, SpendingCaps, SpendingRefusal};

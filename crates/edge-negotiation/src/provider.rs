@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, ChainAddress, ChainTime, Generation, Guarantee,
+    AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, Guarantee,
     HardwareProfile, Hash32, IepId, Offer, OfferId, Preferences, Receipt, RejectReason,
     ReservationId, ResourceLimits, Signature, Slot, UtcTime,
 };
@@ -34,10 +34,10 @@ use agreement::compare_seconds;
 use capacity::fits;
 
 pub use agreement::{Agreement, Doubt, Ending, Stage};
-pub use division::Division;
+pub use division::{Division, Seen};
 pub use terms::{BookLimits, SiteTerms};
 
-/// Settling is tried this often before the agreement is left to the operator.
+/// Settling is tried this often, while the ledger answers, before the agreement is left to the operator.
 const SETTLE_ATTEMPTS: u32 = 20;
 
 /// What to tell the ledger about a funded agreement.
@@ -513,13 +513,9 @@ impl ProviderBook {
         Ok(())
     }
 
-    /// What the ledger shows after an attempt to settle, or a look, and its time; `None` if it shows nothing.
-    pub fn handle_settled(
-        &mut self,
-        id: AgreementId,
-        seen: Option<(&AgreementRecord, ChainTime)>,
-        now: UtcTime,
-    ) {
+    /// What the ledger shows after an attempt to settle, or a look, and its time; `None` if it does not answer, which is no
+    /// reason ever to give the money up.
+    pub fn handle_settled(&mut self, id: AgreementId, seen: Option<Seen<'_>>, now: UtcTime) {
         if let Some(agreement) = self.agreements.get_mut(&id) {
             agreement.handle_settled(seen, now);
             self.changed_agreements.insert(id);

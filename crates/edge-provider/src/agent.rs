@@ -481,10 +481,12 @@ impl Agent {
     async fn look(&self, offer: &Offer) {
         let (ledger, id) = (&self.ports.ledger, AgreementId::from(offer.id));
         let (record, chain_now) = tokio::join!(ledger.agreement(offer), ledger.now());
-        let seen = record.ok().flatten().zip(chain_now.ok());
-        let state = seen.as_ref().map(|(record, _)| record.state);
+        let seen = record.ok().zip(chain_now.ok());
+        let state = seen
+            .as_ref()
+            .and_then(|(record, _)| Some(record.as_ref()?.state));
         self.note(|book, now| {
-            let seen = seen.as_ref().map(|(record, at)| (record, *at));
+            let seen = seen.as_ref().map(|(record, at)| (record.as_ref(), *at));
             book.handle_settled(id, seen, now);
         });
         if state == Some(AgreementState::Settled) {

@@ -92,7 +92,8 @@ impl Negotiation {
                 deployed_at: now.monotonic,
                 served: record.served,
                 next_check: now.monotonic,
-                next_receipt: now.monotonic,
+                // Once it is known whether it served while we were away.
+                next_receipt: now.monotonic.after(pace.health_interval),
                 away_since: record.good_at,
                 ..Service::default()
             },

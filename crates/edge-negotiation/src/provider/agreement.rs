@@ -84,8 +84,8 @@ pub enum Ending {
     /// The buyer wanted no more.
     #[error("the buyer closed it")]
     ClosedByBuyer,
-    /// The buyer no longer said that it owes anything.
-    #[error("the buyer's receipts stayed out")]
+    /// The buyer no longer said that it owes anything, or not nearly enough.
+    #[error("the buyer's receipts stayed out, or were for too little")]
     NoReceipts,
     /// We took the hardware back, after notice.
     #[error("the hardware was taken back after notice")]
@@ -167,13 +167,28 @@ impl Agreement {
         }
     }
 
-    /// When silence of the buyer ends the service.
+    /// When the buyer's silence ends the service, or receipts that are worth no more than silence.
     pub(super) fn patience_ends(&self, limits: &BookLimits) -> UtcTime {
         let interval = u64::from(self.offer.sla.receipt_interval_seconds.max(1));
         let patience = interval * u64::from(limits.missed_receipts);
-        self.receipt_at
-            .max(self.offer.slot.start)
-            .plus_seconds(patience.max(limits.patience_at_least_seconds))
+        let patience = patience.max(limits.patience_at_least_seconds);
+        let silence = self.receipt_at.max(self.offer.slot.start);
+        let silence = silence.plus_seconds(patience);
+        let credit = self.credit_ends(patience);
+        credit.map_or(silence, |credit| credit.min(silence))
+    }
+
+    /// When so many seconds were served beyond what the buyer acknowledged. It may find the service worse than we do, but
+    /// only by as much as the promised availability leaves open. `None` while nothing runs.
+    fn credit_ends(&self, patience: u64) -> Option<UtcTime> {
+        let since = self.runs_since?;
+        let price = self.offer.price_per_second.units;
+        let acknowledged = self.due().units.checked_div(price)?;
+        let seconds = acknowledged.saturating_add(patience.into());
+        let promised = u128::from(self.offer.sla.availability_ppm.max(1));
+        let served = seconds.saturating_mul(1_000_000) / promised;
+        let served = u64::try_from(served).unwrap_or(u64::MAX);
+        Some(since.plus_seconds(served.saturating_sub(self.served_seconds)))
     }
 }
 

@@ -12,6 +12,9 @@ use super::agreement::{Agreement, SETTLE_BACKOFF_SECONDS, Stage};
 use super::{BookLimits, Ending, ProviderAction, SETTLE_ATTEMPTS};
 use crate::escrow::{CHALLENGE_WINDOW_SECONDS, paid_by_silence, paid_by_time};
 
+/// After so many attempts the wait between two grows no longer.
+const LONGEST_BACKOFF: u32 = 10;
+
 /// What divides a deposit, or comes before that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Division {
@@ -156,34 +159,36 @@ impl Agreement {
         })
     }
 
-    /// What the ledger shows after an attempt, or a look; `None` if it does not answer.
-    pub(super) fn handle_settled(
-        &mut self,
-        seen: Option<(&AgreementRecord, ChainTime)>,
-        now: UtcTime,
-    ) {
+    /// What the ledger shows after an attempt, or a look; see [`super::ProviderBook::handle_settled`].
+    pub(super) fn handle_settled(&mut self, seen: Option<Seen<'_>>, now: UtcTime) {
         let Stage::Settling { attempts, .. } = self.stage else {
             return;
         };
-        match seen {
-            Some((record, _)) if record.state.is_final() => self.close(record.state, now),
-            Some((record, chain_now)) if self.follow(record, chain_now, now) => {
+        let attempts = match seen {
+            Some((Some(record), _)) if record.state.is_final() => {
+                self.close(record.state, now);
+                return;
+            }
+            Some((Some(record), chain_now)) if self.follow(record, chain_now, now) => {
                 self.stage = Stage::Settling {
                     at: now,
                     attempts: 0,
                 };
+                return;
             }
-            _ if attempts >= SETTLE_ATTEMPTS => {
+            Some(_) if attempts >= SETTLE_ATTEMPTS => {
                 self.ending = Some(Ending::NotSettled);
                 self.stage = Stage::Closed;
                 self.changed_at = now;
+                return;
             }
-            _ => {
-                let wait = (1 << attempts.min(10)).min(SETTLE_BACKOFF_SECONDS);
-                let at = now.plus_seconds(wait);
-                self.stage = Stage::Settling { at, attempts };
-            }
-        }
+            Some(_) => attempts,
+            // The money is where it was, however long the ledger does not answer.
+            None => attempts.min(LONGEST_BACKOFF),
+        };
+        let wait = (1 << attempts.min(LONGEST_BACKOFF)).min(SETTLE_BACKOFF_SECONDS);
+        let at = now.plus_seconds(wait);
+        self.stage = Stage::Settling { at, attempts };
     }
 
     /// Takes note of a claim or dispute; true if there is one, and nothing has to be tried again before its time.
@@ -200,6 +205,9 @@ impl Agreement {
         is_news || left > 0
     }
 }
+
+/// What a ledger that answers shows of an agreement, if anything, and its time.
+pub type Seen<'a> = (Option<&'a AgreementRecord>, ChainTime);
 
 /// A step towards the division.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

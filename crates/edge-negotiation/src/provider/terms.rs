@@ -44,7 +44,8 @@ pub struct BookLimits {
     pub deploy_lead_seconds: u64,
     /// How long after the slot to wait for the buyer's final receipt, seconds.
     pub final_receipt_seconds: u64,
-    /// Stop serving after this many receipt intervals without a receipt …
+    /// Stop serving after this many receipt intervals without a receipt, or that were served beyond what the buyer
+    /// acknowledged …
     pub missed_receipts: u32,
     /// … but not before this time, seconds: a workload that is being pulled and started earns no receipt yet.
     pub patience_at_least_seconds: u64,

@@ -136,15 +136,20 @@ fn record(book: &ProviderBook, id: AgreementId) -> AgreementRecord {
 }
 
 fn confirmed() -> (ProviderBook, AgreementId) {
+    confirmed_for(slot(10, 50))
+}
+
+fn confirmed_for(slot: Slot) -> (ProviderBook, AgreementId) {
     let now = UtcTime(START);
     let limits = BookLimits {
         patience_at_least_seconds: 30,
         ..BookLimits::default()
     };
     let mut book = ProviderBook::new(limits, [terms(1, 120, false)]);
-    let offer = reserved(&mut book, 1, 1, slot(10, 50), now).unwrap();
+    let offer = reserved(&mut book, 1, 1, slot, now).unwrap();
     let id = offer.id.into();
     let record = AgreementRecord {
+        deposit: offer.price_per_second.times(slot.seconds()).unwrap(),
         state: AgreementState::Proposed,
         deadline: Some(ChainTime(START + 60)),
         ..funded(&offer)
@@ -242,7 +247,7 @@ fn a_lease_drains_stops_and_settles_by_the_last_receipt() {
         state: AgreementState::Settled,
         ..record(&book, id)
     };
-    book.handle_settled(id, Some((&settled, ChainTime(START + 55))), at(55));
+    book.handle_settled(id, Some((Some(&settled), ChainTime(START + 55))), at(55));
     assert_eq!(book.agreement(id).unwrap().state, AgreementState::Settled);
     assert_eq!(due(&mut book, at(60)), None);
 }
@@ -257,6 +262,36 @@ fn a_silent_buyer_is_served_no_longer_and_settled_after_the_challenge_window() {
     assert_eq!(
         due(&mut book, at(3_651)),
         Some(ProviderAction::Settle(id, Division::ByTime))
+    );
+}
+
+/// Receipts are no proof that the buyer will pay: what counts is what they are for. A buyer that measured outages within the
+/// promised availability is served to the end.
+#[test]
+fn a_buyer_that_acknowledges_nothing_is_served_no_longer() {
+    let at = |seconds| UtcTime(START + seconds);
+    let served_until = |acknowledges: fn(u64) -> u64| {
+        let (mut book, id) = confirmed_for(slot(10, 210));
+        book.handle_running(id, at(10));
+        for second in 11..=210 {
+            if second % 10 == 0 {
+                let seconds = u128::from(acknowledges(second - 10));
+                let receipt = receipt(id, Amount::wei(100 * seconds));
+                book.handle_receipt(receipt, at(second)).unwrap();
+            }
+            if due(&mut book, at(second)) == Some(ProviderAction::Drain(id)) {
+                return (second, book.agreement(id).unwrap().ending);
+            }
+        }
+        panic!("never drained");
+    };
+    let by_receipts = Some(Ending::NoReceipts);
+    assert_eq!(served_until(|_| 0), (41, by_receipts), "30 s at 95 %");
+    assert_eq!(served_until(|served| served / 2), (67, by_receipts));
+    assert_eq!(served_until(|served| served * 96 / 100), (205, None));
+    assert_eq!(
+        served_until(|served| served.saturating_sub(20)),
+        (205, None)
     );
 }
 
@@ -287,6 +322,52 @@ fn what_the_ledger_does_not_pay_runs_no_longer() {
         book.agreement(id).unwrap().ending,
         Some(Ending::NotOnLedger)
     );
+}
+
+/// However long the ledger does not answer, the money is there to be had afterwards; one that answers and does not take what
+/// it is told leaves it to the operator.
+#[test]
+fn a_ledger_that_is_out_for_hours_costs_the_provider_nothing() {
+    let stopped = || {
+        let (mut book, id) = confirmed();
+        let now = UtcTime(START + 50);
+        book.handle_receipt(receipt(id, Amount::wei(4_000)), now)
+            .unwrap();
+        assert_eq!(due(&mut book, now), Some(ProviderAction::Stop(id)));
+        (book, id, now)
+    };
+    let attempt = |book: &mut ProviderBook, now: &mut UtcTime| {
+        *now = book.poll_timeout().unwrap().max(*now);
+        match due(book, *now) {
+            Some(ProviderAction::Settle(..)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    let (mut book, id, mut now) = stopped();
+    for _ in 0..40 {
+        attempt(&mut book, &mut now);
+        book.handle_settled(id, None, now);
+    }
+    assert!(now.seconds_since(UtcTime(START)) > 5 * 3600, "{now:?}");
+    attempt(&mut book, &mut now);
+    let settled = AgreementRecord {
+        state: AgreementState::Settled,
+        ..record(&book, id)
+    };
+    book.handle_settled(id, Some((Some(&settled), ChainTime(now.0))), now);
+    let agreement = book.agreement(id).unwrap();
+    assert_eq!(agreement.state, AgreementState::Settled);
+    assert_eq!(agreement.ending, Some(Ending::SlotOver));
+
+    let (mut book, id, mut now) = stopped();
+    while book.agreement(id).unwrap().stage != Stage::Closed {
+        attempt(&mut book, &mut now);
+        let record = record(&book, id);
+        book.handle_settled(id, Some((Some(&record), ChainTime(now.0))), now);
+        assert!(now.seconds_since(UtcTime(START)) < 86_400);
+    }
+    let ending = book.agreement(id).unwrap().ending;
+    assert_eq!(ending, Some(Ending::NotSettled));
 }
 
 /// The ledger could not be told: the hardware stays held, and the answer is told again, by the next process too.
@@ -354,7 +435,7 @@ fn what_time_proves_is_claimed_and_ended_by_time() {
         }),
         ..record(&book, id)
     };
-    let seen = |seconds| Some((&claimed, ChainTime(START + seconds)));
+    let seen = |seconds| Some((Some(&claimed), ChainTime(START + seconds)));
     book.handle_settled(id, seen(61), at(61));
     assert_eq!(due(&mut book, at(660)), None);
     for look in [661, 1_261, 1_861, 2_461, 3_061, 3_661] {

@@ -255,8 +255,8 @@ impl World {
 
     fn look(&mut self, id: AgreementId) {
         let record = self.escrow.agreement(id).cloned();
-        let record = record.filter(|_| !self.chance.percent(self.loss));
-        let seen = record.as_ref().map(|record| (record, self.chain_now()));
+        let answers = !self.chance.percent(self.loss);
+        let seen = answers.then(|| (record.as_ref(), self.chain_now()));
         self.book.handle_settled(id, seen, self.now.utc);
     }
 
