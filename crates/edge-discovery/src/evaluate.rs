@@ -4,6 +4,7 @@ mod controls;
 mod instances;
 mod ladder;
 mod site;
+mod tls;
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,9 @@ pub(crate) use ladder::ladder;
 use crate::cache::{Cache, Records};
 use crate::config::DiscoveryConfig;
 use crate::question::{Absence, AnswerName, Question, RecordData, RecordKind, SrvRecord};
-use crate::trail::{ControlOutcome, InstancesTrail, Lookup, NotAsked, ServiceTrail, SiteRejection};
+use crate::trail::{
+    ControlOutcome, InstanceOutcome, InstancesTrail, Lookup, NotAsked, ServiceTrail, SiteRejection,
+};
 use site::ZoneView;
 
 /// The SRV question of a zone; `None` if the name would be too long.
@@ -37,6 +40,30 @@ pub(crate) struct ZoneFindings {
     pub(crate) instances: Option<Lookup<InstancesTrail>>,
     /// The questions that would tell more.
     pub(crate) wanted: Vec<Question>,
+}
+
+impl ZoneFindings {
+    /// The SRV answers of the zone: its own, then those of its instances.
+    pub(crate) fn services(&mut self) -> impl Iterator<Item = &mut ServiceTrail> {
+        let own = match &mut self.service {
+            Lookup::Records(service) => Some(service),
+            _ => None,
+        };
+        let instances = match &mut self.instances {
+            Some(Lookup::Records(found)) => found.instances.as_mut_slice(),
+            _ => &mut [],
+        };
+        let described = instances
+            .iter_mut()
+            .filter_map(|instance| match &mut instance.outcome {
+                InstanceOutcome::Followed {
+                    service: Lookup::Records(service),
+                    ..
+                } => Some(service),
+                _ => None,
+            });
+        own.into_iter().chain(described)
+    }
 }
 
 /// What is known about a zone, and the questions that would tell more.
@@ -105,11 +132,13 @@ pub(crate) fn zone(config: &DiscoveryConfig, cache: &Cache, zone: &DnsName) -> Z
         };
         instances::find(&view, &controls, plain, &mut wanted)
     });
-    ZoneFindings {
+    let mut findings = ZoneFindings {
         service: service_trail,
         instances,
         wanted,
-    }
+    };
+    tls::withhold(&service.name, &mut findings);
+    findings
 }
 
 /// The records of an SRV answer in order of priority, each target and port once.

@@ -64,6 +64,7 @@ impl IepCandidate {
                 published_at: site.id.host.clone(),
             }),
             pins: Vec::new(),
+            announces_tls: false,
             profile: None,
             evidence: DnsEvidence {
                 service: Security::Indeterminate,

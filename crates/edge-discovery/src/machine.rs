@@ -9,12 +9,11 @@ use edge_types::{DnsName, Hop, MonotonicTime, PathEnd, PathObservation};
 use crate::cache::{Cache, Dependent};
 use crate::config::DiscoveryConfig;
 use crate::evaluate;
-use crate::evaluate::ZoneFindings;
 use crate::owner::{OwnerAnswer, Owners};
 use crate::question::{Answer, AnswerName, Question, RecordData, RecordKind};
 use crate::trail::{
-    AddressOutcome, AddressTrail, IepCandidate, InstanceOutcome, Lookup, NameTrail, PtrTrail,
-    RouterTrail, ServiceTrail, SiteOutcome, Trail, ZoneDecision, ZoneTrail,
+    AddressOutcome, AddressTrail, IepCandidate, Lookup, NameTrail, PtrTrail, RouterTrail,
+    SiteOutcome, Trail, ZoneDecision, ZoneTrail,
 };
 use crate::zones::{CandidateZone, NameRefusal, candidate_zones};
 
@@ -284,7 +283,7 @@ impl Discovery {
 
     fn zone_trail(&self, zone: &DnsName) -> ZoneTrail {
         let mut found = evaluate::zone(&self.config, &self.cache, zone);
-        for service in services_of(&mut found) {
+        for service in found.services() {
             for site in &mut service.sites {
                 if let SiteOutcome::Candidate(candidate) = &mut site.outcome {
                     self.add_sightings(candidate);
@@ -450,7 +449,7 @@ impl Discovery {
                 .want(question, dependent, &self.config.limits, now);
         }
         // The service's own question and that for instances are asked of every zone.
-        let is_followed = services_of(&mut found).any(|service| {
+        let is_followed = found.services().any(|service| {
             let mut sites = service.sites.iter();
             sites.any(|site| !matches!(site.outcome, SiteOutcome::Rejected(_)))
         });
@@ -551,31 +550,10 @@ fn forward_question(address: IpAddr, name: &DnsName) -> Question {
     Question::new(name.clone(), kind)
 }
 
-/// The SRV answers of a zone: its own, then those of its instances.
-fn services_of(found: &mut ZoneFindings) -> impl Iterator<Item = &mut ServiceTrail> {
-    let own = match &mut found.service {
-        Lookup::Records(service) => Some(service),
-        _ => None,
-    };
-    let instances = match &mut found.instances {
-        Some(Lookup::Records(found)) => found.instances.as_mut_slice(),
-        _ => &mut [],
-    };
-    let described = instances
-        .iter_mut()
-        .filter_map(|instance| match &mut instance.outcome {
-            InstanceOutcome::Followed {
-                service: Lookup::Records(service),
-                ..
-            } => Some(service),
-            _ => None,
-        });
-    own.into_iter().chain(described)
-}
-
 fn candidates_of(config: &DiscoveryConfig, cache: &Cache, zone: &DnsName) -> Vec<IepCandidate> {
     let mut found = evaluate::zone(config, cache, zone);
-    services_of(&mut found)
+    found
+        .services()
         .flat_map(|service| service.sites.drain(..))
         .filter_map(|site| match site.outcome {
             SiteOutcome::Candidate(found) => Some(found),

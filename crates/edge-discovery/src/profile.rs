@@ -41,6 +41,13 @@ pub struct Profile {
     pub security: Security,
 }
 
+impl Profile {
+    /// Does it want to be spoken to over TLS?
+    pub fn says_https(&self) -> bool {
+        self.protocols.iter().any(|protocol| protocol == "https")
+    }
+}
+
 /// Why an instance has no profile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum ProfileRefusal {

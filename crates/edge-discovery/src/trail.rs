@@ -30,14 +30,24 @@ pub struct IepCandidate {
     pub weight: u16,
     /// The key that DNS names for it.
     pub key: Option<KeyBinding>,
-    /// The TLS keys that signed records name for it; none if there are no such records or they are not signed.
+    /// The TLS keys that signed records name for it; none if there are no such records, they are not signed, or none of them
+    /// is understood.
     pub pins: Vec<TlsPin>,
-    /// What it says of itself, where DNS-SD names it as an instance. May come later than the rest.
+    /// Is there any signed TLSA record for it, be it one that is not understood? Then it is not spoken to without TLS.
+    pub announces_tls: bool,
+    /// What it says of itself, where DNS-SD names it as an instance. May come later than the rest where the zone is not signed.
     pub profile: Option<Profile>,
     /// What speaks for it in DNS.
     pub evidence: DnsEvidence,
     /// Routers whose names led to the zone; empty if the zone was configured.
     pub seen_on: BTreeSet<IpAddr>,
+}
+
+impl IepCandidate {
+    /// Does its zone or its profile say that it is to be spoken to over TLS?
+    pub fn wants_tls(&self) -> bool {
+        self.announces_tls || self.profile.as_ref().is_some_and(Profile::says_https)
+    }
 }
 
 /// What in DNS speaks for a candidate.
@@ -362,5 +372,14 @@ pub enum SiteRejection {
     NoAllowedAddress {
         /// How many it has, as far as looked at.
         count: usize,
+    },
+    /// In a signed zone there was no answer to a question that tells whether it is to be spoken to over TLS. Whoever can drop
+    /// packets could else have it spoken to in the clear (RFC 7672 section 2.1.2 of hosts whose TLSA lookup fails).
+    #[error("unknown whether it wants TLS: no answer about {name}")]
+    TlsUnknown {
+        /// The name that was asked for.
+        name: DnsName,
+        /// What came of the question.
+        found: Lookup<()>,
     },
 }

@@ -363,6 +363,7 @@ mod tests {
             weight: 0,
             key: None,
             pins: Vec::new(),
+            announces_tls: false,
             profile: None,
             evidence: DnsEvidence {
                 service: Security::Insecure,

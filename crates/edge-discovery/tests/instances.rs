@@ -5,15 +5,16 @@
 mod world;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use edge_discovery::{
     Answer, AnswerName, CertificateUsage, ControlOutcome, InstanceOutcome, InstanceRefusal,
-    InstancesTrail, Lookup, PinRefusal, ProfileRefusal, Question, RecordData, RecordKind, Security,
-    SiteOutcome, SiteRejection, TlsaRecord,
+    InstancesTrail, Limits, Lookup, NoAnswer, PinRefusal, ProfileRefusal, Question, RecordData,
+    RecordKind, Security, SiteOutcome, SiteRejection, TlsaRecord,
 };
 
 use world::{
-    World, address, at, discover, listing_1, machine, name, ptr, sighting, srv, zone_trail,
+    World, address, at, discover, listing_1, machine, name, ptr, sighting, srv, verdict, zone_trail,
 };
 
 const KEY: &str = "key=eip155:1:0x00000000000000000000000000000000000000aa";
@@ -196,7 +197,7 @@ fn instances_are_counted_and_cut() {
 #[test]
 fn where_the_name_of_the_service_does_not_exist_no_instance_is_asked_for() {
     let world = World::default().router("240.0.1.1", "r.isp.example");
-    let mut discovery = machine(edge_discovery::Limits::default());
+    let mut discovery = machine(Limits::default());
     discovery.start_run(at(0));
     discovery.observe_hop(sighting("240.0.1.1", "240.9.9.9", 3), at(0));
     let asked = world.run(&mut discovery, at(0));
@@ -252,7 +253,7 @@ fn tls_keys_are_not_even_asked_for_where_the_service_is_not_signed() {
             security: Security::Insecure,
         },
     );
-    let mut discovery = machine(edge_discovery::Limits::default());
+    let mut discovery = machine(Limits::default());
     discovery.start_run(at(0));
     discovery.observe_hop(sighting("240.0.1.1", "240.9.9.9", 3), at(0));
     let asked = world.run(&mut discovery, at(0));
@@ -317,7 +318,7 @@ fn of_a_large_zone_only_some_routers_are_asked_for() {
         let host = format!("r{}.domaina.example", router.replace('.', "-"));
         world.router(router, &host).host(&host, router)
     });
-    let mut discovery = machine(edge_discovery::Limits::default());
+    let mut discovery = machine(Limits::default());
     discovery.start_run(at(0));
     for router in &routers {
         discovery.observe_hop(sighting(router, "240.9.9.9", 3), at(0));
@@ -331,4 +332,150 @@ fn of_a_large_zone_only_some_routers_are_asked_for() {
         discovery.candidates()[0].evidence.routers_confirmed.len(),
         4
     );
+}
+
+#[test]
+fn where_nobody_says_whether_it_has_tls_keys_there_is_no_candidate() {
+    let owner = "_5060._tcp.mecservera.domaina.example";
+    let bogus = NoAnswer::Bogus {
+        reason: "no such signature".to_owned(),
+    };
+    for lost in [
+        NoAnswer::TimedOut {
+            after: Duration::from_secs(1),
+        },
+        NoAnswer::Failed { response_code: 2 },
+        bogus,
+    ] {
+        let world = listing_1().set(owner, RecordKind::Tlsa, Answer::Unanswered(lost.clone()));
+        let discovery = discover(&world, &["240.0.1.1"]);
+        let found = discovery.candidates();
+        assert_eq!(found.len(), 1, "the other one: {lost:?}");
+        assert_eq!(found[0].id.host, name("edgeplatformb.domaina.example"));
+        assert_eq!(
+            verdict(&discovery, "domaina.example"),
+            SiteOutcome::Rejected(SiteRejection::TlsUnknown {
+                name: name(owner),
+                found: Lookup::Unanswered(lost),
+            })
+        );
+    }
+    // What was not asked was not denied either, wherever the run's questions end.
+    let other = "_5060._tcp.edgeplatformb.domaina.example";
+    let world = [owner, other]
+        .into_iter()
+        .fold(listing_1(), |world, owner| {
+            world.records(owner, RecordKind::Tlsa, vec![tlsa(3, 32)])
+        });
+    let mut counts = BTreeSet::new();
+    for questions_per_run in 1..40 {
+        let limits = Limits {
+            questions_per_run,
+            ..Limits::default()
+        };
+        let mut discovery = machine(limits);
+        discovery.start_run(at(0));
+        discovery.observe_hop(sighting("240.0.1.1", "240.9.9.9", 3), at(0));
+        world.run(&mut discovery, at(0));
+        let found = discovery.candidates();
+        assert!(found.iter().all(|found| found.announces_tls));
+        counts.insert(found.len());
+    }
+    assert_eq!(
+        counts.last(),
+        Some(&2),
+        "with enough of them both are found"
+    );
+}
+
+#[test]
+fn signed_tls_keys_that_nobody_understands_still_announce_tls() {
+    let owner = "_5060._tcp.mecservera.domaina.example";
+    let world = listing_1().records(owner, RecordKind::Tlsa, vec![tlsa(9, 32)]);
+    let found = discover(&world, &["240.0.1.1"]).candidates();
+    let told: Vec<_> = found
+        .iter()
+        .map(|found| (found.announces_tls, found.pins.len()))
+        .collect();
+    assert_eq!(told, [(true, 0), (false, 0)]);
+}
+
+/// The zone's own record of a site, and an instance at the same place that says `proto=https`.
+fn https_instance() -> World {
+    one_instance()
+        .records(
+            ZONE,
+            RecordKind::Srv,
+            vec![srv(0, 0, 8080, "s.isp.example")],
+        )
+        .records(
+            "one._edge._tcp.isp.example",
+            RecordKind::Txt,
+            text(&["v=1", "proto=https"]),
+        )
+}
+
+#[test]
+fn a_signed_zone_whose_instances_are_unanswered_for_is_not_spoken_to_in_the_clear() {
+    let says_https = |world: &World| {
+        let found = discover(world, &["240.0.1.1"]).candidates();
+        let profiles = found.iter().map(|found| found.profile.as_ref());
+        profiles
+            .map(|profile| profile.is_some_and(edge_discovery::Profile::says_https))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(says_https(&https_instance()), [true]);
+    let lost = || Answer::Unanswered(NoAnswer::Failed { response_code: 2 });
+    let one = "one._edge._tcp.isp.example";
+    for (owner, kind) in [
+        (ZONE, RecordKind::Ptr),
+        (one, RecordKind::Srv),
+        (one, RecordKind::Txt),
+    ] {
+        let world = https_instance().set(owner, kind, lost());
+        let discovery = discover(&world, &["240.0.1.1"]);
+        assert_eq!(discovery.candidates(), [], "{kind:?}");
+        assert_eq!(
+            verdict(&discovery, "isp.example"),
+            SiteOutcome::Rejected(SiteRejection::TlsUnknown {
+                name: name(owner),
+                found: Lookup::Unanswered(NoAnswer::Failed { response_code: 2 }),
+            }),
+            "{kind:?}"
+        );
+        // With a signed key of its own nothing of an instance could make it weaker.
+        let tlsa = vec![tlsa(3, 32)];
+        let pinned = world.records("_8080._tcp.s.isp.example", RecordKind::Tlsa, tlsa);
+        let found = discover(&pinned, &["240.0.1.1"]).candidates();
+        assert_eq!(found[0].pins.len(), 1, "{kind:?}");
+        // What is not signed could be made up as well as dropped.
+        let unsigned = Answer::Records {
+            records: vec![srv(0, 0, 8080, "s.isp.example")],
+            ttl_seconds: 60,
+            security: Security::Insecure,
+        };
+        let world = https_instance()
+            .set(ZONE, RecordKind::Srv, unsigned)
+            .set(owner, kind, lost());
+        assert_eq!(
+            discover(&world, &["240.0.1.1"]).candidates().len(),
+            1,
+            "{kind:?}"
+        );
+    }
+}
+
+#[test]
+fn no_site_of_a_signed_zone_is_told_before_its_instances_are_known() {
+    let world = https_instance();
+    let mut discovery = machine(Limits::default());
+    discovery.start_run(at(0));
+    discovery.observe_hop(sighting("240.0.1.1", "240.9.9.9", 3), at(0));
+    while let Some(question) = discovery.poll_question(at(0)) {
+        for candidate in discovery.candidates() {
+            assert!(candidate.profile.is_some(), "before {question:?}");
+        }
+        discovery.handle_answer(&question, world.answer(&question), at(0));
+    }
+    assert_eq!(discovery.candidates().len(), 1);
 }

@@ -40,6 +40,7 @@ fn finds_the_sites_of_listing_1() {
         weight,
         key: None,
         pins: Vec::new(),
+        announces_tls: false,
         profile: None,
         evidence: DnsEvidence {
             service: Security::Secure,

@@ -1,8 +1,9 @@
 //! TLS at entry points: who has to show which certificate, and who may do without.
 //!
 //! Where DNSSEC proves TLSA records of an entry point, these decide (DANE: RFC 6698, RFC 7671, RFC 7673) and plain HTTP is never
-//! used, since whoever can drop packets could else undo them. Where an instance's profile says `proto=https`, certificate
-//! authorities decide (WebPKI). All others are spoken to in the clear, unless the policy refuses that.
+//! used, since whoever can drop packets could else undo them. Where the records are none that is understood, or an instance's
+//! profile says `proto=https`, certificate authorities decide (WebPKI). All others are spoken to in the clear, unless the policy
+//! refuses that; of a signed zone whose answer about this is missing there is no candidate at all.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,6 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
 };
 
-/// The word of an instance's profile for HTTP over TLS.
-const HTTPS: &str = "https";
 /// Certificates of a server that are looked at.
 const MAX_CHAIN: usize = 8;
 
@@ -58,6 +57,17 @@ pub enum TlsRefusal {
     Plain,
 }
 
+/// How an entry point is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// In the clear.
+    Plain,
+    /// Over TLS with a certificate that an authority issued for its host.
+    Authorities,
+    /// Over TLS with a certificate that one of these is about; at least one.
+    Pins(Vec<TlsPin>),
+}
+
 /// Which entry points are spoken to how.
 #[derive(Clone, Debug)]
 pub struct TlsPolicy {
@@ -74,29 +84,41 @@ impl TlsPolicy {
         }
     }
 
+    /// How an entry point is to be spoken to, by what its zone says of it.
+    ///
+    /// # Errors
+    /// It announces no TLS, and that is refused.
+    pub fn decide(&self, site: &IepCandidate) -> Result<Transport, TlsRefusal> {
+        if !site.pins.is_empty() {
+            return Ok(Transport::Pins(site.pins.clone()));
+        }
+        // Signed records of which none is understood still say that there is TLS.
+        if site.wants_tls() {
+            return Ok(Transport::Authorities);
+        }
+        if self.allows_plain {
+            Ok(Transport::Plain)
+        } else {
+            Err(TlsRefusal::Plain)
+        }
+    }
+
+    /// What carries out a decision; `None` is plain HTTP.
+    pub fn over(&self, transport: &Transport) -> Option<EntryTls> {
+        let pins = match transport {
+            Transport::Plain => return None,
+            Transport::Authorities => Vec::new(),
+            Transport::Pins(pins) => pins.clone(),
+        };
+        Some(EntryTls::new(Verifier::new(pins, &self.roots)))
+    }
+
     /// How to speak to an entry point; `None` is plain HTTP.
     ///
     /// # Errors
     /// It announces no TLS, and that is refused.
     pub fn transport(&self, site: &IepCandidate) -> Result<Option<EntryTls>, TlsRefusal> {
-        let says_https = || {
-            let protocols = site.profile.iter().flat_map(|profile| &profile.protocols);
-            protocols.clone().any(|protocol| protocol == HTTPS)
-        };
-        if !site.pins.is_empty() {
-            return Ok(Some(EntryTls::new(Verifier::new(
-                site.pins.clone(),
-                &self.roots,
-            ))));
-        }
-        if says_https() {
-            return Ok(Some(EntryTls::new(Verifier::new(Vec::new(), &self.roots))));
-        }
-        if self.allows_plain {
-            Ok(None)
-        } else {
-            Err(TlsRefusal::Plain)
-        }
+        Ok(self.over(&self.decide(site)?))
     }
 }
 

@@ -12,7 +12,8 @@ use edge_discovery::{
 use edge_http::api::{IepService, Reply};
 use edge_http::client::{ClientError, ClientTimeouts, ContactBudget, FirstContact, IepClient};
 use edge_http::entry_tls::{
-    IdentityError, Proof, RootCertStore, TlsAcceptor, TlsPolicy, TlsRefusal, read_identity,
+    IdentityError, Proof, RootCertStore, TlsAcceptor, TlsPolicy, TlsRefusal, Transport,
+    read_identity,
 };
 use edge_http::server::{ApiLimits, IepServer, NonceCache};
 use edge_ports::SystemClock;
@@ -172,6 +173,7 @@ fn candidate(site: IepId, pins: Vec<TlsPin>, protocols: &[&str]) -> IepCandidate
         priority: 0,
         weight: 0,
         key: None,
+        announces_tls: !pins.is_empty(),
         pins,
         profile: Some(Profile {
             instance: "one._edge._tcp.isp.example".parse().unwrap(),
@@ -363,6 +365,20 @@ async fn plain_http_is_for_those_who_announce_no_tls_and_only_where_it_is_allowe
             .unwrap_err();
         assert!(matches!(refused, ClientError::Tls { .. }), "{refused:?}");
     }
+    // Nor is who has signed records that are not understood.
+    let mut unread = candidate(server.1.clone(), Vec::new(), &[]);
+    unread.announces_tls = true;
+    let lenient = TlsPolicy::new(strangers(), true);
+    assert_eq!(lenient.decide(&unread), Ok(Transport::Authorities));
+    let tls = lenient.transport(&unread).unwrap();
+    let refused = IepClient::new(server.0, server.1.clone(), ClientTimeouts::default())
+        .over(tls)
+        .contact(&ContactBudget::default(), MonotonicTime::ZERO)
+        .await;
+    assert!(
+        matches!(refused, Err(ClientError::Tls { .. })),
+        "{refused:?}"
+    );
     let strict = TlsPolicy::new(strangers(), false);
     let plain = candidate(server.1, Vec::new(), &[]);
     assert_eq!(strict.transport(&plain).unwrap_err(), TlsRefusal::Plain);

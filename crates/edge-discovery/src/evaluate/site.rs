@@ -80,6 +80,13 @@ impl ZoneView<'_> {
             addresses_security = addresses_security.min(*security);
         }
         trail.outcome = if !addresses.is_empty() {
+            let announced = match pins {
+                Ok(announced) => announced,
+                Err(rejection) => {
+                    trail.outcome = SiteOutcome::Rejected(rejection);
+                    return trail;
+                }
+            };
             SiteOutcome::Candidate(IepCandidate {
                 id: IepId {
                     host: target,
@@ -91,7 +98,8 @@ impl ZoneView<'_> {
                 priority: trail.record.priority,
                 weight: trail.record.weight,
                 key,
-                pins,
+                announces_tls: announced.is_some(),
+                pins: announced.unwrap_or_default(),
                 profile: None,
                 evidence: DnsEvidence {
                     service: self.security,
@@ -139,29 +147,34 @@ impl ZoneView<'_> {
         })
     }
 
-    /// The TLS keys of the target, asked for only where the SRV record is signed (RFC 7673 section 3.1).
+    /// The TLS keys of the target, asked for only where the SRV record is signed (RFC 7673 section 3.1); `None` where it
+    /// announces none. That nobody answered is not that.
     fn pins(
         &self,
         target: &DnsName,
         trail: &mut SiteTrail,
         wanted: &mut Vec<Question>,
-    ) -> Poll<Vec<TlsPin>> {
+    ) -> Poll<Result<Option<Vec<TlsPin>>, SiteRejection>> {
         let name = target.with_prefix(&format!("_{}._tcp", trail.record.port));
         let (Security::Secure, Ok(name)) = (self.security, name) else {
-            return Poll::Ready(Vec::new());
+            return Poll::Ready(Ok(None));
         };
         let question = Question::new(name, RecordKind::Tlsa);
         wanted.push(question.clone());
-        let found = self.cache.lookup(&question);
-        if !found.is_settled() {
-            return Poll::Pending;
-        }
-        let Lookup::Records(answer) = found else {
-            return Poll::Ready(Vec::new());
+        let answer = match self.cache.lookup(&question) {
+            Lookup::Records(answer) => answer,
+            Lookup::Absent { .. } => return Poll::Ready(Ok(None)),
+            Lookup::Pending => return Poll::Pending,
+            found @ (Lookup::Unanswered(_) | Lookup::NotAsked(_)) => {
+                return Poll::Ready(Err(SiteRejection::TlsUnknown {
+                    name: question.name,
+                    found: found.map(drop),
+                }));
+            }
         };
         if answer.security != Security::Secure {
             trail.pins_refused.push(PinRefusal::NotSigned);
-            return Poll::Ready(Vec::new());
+            return Poll::Ready(Ok(None));
         }
         let mut pins = Vec::new();
         for record in answer.data {
@@ -173,7 +186,7 @@ impl ZoneView<'_> {
                 Err(refusal) => trail.pins_refused.push(refusal),
             }
         }
-        Poll::Ready(pins)
+        Poll::Ready(Ok(Some(pins)))
     }
 
     /// The key of the target, or else of the zone; pending while a TXT question is.
