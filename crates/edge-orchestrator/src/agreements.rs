@@ -13,7 +13,7 @@ use edge_negotiation::{Negotiation, NegotiationState, Now, Pace, Spending, Spend
 use edge_placement::{Candidate, Trust, Whereabouts};
 use edge_ports::{Clock, Ledger, PathSource, Signer, TracePriority};
 use edge_topology::{AggregateTree, Attachment};
-use edge_types::{AgreementId, IepId, MonotonicTime, Offer, PathObservation, UtcTime};
+use edge_types::{AgreementId, IepId, MonotonicTime, Offer, OfferId, PathObservation, UtcTime};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
@@ -30,6 +30,10 @@ use driver::Driver;
 const TRACE_ATTEMPTS: u32 = 10;
 /// … and at this interval.
 const TRACE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Before clients leave a site its lease may be renewed, or the site replaced, for so many seconds, but for a quarter of the lease at
+/// most: as long as it may take to agree and to deploy.
+const RENEWAL_SECONDS: u64 = 60;
 
 /// Client-facing address, and until when it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +86,8 @@ pub struct Agreements {
 /// The agreements by site.
 #[derive(Debug)]
 pub struct Book {
-    open: BTreeMap<IepId, Open>,
+    /// Two of one site while a lease is renewed.
+    open: BTreeMap<(IepId, OfferId), Open>,
     failed: BTreeMap<IepId, MonotonicTime>,
     /// Sites that were ever found, and the way to them.
     found: BTreeMap<IepId, PathToSite>,
@@ -120,16 +125,62 @@ struct Open {
     close: Arc<Notify>,
 }
 
-impl Agreements {
-    /// Is there an agreement, or one under way, with this site?
-    pub fn holds(&self, site: &IepId) -> bool {
-        self.book().open.contains_key(site)
+impl Open {
+    /// Does it end so soon that plans look beyond it?
+    fn ends_soon(&self, now: UtcTime) -> bool {
+        let slot = self.offer.slot;
+        let notice = u64::from(self.offer.sla.notice_seconds);
+        let renewal = RENEWAL_SECONDS.min(slot.seconds() / 4);
+        self.leaves || now.plus_seconds(notice + renewal) >= slot.end
+    }
+}
+
+impl Book {
+    /// Agreements with this site.
+    fn of(&self, site: &IepId) -> impl Iterator<Item = &Open> {
+        let all = self.open.iter();
+        all.filter_map(move |((of, _), open)| (of == site).then_some(open))
     }
 
-    /// How many agreements are open or under way, without those that their providers end early.
+    /// Is there one that lasts?
+    fn holds(&self, site: &IepId, now: UtcTime) -> bool {
+        self.of(site).any(|open| !open.ends_soon(now))
+    }
+}
+
+impl Agreements {
+    /// Is there an agreement, or one under way, with this site, that does not end soon?
+    pub fn holds(&self, site: &IepId) -> bool {
+        self.book().holds(site, self.clock.utc())
+    }
+
+    /// How many agreements are open or under way, without those that end soon.
     pub fn open(&self) -> usize {
+        let now = self.clock.utc();
         let book = self.book();
-        book.open.values().filter(|open| !open.leaves).count()
+        book.open
+            .values()
+            .filter(|open| !open.ends_soon(now))
+            .count()
+    }
+
+    /// Offers whose agreements end soon, by the end of the lease or since the provider takes its hardware back.
+    pub fn ending(&self) -> BTreeSet<OfferId> {
+        let now = self.clock.utc();
+        let book = self.book();
+        let ending = book.open.values().filter(|open| open.ends_soon(now));
+        ending.map(|open| open.offer.id).collect()
+    }
+
+    /// Sites that serve under an agreement that ends soon, but not since the provider takes its hardware back.
+    pub fn sites_ending(&self) -> BTreeSet<IepId> {
+        let now = self.clock.utc();
+        let book = self.book();
+        let ending = book
+            .open
+            .values()
+            .filter(|open| open.ends_soon(now) && !open.leaves && open.serving.is_some());
+        ending.map(|open| open.offer.site.clone()).collect()
     }
 
     /// Is no agreement open?
@@ -175,17 +226,28 @@ impl Agreements {
 
     /// Sites with an agreement that plans can count on, as candidates that cost nothing more.
     pub fn as_candidates(&self, tree: &AggregateTree) -> Vec<Candidate> {
-        self.candidates(tree, |open| !open.leaves)
+        let now = self.clock.utc();
+        self.candidates(tree, |open| !open.ends_soon(now))
     }
 
     /// Sites that serve now, as candidates, with their addresses.
     pub fn serving(&self, tree: &AggregateTree) -> (Vec<Candidate>, BTreeMap<IepId, Serving>) {
-        let candidates = self.candidates(tree, |open| open.serving.is_some());
-        let book = self.book();
-        let serving = book
-            .open
-            .iter()
-            .filter_map(|(site, open)| Some((site.clone(), open.serving.clone()?)));
+        let mut serving: BTreeMap<IepId, (OfferId, Serving)> = BTreeMap::new();
+        for ((site, offer), open) in &self.book().open {
+            let Some(at) = open.serving.clone() else {
+                continue;
+            };
+            // While a lease is renewed, the new one counts as soon as it serves.
+            let known = serving.get(site);
+            if known.is_none_or(|(_, known)| known.until < at.until) {
+                serving.insert(site.clone(), (*offer, at));
+            }
+        }
+        let candidates = self.candidates(tree, |open| {
+            let latest = serving.get(&open.offer.site);
+            latest.is_some_and(|(offer, _)| *offer == open.offer.id)
+        });
+        let serving = serving.into_iter().map(|(site, (_, at))| (site, at));
         (candidates, serving.collect())
     }
 
@@ -226,13 +288,14 @@ impl Agreements {
     /// The way to a site with an agreement.
     pub fn path_to(&self, site: &IepId) -> Option<PathObservation> {
         let book = self.book();
-        Some(book.open.get(site)?.path.as_ref()?.path.clone())
+        let path = book.of(site).find_map(|open| open.path.as_ref());
+        path.map(|path| path.path.clone())
     }
 
     fn candidates(&self, tree: &AggregateTree, wanted: impl Fn(&Open) -> bool) -> Vec<Candidate> {
         let book = self.book();
         let open = book.open.iter().filter(|(_, open)| wanted(open));
-        let candidate = |(site, open): (&IepId, &Open)| {
+        let candidate = |((site, _), open): (&(IepId, OfferId), &Open)| {
             Some(Candidate {
                 site: site.clone(),
                 offer: Some(open.offer.id),
@@ -273,7 +336,8 @@ impl Agreements {
         let close = Arc::new(Notify::new());
         {
             let mut book = self.book();
-            if book.open.contains_key(&offer.site) {
+            let key = (offer.site.clone(), offer.id);
+            if book.holds(&offer.site, now) || book.open.contains_key(&key) {
                 return Ok(());
             }
             book.spending.check(deposit.units, now)?;
@@ -285,7 +349,7 @@ impl Agreements {
                 leaves: false,
                 close: Arc::clone(&close),
             };
-            book.open.insert(offer.site.clone(), open);
+            book.open.insert(key, open);
         }
         let mut written = Written {
             record,
@@ -330,7 +394,7 @@ impl Agreements {
             let is_rented = state.is_funded() && state != NegotiationState::Proposed;
             {
                 let mut book = self.book();
-                book.open.insert(offer.site.clone(), open);
+                book.open.insert((offer.site.clone(), offer.id), open);
                 if is_rented {
                     book.rented.insert(offer.site.clone());
                 }
@@ -354,8 +418,10 @@ impl Agreements {
             if let Ok(path) = traced {
                 let path = PathToSite { path, at };
                 self.note_found(&site, &path);
-                if let Some(open) = self.book().open.get_mut(&site) {
-                    open.path = Some(path);
+                for ((of, _), open) in &mut self.book().open {
+                    if *of == site {
+                        open.path = Some(path.clone());
+                    }
                 }
                 self.serving_changed.notify_one();
                 return;

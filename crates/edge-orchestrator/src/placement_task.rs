@@ -2,8 +2,9 @@
 //!
 //! An activation does whatever is missing, in this order: look up routers not seen before; trace and greet entry points
 //! not known before; once the first traces are in, ask for fresh offers; plan; check; start the agreements that the plan
-//! adds. What a plan does not add is left alone: rented sites run to the end of their lease. While there is no room for more,
-//! plans are made all the same: they say what to expect of what is rented, and what waits for a lease to end.
+//! adds. What a plan does not add is left alone: rented sites run to the end of their lease. Some time before that the plan
+//! decides anew, among the fresh offers of all sites, so that the lease is renewed or another site ready in time. While there is
+//! no room for more, plans are made all the same: they say what to expect of what is rented, and what waits for a lease to end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -20,7 +21,7 @@ use edge_ports::{Clock, NameLookup, PathSource, PrefixOwner, SiteList, TracePrio
 use edge_resolver::drive;
 use edge_topology::AggregateTree;
 use edge_types::{
-    AddressPolicy, Amount, Generation, IepId, MonotonicTime, PathEnd, PathObservation, Rtt,
+    AddressPolicy, Amount, Generation, IepId, MonotonicTime, OfferId, PathEnd, PathObservation, Rtt,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -35,8 +36,10 @@ use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
 use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status};
 use crate::topology_task::TopologySnapshot;
 
+mod incumbents;
 mod told;
 
+use incumbents::keep;
 use told::{new_sites, recommendation};
 
 /// Questions to the resolver at once.
@@ -132,6 +135,8 @@ pub struct Memory {
     waiting_since: Option<MonotonicTime>,
     /// Something changed since the last plan.
     is_plan_due: bool,
+    /// What ended soon when it was looked at last.
+    ending: BTreeSet<OfferId>,
     planned_at: Option<MonotonicTime>,
     /// Sites that the last plan added.
     told: Vec<IepId>,
@@ -199,6 +204,9 @@ impl PlacementTask {
         let now = self.clock.monotonic();
         let planned_at = self.memory.planned_at;
         self.memory.is_plan_due |= planned_at.is_none_or(|at| now.since(at) >= at_leisure);
+        let ending = self.agreements.ending();
+        self.memory.is_plan_due |= !ending.is_subset(&self.memory.ending);
+        self.memory.ending = ending;
         if snapshot.demand.is_empty() || !self.memory.is_plan_due {
             return WHILE_WAITING;
         }
@@ -450,16 +458,23 @@ impl PlacementTask {
             effort: Effort::default(),
         };
         let ideal = plan(&input);
-        let wanted = new_sites(&ideal);
+        let kept = keep(&input, &ideal, &self.agreements.sites_ending());
+        let (aim, among) = kept
+            .as_ref()
+            .map_or((&ideal, candidates.as_slice()), |(plan, among)| {
+                (plan, among.as_slice())
+            });
+        input.candidates = among;
+        let wanted = new_sites(aim);
         let (added, waiting) = wanted.split_at(room.min(wanted.len()));
         // What is rented stays, so a plan that counts on leaving it would promise what does not come.
-        let possible: Vec<Candidate> = candidates
+        let possible: Vec<Candidate> = among
             .iter()
             .filter(|candidate| candidate.already_running || added.contains(&candidate.site))
             .cloned()
             .collect();
         let planned = if waiting.is_empty() {
-            ideal.clone()
+            aim.clone()
         } else {
             let running = possible.iter().filter(|site| site.already_running).count();
             input.policy.max_sites = input.policy.max_sites.max(running);
@@ -467,7 +482,7 @@ impl PlacementTask {
             plan(&input)
         };
         // Of plans that are equally good the one at hand is kept.
-        let is_better = ideal.certificate.cost < planned.certificate.cost;
+        let is_better = aim.certificate.cost < planned.certificate.cost;
         let waiting = if is_better { waiting } else { &[] };
         let notes = check_plan(&input, &planned);
         if let Some(fatal) = notes.iter().find(|note| note.severity == Severity::Fatal) {

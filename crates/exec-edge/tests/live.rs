@@ -11,9 +11,11 @@ mod program;
 #[path = "support/zone_server.rs"]
 mod zone_server;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use edge_orchestrator::status::StatusReport;
 use edge_types::Rtt;
 use market::{CLIENTS, Market, client_network};
 use program::{Answer, program, run};
@@ -95,7 +97,7 @@ fn only_sites_where_the_policy_allows_are_rented() {
     let countries = "countries = [\"fi\"]\ncountry_tables = [\"FOLDER/countries\"]\n";
     let systems = "autonomous_systems = [64500, 64502]\norigins = [\"FOLDER/origins\"]\n";
     for policy in [countries, systems] {
-        let mut market = Market::start_with(&["orchestrator"], "observe", policy);
+        let mut market = Market::start_with(&["orchestrator"], "observe", policy, 600);
         let report = market.await_report(|report| {
             let plan = report.plan.as_ref();
             plan.is_some_and(|plan| plan.generation >= 3 && plan.recommended.len() == RENTED)
@@ -105,6 +107,29 @@ fn only_sites_where_the_policy_allows_are_rented() {
         let allowed = [0, 2].map(|site| format!("site{site}.isp.example:8080"));
         assert_eq!(recommended, allowed, "{policy}");
     }
+}
+
+#[test]
+fn leases_are_renewed_before_they_end_and_clients_notice_nothing() {
+    // Room for all sites, so that none is exchanged.
+    let policy = "max_share_percent = 100\n";
+    let mut market = Market::start_with(&["orchestrator"], "act", policy, 12);
+    let all = usize::from(CLIENTS);
+    market.await_report(|report| report.prefixes_redirected == all);
+    let renewed = |report: &StatusReport| {
+        let mut leases: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for agreement in &report.agreements {
+            let (over, running) = leases.entry(&agreement.site).or_default();
+            *over += usize::from(agreement.state == "settled");
+            *running += usize::from(agreement.state == "running");
+        }
+        let renewed = leases.values().filter(|lease| **lease == (1, 1));
+        renewed.count() == usize::from(market::SITES)
+    };
+    market.await_report(|report| {
+        assert_eq!(report.prefixes_redirected, all, "{report:#?}");
+        renewed(report)
+    });
 }
 
 /// Clients who are sent to a site now.

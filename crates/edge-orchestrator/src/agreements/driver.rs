@@ -261,7 +261,7 @@ impl Driver {
         {
             let mut book = self.shared.book();
             book.failed.insert(site.clone(), now.monotonic);
-            if let Some(open) = book.open.get_mut(site) {
+            if let Some(open) = book.open.get_mut(&(site.clone(), self.offer.id)) {
                 open.leaves = true;
             }
         }
@@ -400,7 +400,8 @@ impl Driver {
             _ => None,
         };
         let mut book = self.shared.book();
-        let Some(open) = book.open.get_mut(&self.offer.site) else {
+        let key = (self.offer.site.clone(), self.offer.id);
+        let Some(open) = book.open.get_mut(&key) else {
             return;
         };
         if open.serving != serving {
@@ -429,7 +430,7 @@ impl Driver {
                 .failed
                 .insert(site.clone(), self.shared.clock.monotonic());
         }
-        self.shared.book().open.remove(&site);
+        self.shared.book().open.remove(&(site, self.offer.id));
         if let Some(token) = &self.written.image_token {
             self.shared.images.revoke(token);
         }
@@ -442,9 +443,7 @@ impl Driver {
         {
             tracing::warn!(error = %with_cause(&error), "our credit stays in the escrow for now");
         }
-        if !is_settled {
-            self.shared.plan_again.notify_one();
-        }
+        self.shared.plan_again.notify_one();
     }
 
     fn note(&mut self, state: &NegotiationState) {

@@ -80,12 +80,12 @@ pub(crate) fn client_network(number: u8) -> IpNet {
 impl Market {
     /// Starts everything, and the orchestrator by `exec-edge` with these arguments before `--config` in this mode.
     pub(crate) fn start(arguments: &[&str], mode: &str) -> Self {
-        Self::start_with(arguments, mode, "")
+        Self::start_with(arguments, mode, "", 600)
     }
 
     /// The same with further lines of policy, in which `FOLDER` has tables of the sites' places: `countries`, where sites are
     /// by turns in FI and SE, and `origins`, where the `number`th site is in AS 64500 + `number`.
-    pub(crate) fn start_with(arguments: &[&str], mode: &str, policy: &str) -> Self {
+    pub(crate) fn start_with(arguments: &[&str], mode: &str, policy: &str, lease_s: u32) -> Self {
         static INSTANCES: AtomicU8 = AtomicU8::new(0);
         let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
@@ -143,6 +143,7 @@ impl Market {
             provider: &provider,
             instance,
             policy: &policy,
+            lease_s,
         });
         let file = folder.path().join("orchestrator.toml");
         fs::write(&file, config).unwrap();
@@ -353,7 +354,7 @@ fn start_provider(
         text.push_str(&format!(
             "[[site]]\nhost = \"site{site}.isp.example\"\nport = 8080\nlisten = \"{address}:8080\"\n\
              service_address = \"{address}\"\nservice_ports = [20000, 20003]\n\
-             milli_cpu = 500\nmemory_mib = 64\npids = 32\nprice_per_second_wei = \"{}\"\n\
+             milli_cpu = 1000\nmemory_mib = 128\npids = 64\nprice_per_second_wei = \"{}\"\n\
              receipt_interval_seconds = 5\nnotice_seconds = 1\n",
             1_000_000 + u32::from(site)
         ));
@@ -388,6 +389,7 @@ struct Setting<'a> {
     provider: &'a LocalKey,
     instance: u8,
     policy: &'a str,
+    lease_s: u32,
 }
 
 fn orchestrator_config(setting: &Setting<'_>) -> String {
@@ -402,6 +404,7 @@ fn orchestrator_config(setting: &Setting<'_>) -> String {
         provider,
         instance,
         policy,
+        lease_s,
     } = setting;
     let sites: Vec<String> = (0..SITES)
         .map(|site| {
@@ -423,7 +426,7 @@ fn orchestrator_config(setting: &Setting<'_>) -> String {
          [resolver]\naddresses = [\"{names}\"]\n\
          [wallet]\nkey_file = {:?}\nchain_id = {}\nrpc = \"{rpc}\"\nescrow = \"{}\"\n\
          [budget]\nwei_per_hour = \"{ETHER}\"\nwei_per_day = \"{ETHER}\"\nwei_per_site = \"{ETHER}\"\n\
-         [policy]\nlease_s = 600\nkey_binding = \"dns\"\ntrial = \"unverified\"\nmoney = \"unverified\"\nallowed_prefixes = [\"127.0.0.0/8\", \"240.0.0.0/4\"]\n{policy}\
+         [policy]\nlease_s = {lease_s}\nkey_binding = \"dns\"\ntrial = \"unverified\"\nmoney = \"unverified\"\nallowed_prefixes = [\"127.0.0.0/8\", \"240.0.0.0/4\"]\n{policy}\
          [placement]\nmode = \"{mode}\"\n\
          [pace]\ntopology_ms = 100\nplatforms_ms = 500\nsettle_ms = 1000\nhealth_ms = 100\n\
          [topology]\nimported = [{:?}]\nimported_use = \"replace\"\n\
