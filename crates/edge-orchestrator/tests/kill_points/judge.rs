@@ -96,7 +96,7 @@ async fn money(world: &World, written: &[Written], verdict: &mut Verdict) {
     }
 }
 
-/// No site has money of ours twice at one time.
+/// No site has money of ours twice at one time, but for a lease that is renewed before it ends.
 fn escrowed_twice(written: &[Written], verdict: &mut Verdict) {
     let span = |agreement: &Written| {
         let paid = agreement
@@ -105,13 +105,21 @@ fn escrowed_twice(written: &[Written], verdict: &mut Verdict) {
             .find(|(_, what)| what == "proposed" || what == "paying")?;
         Some((paid.0, agreement.steps.last()?.0))
     };
-    for (at, first) in written.iter().enumerate() {
-        for second in &written[at + 1..] {
+    let renewable_from = |agreement: &Written| {
+        let offer = &agreement.record.offer;
+        let notice = u64::from(offer.sla.notice_seconds);
+        offer.slot.end.0 - notice - offer.slot.seconds() / 4
+    };
+    let mut in_order: Vec<&Written> = written.iter().collect();
+    in_order.sort_by_key(|agreement| span(agreement).map(|span| span.0));
+    for (at, first) in in_order.iter().enumerate() {
+        for second in &in_order[at + 1..] {
             let (Some(one), Some(two)) = (span(first), span(second)) else {
                 continue;
             };
             let is_same_site = first.record.offer.site == second.record.offer.site;
-            if is_same_site && one.0 < two.1 && two.0 < one.1 {
+            let is_renewal = two.0.0 >= renewable_from(first);
+            if is_same_site && !is_renewal && one.0 < two.1 && two.0 < one.1 {
                 verdict.twice.push(format!(
                     "{} and {} at {}",
                     first.id(),
