@@ -142,14 +142,15 @@ impl Book {
         all.filter_map(move |((of, _), open)| (of == site).then_some(open))
     }
 
-    /// Is there one that lasts?
+    /// Is there one that lasts, or one that the provider ends?
     fn holds(&self, site: &IepId, now: UtcTime) -> bool {
-        self.of(site).any(|open| !open.ends_soon(now))
+        self.of(site)
+            .any(|open| open.leaves || !open.ends_soon(now))
     }
 }
 
 impl Agreements {
-    /// Is there an agreement, or one under way, with this site, that does not end soon?
+    /// Is there an agreement, or one under way, with this site, but for one whose lease ends soon and may be renewed?
     pub fn holds(&self, site: &IepId) -> bool {
         self.book().holds(site, self.clock.utc())
     }
