@@ -7,6 +7,8 @@ use edge_types::{
     Amount, ChainAddress, ChainId, HardwareProfile, Hash32, IepId, Offer, Settlement, Slot, UtcTime,
 };
 
+use crate::escrow::{MAX_CONFIRM_SECONDS, MAX_HORIZON_SECONDS};
+
 /// How a provider's key is tied to the zone in which its entry point was found (security rule 6). Later is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyBinding {
@@ -117,6 +119,12 @@ pub enum GreenListRefusal {
     /// It is to be paid into an escrow other than ours.
     #[error("the offer is for another escrow")]
     OtherEscrow,
+    /// It is made to somebody else.
+    #[error("the offer is made to {0}")]
+    OtherBuyer(ChainAddress),
+    /// The escrow would take a fee and refuse it.
+    #[error("the escrow takes no offer whose {0}")]
+    NotPayable(&'static str),
     /// The slot does not cover the wanted period.
     #[error("the slot does not cover the wanted period")]
     SlotTooShort,
@@ -190,11 +198,12 @@ impl GreenListed {
     }
 }
 
-/// Checks an offer against the policy, most damaging first.
+/// Checks an offer that `buyer` would pay against the policy, most damaging first.
 pub fn green_list(
     offer: Offer,
     evidence: &Evidence,
     policy: &GreenListPolicy,
+    buyer: ChainAddress,
     now: UtcTime,
 ) -> Result<GreenListed, GreenListRefusal> {
     use GreenListRefusal as Refusal;
@@ -213,6 +222,9 @@ pub fn green_list(
         }
         Settlement::Escrow { .. } => {}
     }
+    if let Some(other) = offer.buyer.filter(|other| *other != buyer) {
+        return Err(Refusal::OtherBuyer(other));
+    }
     if evidence.key_binding < policy.min_key_binding {
         return Err(Refusal::KeyNotBound {
             found: evidence.key_binding,
@@ -223,6 +235,12 @@ pub fn green_list(
         return Err(Refusal::Expired {
             seconds_ago: now.seconds_since(offer.expires),
         });
+    }
+    if u64::from(offer.guarantee.answer_seconds) > MAX_CONFIRM_SECONDS {
+        return Err(Refusal::NotPayable("answer may come after ten minutes"));
+    }
+    if offer.slot.end > now.plus_seconds(MAX_HORIZON_SECONDS) {
+        return Err(Refusal::NotPayable("slot ends more than a year ahead"));
     }
     if offer.slot.start > policy.wanted.start || offer.slot.end < policy.wanted.end {
         return Err(Refusal::SlotTooShort);
@@ -301,6 +319,8 @@ mod tests {
 
     const ESCROW: (ChainId, ChainAddress) = (ChainId(1337), ChainAddress([4; 20]));
 
+    const BUYER: ChainAddress = ChainAddress([7; 20]);
+
     fn site() -> IepId {
         IepId {
             host: "edge.isp.example".parse().unwrap(),
@@ -365,7 +385,7 @@ mod tests {
     ) -> Result<(), GreenListRefusal> {
         let (mut offer, mut evidence, mut policy) = (offer(), evidence(), policy());
         change(&mut offer, &mut evidence, &mut policy);
-        green_list(offer, &evidence, &policy, UtcTime(900)).map(drop)
+        green_list(offer, &evidence, &policy, BUYER, UtcTime(900)).map(drop)
     }
 
     #[test]
@@ -476,6 +496,33 @@ mod tests {
             check(|o, _, _| o.sla.text_hash = Hash32([9; 32])),
             Err(R::UnknownText(Hash32([9; 32])))
         );
+    }
+
+    /// Bait: offers that look fair, and that the escrow refuses after the buyer has paid for the gas.
+    #[test]
+    fn what_the_escrow_would_refuse_is_not_green_listed() {
+        use GreenListRefusal as R;
+        let other = ChainAddress([8; 20]);
+        assert_eq!(check(|o, _, _| o.buyer = Some(BUYER)), Ok(()));
+        assert_eq!(
+            check(|o, _, _| o.buyer = Some(other)),
+            Err(R::OtherBuyer(other))
+        );
+        assert_eq!(check(|o, _, _| o.guarantee.answer_seconds = 600), Ok(()));
+        assert!(matches!(
+            check(|o, _, _| o.guarantee.answer_seconds = 601),
+            Err(R::NotPayable(_))
+        ));
+        let free = |end| {
+            check(|o, _, p| {
+                o.price_per_second.units = 0;
+                o.slot.end = UtcTime(end);
+                p.price_ceiling_per_second.units = 0;
+            })
+        };
+        let year = 900 + MAX_HORIZON_SECONDS;
+        assert_eq!(free(year), Ok(()));
+        assert!(matches!(free(year + 1), Err(R::NotPayable(_))));
     }
 
     /// Security rule 6: over plain DNS the default refuses, and an operator can say otherwise.

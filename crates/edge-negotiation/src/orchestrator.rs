@@ -215,7 +215,7 @@ impl Negotiation {
 
     /// The IEP's offers, each with what the caller found out about it. The cheapest acceptable one is taken.
     pub fn handle_offers(&mut self, offers: Vec<(Offer, Evidence)>, now: Now) {
-        let Some((policy, _)) = self.wanted.as_ref() else {
+        let Some((policy, preferences)) = self.wanted.as_ref() else {
             return;
         };
         if self.state != NegotiationState::HelloSent {
@@ -224,7 +224,7 @@ impl Negotiation {
         let mut best: Option<GreenListed> = None;
         let mut refusal = None;
         for (offer, evidence) in offers {
-            match green_list(offer, &evidence, policy, now.utc) {
+            match green_list(offer, &evidence, policy, preferences.buyer, now.utc) {
                 Ok(fair) => {
                     let price = |listed: &GreenListed| {
                         let offer = listed.offer();
@@ -257,11 +257,27 @@ impl Negotiation {
         confirmation: Option<Confirmation>,
         now: Now,
     ) {
-        if self.state == NegotiationState::Reserving {
-            self.reservation = Some((id, until));
-            self.confirmation = confirmation;
+        if self.state != NegotiationState::Reserving {
+            return;
+        }
+        self.reservation = Some((id, until));
+        self.confirmation = confirmation;
+        let is_needed = self
+            .offer()
+            .is_some_and(|offer| offer.guarantee.answer_seconds == 0);
+        if is_needed && (confirmation.is_none() || !self.can_be_paid(now)) {
+            self.fail(NegotiationFailure::NotConfirmed, now);
+        } else {
             self.enter(NegotiationState::Reserved, now);
         }
+    }
+
+    /// Is there time for a payment that the escrow still takes?
+    fn can_be_paid(&self, now: Now) -> bool {
+        let paid_by = now.utc.plus_seconds(self.pace.payment_lead_seconds);
+        let confirmed = self.confirmation.map(|confirmation| confirmation.until);
+        let ends = self.offer().map(|offer| offer.expires);
+        confirmed.into_iter().chain(ends).all(|end| paid_by <= end)
     }
 
     /// The money is in escrow under this id.
@@ -276,11 +292,12 @@ impl Negotiation {
         }
     }
 
-    /// The ledger refused the payment for certain: no transaction was sent, or it was mined and failed.
-    pub fn handle_not_proposed(&mut self, now: Now) {
-        if self.state == NegotiationState::Reserved && self.was_paid {
+    /// For certain there is no payment, for this reason: no transaction was sent, or it was mined and failed.
+    pub fn handle_not_proposed(&mut self, why: NegotiationFailure, now: Now) {
+        use NegotiationState as S;
+        if self.state == S::Reserving || (self.state == S::Reserved && self.was_paid) {
             self.was_paid = false;
-            self.fail(NegotiationFailure::NotFunded, now);
+            self.fail(why, now);
         }
     }
 
@@ -497,7 +514,9 @@ impl Negotiation {
             S::Offered | S::Reserving if too_late => self.enter(S::Expired, now),
             S::Reserved
                 if !self.was_paid
-                    && (too_late || self.reservation.is_none_or(|(_, until)| now.utc >= until)) =>
+                    && (!self.can_be_paid(now)
+                        || too_late
+                        || self.reservation.is_none_or(|(_, until)| now.utc >= until)) =>
             {
                 self.enter(S::Expired, now);
             }

@@ -81,6 +81,12 @@ pub trait Ledger: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<Option<AgreementRecord>, LedgerError>>;
     /// The escrow's sums over all agreements in an asset.
     fn totals(&self, asset: Asset) -> BoxFuture<'_, Result<EscrowTotals, LedgerError>>;
+    /// What of an account's stake in an asset no agreement holds.
+    fn free_stake(
+        &self,
+        account: ChainAddress,
+        asset: Asset,
+    ) -> BoxFuture<'_, Result<Amount, LedgerError>>;
     /// The chain's native balance of an account.
     fn balance(&self, account: ChainAddress) -> BoxFuture<'_, Result<Amount, LedgerError>>;
     /// Time of the latest block.

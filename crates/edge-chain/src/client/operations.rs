@@ -322,6 +322,14 @@ impl Ledger for EthLedger {
         })
     }
 
+    fn free_stake(
+        &self,
+        account: ChainAddress,
+        asset: Asset,
+    ) -> BoxFuture<'_, Result<Amount, LedgerError>> {
+        Box::pin(async move { Ok(self.escrow_account(account, asset).await?.free_stake) })
+    }
+
     fn balance(&self, account: ChainAddress) -> BoxFuture<'_, Result<Amount, LedgerError>> {
         Box::pin(async move {
             let attempted = "reading a balance";

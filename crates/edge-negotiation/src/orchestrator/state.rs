@@ -39,6 +39,9 @@ pub struct Pace {
     pub health_failures: u32,
     /// How long before its slot a workload is deployed, seconds.
     pub deploy_lead_seconds: u64,
+    /// A payment may take so long to be in a block, seconds: what cannot be taken up that late is not paid any more, since the
+    /// escrow would refuse it for a fee.
+    pub payment_lead_seconds: u64,
 }
 
 impl Default for Pace {
@@ -53,6 +56,7 @@ impl Default for Pace {
             start_timeout: Duration::from_mins(1),
             health_failures: 3,
             deploy_lead_seconds: 20,
+            payment_lead_seconds: 15,
         }
     }
 }
@@ -159,6 +163,20 @@ pub enum NegotiationFailure {
     /// The ledger did not take the money.
     #[error("the ledger shows no payment")]
     NotFunded,
+    /// The provider takes no money without its confirmation, and gave none that could be used.
+    #[error("the provider's confirmation is missing, invalid or too short to pay in")]
+    NotConfirmed,
+    /// The provider has not put up what it promises to stake.
+    #[error("the provider promises a stake of {promised} and has {free} in the escrow")]
+    StakeMissing {
+        /// In the offer, smallest units of its asset.
+        promised: u128,
+        /// What no agreement holds.
+        free: u128,
+    },
+    /// The operator stopped all spending after the site was selected and before it was paid.
+    #[error("all spending was stopped before the payment")]
+    SpendingStopped,
     /// The ledger took the money under another id than the offer's: not our escrow.
     #[error("paid under another id than the offer's")]
     WrongAgreement,

@@ -1,7 +1,9 @@
 //! What the parties do: on the ledger at once, to each other by packets that may be lost, doubled or late.
 
 use edge_negotiation::escrow::ReceiptClaim;
-use edge_negotiation::{Action, Agreement, Answer, Division, Evidence, KeyBinding, ProviderAction};
+use edge_negotiation::{
+    Action, Agreement, Answer, Division, Evidence, KeyBinding, NegotiationFailure, ProviderAction,
+};
 use edge_types::{
     AgreementId, AgreementState, Confirmation, Generation, Hash32, Offer, OfferId, Receipt,
     ReservationId, Signature,
@@ -43,7 +45,7 @@ impl World {
                 if !lost && paid {
                     self.buyers[buyer].handle_proposed(offer.id.into(), now);
                 } else if !lost {
-                    self.buyers[buyer].handle_not_proposed(now);
+                    self.buyers[buyer].handle_not_proposed(NegotiationFailure::NotFunded, now);
                 } // else: nobody knows
             }
             Action::ReadLedger(id) => {

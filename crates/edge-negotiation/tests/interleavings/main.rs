@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod book;
+mod buyer;
 mod exchange;
 mod parties;
 mod world;

@@ -67,6 +67,14 @@ impl Written {
     }
 }
 
+/// Reservations end soon here, and a payment is in the escrow at once.
+fn pace() -> Pace {
+    Pace {
+        payment_lead_seconds: 1,
+        ..Pace::default()
+    }
+}
+
 pub(crate) struct World {
     pub(crate) chance: Chance,
     pub(crate) loss: u64,
@@ -111,7 +119,7 @@ impl World {
         });
         let wanted: Vec<_> = wanted.collect();
         let buyers = wanted.iter().map(|(policy, preferences)| {
-            Negotiation::new(Pace::default(), policy.clone(), preferences.clone())
+            Negotiation::new(pace(), policy.clone(), preferences.clone())
         });
         let limits = BookLimits {
             time_to_commit_seconds: 2 + seed % 40,
@@ -248,10 +256,10 @@ impl World {
         let dies = self.chance.below(1000) < self.crashes;
         if dies {
             self.buyers[buyer] = if let Some(record) = self.written.negotiations.get(&buyer) {
-                Negotiation::resume(Pace::default(), record.clone(), self.now)
+                Negotiation::resume(pace(), record.clone(), self.now)
             } else {
                 let (policy, preferences) = self.wanted[buyer].clone();
-                let mut anew = Negotiation::new(Pace::default(), policy, preferences);
+                let mut anew = Negotiation::new(pace(), policy, preferences);
                 anew.start(self.now);
                 anew
             };

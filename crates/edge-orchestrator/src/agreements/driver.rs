@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use edge_http::client::{BuyerClient, ClientError, ClientTimeouts, IepClient};
 use edge_journal::crash;
-use edge_negotiation::{Action, Negotiation, NegotiationState};
+use edge_negotiation::{Action, Negotiation, NegotiationFailure, NegotiationState};
 use edge_ports::LedgerError;
 use edge_types::{
     AgreementId, Amount, Confirmation, Generation, HealthCheck, ImageReference, Offer, Receipt,
@@ -204,9 +204,16 @@ impl Driver {
     }
 
     async fn reserve(&mut self, offer: &Offer) -> Result<(), Failure> {
-        let reservation = self.client.reserve(offer).await.map_err(Failure::Http)?;
+        let (reservation, missing) =
+            tokio::join!(self.client.reserve(offer), self.missing_stake(offer));
+        let reservation = reservation.map_err(Failure::Http)?;
+        if let Some(missing) = missing? {
+            let now = self.shared.now();
+            self.negotiation.handle_not_proposed(missing, now);
+            return Ok(());
+        }
         let ours = self.shared.signer.address();
-        // One that does not verify would cost a transaction; without it the provider has to answer on the ledger.
+        // One that does not verify would cost a transaction.
         let confirmation = reservation
             .confirmation
             .filter(|confirmation| signing::verify_confirmation(confirmation, offer, ours).is_ok());
@@ -216,11 +223,32 @@ impl Driver {
         Ok(())
     }
 
+    /// The escrow refuses an offer whose provider staked less than it promises, and the attempt costs a transaction.
+    async fn missing_stake(
+        &self,
+        offer: &Offer,
+    ) -> Result<Option<NegotiationFailure>, LedgerError> {
+        let promised = offer.guarantee.stake;
+        if promised == 0 {
+            return Ok(None);
+        }
+        let asset = offer.price_per_second.asset;
+        let ledger = &self.shared.ledger;
+        let free = ledger.free_stake(offer.provider, asset).await?.units;
+        let missing = NegotiationFailure::StakeMissing { promised, free };
+        Ok((free < promised).then_some(missing))
+    }
+
     async fn propose(
         &mut self,
         offer: &Offer,
         confirmation: Option<Confirmation>,
     ) -> Result<(), Failure> {
+        if self.shared.spending_stopped() {
+            let why = NegotiationFailure::SpendingStopped;
+            self.negotiation.handle_not_proposed(why, self.shared.now());
+            return Ok(());
+        }
         let ledger = Arc::clone(&self.shared.ledger);
         crash::point("before a deposit");
         let proposed = ledger.propose(offer, confirmation.as_ref()).await;
@@ -230,7 +258,8 @@ impl Driver {
             // Refused for certain: no money moved. Anything else leaves its fate to the ledger's word.
             Err(error @ (LedgerError::Refused { .. } | LedgerError::NotPayable { .. })) => {
                 tracing::info!(site = %offer.site, error = %with_cause(&error), "payment refused");
-                self.negotiation.handle_not_proposed(self.shared.now());
+                let why = NegotiationFailure::NotFunded;
+                self.negotiation.handle_not_proposed(why, self.shared.now());
             }
             Err(error) => return Err(error.into()),
         }
