@@ -56,7 +56,7 @@ impl Default for Pace {
             start_timeout: Duration::from_mins(1),
             health_failures: 3,
             deploy_lead_seconds: 20,
-            payment_lead_seconds: 15,
+            payment_lead_seconds: 3,
         }
     }
 }

@@ -62,7 +62,7 @@ fn without_a_confirmation_that_lasts_nothing_is_paid() {
     let refused = NegotiationState::Failed(NegotiationFailure::NotConfirmed);
     assert_eq!(reserved(0, None), (false, refused.clone()), "none");
     assert_eq!(reserved(0, Some(0)), (false, refused.clone()), "past");
-    assert_eq!(reserved(0, Some(14)), (false, refused), "within a block");
-    assert!(reserved(0, Some(15)).0);
+    assert_eq!(reserved(0, Some(2)), (false, refused), "within a block");
+    assert!(reserved(0, Some(3)).0);
     assert!(reserved(60, None).0, "it answers on the ledger");
 }
