@@ -1,6 +1,6 @@
 //! The admin interface: status and control over a Unix socket, so that file permissions say who may use it.
 //!
-//! `GET /status`, `GET /tree`; `POST /wind-down` stops new agreements and lets the open ones run out, which is also the
+//! `GET /status`, `GET /tree`, `GET /plan`; `POST /wind-down` stops new agreements and lets the open ones run out, which is also the
 //! kill switch for spending (security rule 13) and holds after a restart; `POST /resume` allows spending again;
 //! `POST /agreements/{id}/close` ends an agreement before its time.
 
@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Notify;
 
 use crate::agreements::Agreements;
+use crate::plan_report::PlanReport;
 use crate::status::{Status, StatusReport, TreeReport};
 
 /// What the admin interface acts on.
@@ -49,6 +50,7 @@ pub async fn serve(socket: &Path, admin: Admin) -> std::io::Result<()> {
     let router = Router::new()
         .route("/status", get(status))
         .route("/tree", get(tree))
+        .route("/plan", get(plan))
         .route("/wind-down", post(wind_down))
         .route("/resume", post(resume))
         .route("/agreements/{id}/close", post(close))
@@ -63,6 +65,12 @@ async fn status(State(admin): State<Admin>) -> Json<StatusReport> {
 
 async fn tree(State(admin): State<Admin>) -> Json<TreeReport> {
     Json(admin.status.tree())
+}
+
+async fn plan(State(admin): State<Admin>) -> Result<Json<PlanReport>, StatusCode> {
+    let plan = admin.status.plan();
+    plan.map(|plan| Json((*plan).clone()))
+        .ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn wind_down(State(admin): State<Admin>) -> Result<Json<bool>, StatusCode> {

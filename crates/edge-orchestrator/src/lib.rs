@@ -13,6 +13,7 @@ pub mod lists;
 pub mod measured;
 pub mod placement_task;
 pub mod places;
+pub mod plan_report;
 pub mod predeployed;
 pub mod record;
 mod run;

@@ -30,6 +30,7 @@ use crate::agreements::Agreements;
 use crate::config::{Mode, Settings};
 use crate::lists::{self, Listed, better};
 use crate::places::Places;
+use crate::plan_report::PlanReport;
 use crate::predeployed::Predeployed;
 use crate::record::{Recorded, RecordedPlan, Recorder};
 use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
@@ -676,6 +677,27 @@ impl PlacementTask {
             waiting,
         };
         self.status.update(|report| report.plan = Some(plan));
+        self.status
+            .set_plan(PlanReport::of(planned, ideal, self.without_offer()));
+    }
+
+    /// Sites that are known and came to no offer to plan with, and why.
+    fn without_offer(&self) -> Vec<(String, String)> {
+        let verdict = |site: &KnownSite| {
+            let lost = site
+                .path
+                .as_ref()
+                .is_none_or(|path| path.path.end != PathEnd::Reached);
+            if lost {
+                "its distance is unknown: no trace reached it".to_owned()
+            } else {
+                site.verdict(&self.settings.trust, self.settings.wei_per_trial)
+            }
+        };
+        let known = self.memory.known.values();
+        known
+            .map(|site| (site.candidate.id.to_string(), verdict(site)))
+            .collect()
     }
 
     fn report(&self) {

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edge_topology::{AggregateTree, NodeId};
 use serde::{Deserialize, Serialize};
+
+use crate::plan_report::PlanReport;
 
 /// Events kept.
 const MOST_EVENTS: usize = 400;
@@ -237,6 +239,7 @@ pub struct TreeReportSite {
 pub struct Status {
     report: Mutex<StatusReport>,
     tree: Mutex<TreeReport>,
+    plan: Mutex<Option<Arc<PlanReport>>>,
 }
 
 impl Status {
@@ -256,6 +259,19 @@ impl Status {
     /// Replaces the tree.
     pub fn set_tree(&self, tree: TreeReport) {
         *self.tree.lock().unwrap_or_else(PoisonError::into_inner) = tree;
+    }
+
+    /// The latest plan in full, if there is one.
+    pub fn plan(&self) -> Option<Arc<PlanReport>> {
+        self.plan
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Replaces the plan.
+    pub fn set_plan(&self, plan: PlanReport) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(plan));
     }
 
     /// Changes the report.

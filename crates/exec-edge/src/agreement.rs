@@ -3,18 +3,15 @@
 mod on_ledger;
 mod text;
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
 use edge_journal::JournalError;
 use edge_orchestrator::journal::{Recovered, journal_file};
 use edge_provider::journal::Recovered as OfProvider;
 use edge_types::AgreementId;
 
+use crate::admin::Socket;
 use crate::exit::{EXIT_CODES, Exit, Failure};
 use crate::output;
 use text::Told;
@@ -75,9 +72,8 @@ pub(crate) struct Journal {
 
 #[derive(Debug, clap::Args)]
 struct Admin {
-    /// The admin socket of the orchestrator's configuration.
-    #[arg(long, value_name = "SOCKET")]
-    admin: PathBuf,
+    #[command(flatten)]
+    socket: Socket,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -157,20 +153,14 @@ fn read(state: &Path) -> Result<Vec<Told>, Failure> {
 }
 
 fn ask(admin: &Admin, path: &str) -> Result<ExitCode, Failure> {
-    let shown = admin.admin.display();
+    let shown = admin.socket.path.display();
     if admin.dry_run {
         output::line(&format!(
             "would ask the orchestrator at {shown} for POST {path}"
         ));
         return Ok(ExitCode::SUCCESS);
     }
-    let status = post(&admin.admin, path)
-        .with_context(|| format!("asking the orchestrator at {shown}"))
-        .map_err(|error| {
-            Failure::runtime(error).with_hint(
-                "--admin is `admin` in the configuration of the orchestrator, which has to run",
-            )
-        })?;
+    let (status, _) = admin.socket.ask("POST", path)?;
     match status {
         200 => {
             output::line("done");
@@ -183,26 +173,5 @@ fn ask(admin: &Admin, path: &str) -> Result<ExitCode, Failure> {
         status => Err(Failure::runtime(anyhow::anyhow!(
             "the orchestrator at {shown} answers {path} with status {status}"
         ))),
-    }
-}
-
-/// One exchange with the admin socket; the status of the answer.
-fn post(socket: &Path, path: &str) -> Result<u16> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    // In one piece: whoever answers early may not want the rest.
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.take(64 * 1024).read_to_string(&mut answer)?;
-    let status = answer
-        .strip_prefix("HTTP/1.1 ")
-        .and_then(|rest| rest.get(..3))
-        .and_then(|status| status.parse().ok());
-    match status {
-        Some(status) => Ok(status),
-        None => bail!("not an answer of HTTP"),
     }
 }

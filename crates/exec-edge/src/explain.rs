@@ -1,9 +1,10 @@
 //! `exec-edge explain`: why a zone or an address led to edge sites or did not, as the discovery itself tells it, and how
-//! an agreement came to be what it is.
+//! an agreement or a plan came to be what it is.
 //!
-//! Only DNS is asked, and for agreements only the journal read; no entry point is contacted.
+//! Only DNS is asked, for agreements only the journal read, and for plans the orchestrator asked; no entry point is contacted.
 
 mod json;
+mod plan;
 mod text;
 
 use std::net::IpAddr;
@@ -50,6 +51,8 @@ enum Subject {
         #[command(flatten)]
         options: Options,
     },
+    /// Tell the latest plan of a running orchestrator: why each site is used or not, and who serves whom.
+    Plan(plan::Args),
     /// Tell how an agreement went, step by step, and why it is where it is.
     Agreement {
         /// Its id, or the beginning of it.
@@ -77,6 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let options = match &args.subject {
         Subject::Zone { options, .. } | Subject::Address { options, .. } => options,
         Subject::Agreement { id, journal } => return agreement::show(id, journal),
+        Subject::Plan(args) => return plan::run(args),
     };
     let servers = options.dns.servers(&DnsArgs::resolv_conf())?;
     let resolver = options.dns.resolver(servers)?;
@@ -112,7 +116,7 @@ async fn ask(discovery: &mut Discovery, resolver: &Resolver, subject: &Subject) 
             };
             discovery.observe_hop(sighting, now);
         }
-        Subject::Agreement { .. } => {}
+        Subject::Agreement { .. } | Subject::Plan(_) => {}
     }
     drive(discovery, resolver, &clock, PARALLEL_QUESTIONS, |_| {}).await;
 }

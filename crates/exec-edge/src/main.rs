@@ -3,6 +3,7 @@
 //! Each subcommand is a module with its `Args` and a `run`. `main` starts no thread and no runtime by itself, since
 //! making namespaces and starting containers need a single-threaded process.
 
+mod admin;
 mod aggregator;
 mod agreement;
 mod app;

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use edge_orchestrator::plan_report::PlanReport;
 use edge_orchestrator::status::StatusReport;
 use edge_types::Rtt;
 use market::{CLIENTS, Market, client_network};
@@ -62,6 +63,66 @@ fn to_observe_spends_nothing_and_tells_what_would_be_rented() {
     assert_eq!(report.offers.green_listed, usize::from(market::SITES));
     assert_eq!(market.ask(0).unwrap(), ("HTTP/1.1 200 OK".to_owned(), None));
     assert_eq!(market.balance(), Market::funds());
+}
+
+#[test]
+fn a_plan_is_explained_site_by_site_and_client_by_client() {
+    let mut market = Market::start(&["orchestrator"], "act");
+    market.await_report(|report| {
+        let plan = report.plan.as_ref();
+        report.prefixes_redirected == NEAR_RENTED && plan.is_some_and(|plan| plan.generation >= 5)
+    });
+    let admin = market.file("admin");
+    let explain = |arguments: &[&str]| {
+        let mut command = program(&["explain", "plan", "--admin"]);
+        run(command.arg(&admin).args(arguments), PATIENCE)
+    };
+    let told = explain(&["--json"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let plan: PlanReport = serde_json::from_str(&told.out).unwrap();
+    let running = plan.chosen.iter().filter(|site| site.already_running);
+    assert_eq!((running.count(), plan.chosen.len()), (RENTED, RENTED));
+    // Every site is told of once, with its price and what it would bring.
+    assert_eq!(plan.rejected.len(), usize::from(market::SITES) - RENTED);
+    for no in &plan.rejected {
+        assert!(no.cost_wei.is_some() && no.would_save_ms > 0.0, "{no:?}");
+    }
+    assert_eq!(plan.clients.len(), usize::from(CLIENTS));
+    let site = &plan.chosen[0];
+    let served = plan.clients.iter();
+    let served: Vec<_> = served
+        .filter(|clients| clients.served_by.as_deref() == Some(&*site.site))
+        .collect();
+    assert_eq!(served.len(), site.clients);
+    assert!(
+        site.predicted_ms > 0.0 && site.predicted_ms < 30.0,
+        "{site:?}"
+    );
+    assert!((served[0].cloud_ms - served[0].predicted_ms - site.saves_ms).abs() < 1.0);
+
+    let words = explain(&[]).out;
+    assert!(
+        words.contains(&format!("+ {} serves until ", site.site)),
+        "{words}"
+    );
+    assert!(
+        words.contains(&format!("- {}: ", plan.rejected[0].site)),
+        "{words}"
+    );
+    let host = site.site.split(':').next().unwrap();
+    let of_site = explain(&["--site", host]).out;
+    assert!(
+        of_site.contains(&site.site) && !of_site.contains("\n- "),
+        "{of_site}"
+    );
+    let address = served[0].prefix.network().to_string();
+    let of_client = explain(&["--client", &address]).out;
+    assert!(
+        of_client.contains(&format!("by {}, ", site.site)),
+        "{of_client}"
+    );
+    assert_eq!(explain(&["--site", "nobody.example"]).code, Some(1));
+    assert_eq!(explain(&["--client", "192.0.2.1"]).code, Some(1));
 }
 
 #[test]

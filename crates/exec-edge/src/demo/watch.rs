@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
 use std::process::Child;
 use std::sync::mpsc;
@@ -16,6 +15,7 @@ use edge_orchestrator::status::{StatusReport, TreeReport};
 use super::cast::{Cast, LEASE_S};
 use super::stage::clock;
 use super::{Args, say};
+use crate::admin::exchange;
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -198,30 +198,12 @@ impl Pss {
 
 /// One exchange with the orchestrator's admin socket.
 fn ask<T: serde::de::DeserializeOwned>(socket: &Path, method: &str, path: &str) -> Result<T> {
-    let text = exchange(socket, method, path)
+    let (status, body) = exchange(socket, method, path)
         .with_context(|| format!("asking the orchestrator for {path}"))?;
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .context("an answer without a body")?;
-    if !head.starts_with("HTTP/1.1 200") {
-        bail!(
-            "the orchestrator answers {path} with {:?}",
-            head.lines().next().unwrap_or_default()
-        );
+    if status != 200 {
+        bail!("the orchestrator answers {path} with status {status}");
     }
-    serde_json::from_str(body).with_context(|| format!("understanding the orchestrator's {path}"))
-}
-
-fn exchange(socket: &Path, method: &str, path: &str) -> std::io::Result<String> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    serde_json::from_str(&body).with_context(|| format!("understanding the orchestrator's {path}"))
 }
 
 /// What people see: a block that is redrawn on a terminal, single lines otherwise.
