@@ -307,6 +307,7 @@ impl Agreements {
                 capacity: self.settings.edge_service.capacity,
                 trust: Trust::Proven,
                 whereabouts: Whereabouts::default(),
+                outlook_percent: 100,
             })
         };
         open.filter_map(candidate).collect()

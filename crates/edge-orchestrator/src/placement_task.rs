@@ -38,9 +38,11 @@ use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status}
 use crate::topology_task::TopologySnapshot;
 
 mod incumbents;
+mod outlook;
 mod told;
 
 use incumbents::keep;
+use outlook::Outlook;
 use told::{new_sites, recommendation};
 
 /// Questions to the resolver at once.
@@ -138,6 +140,8 @@ pub struct Memory {
     is_plan_due: bool,
     /// What ended soon when it was looked at last.
     ending: BTreeSet<OfferId>,
+    /// What sites are expected to save.
+    outlook: Option<Outlook>,
     planned_at: Option<MonotonicTime>,
     /// Sites that the last plan added.
     told: Vec<IepId>,
@@ -459,6 +463,12 @@ impl PlacementTask {
             effort: Effort::default(),
         };
         let ideal = plan(&input);
+        let lease = Duration::from_secs(policy.lease_s);
+        let outlook = self
+            .memory
+            .outlook
+            .get_or_insert_with(|| Outlook::new(lease));
+        outlook.note(&ideal, now);
         let kept = keep(&input, &ideal, &self.agreements.sites_ending());
         let (aim, among) = kept
             .as_ref()
@@ -570,11 +580,17 @@ impl PlacementTask {
                 capacity: self.settings.edge_service.capacity,
                 trust: if is_bound { Trust::Bound } else { Trust::Named },
                 whereabouts: Whereabouts::default(),
+                outlook_percent: 100,
             }));
         }
+        let incumbents = self.agreements.sites_ending();
         for candidate in &mut candidates {
             if let Some(path) = self.path_to(&candidate.site) {
                 candidate.whereabouts = self.places.of(path.target);
+            }
+            if let Some(outlook) = &self.memory.outlook {
+                let serves = candidate.already_running || incumbents.contains(&candidate.site);
+                candidate.outlook_percent = outlook.percent(&candidate.site, serves);
             }
         }
         candidates

@@ -173,6 +173,7 @@ impl Predeployed {
                 capacity: None,
                 trust: Trust::Own,
                 whereabouts: Whereabouts::default(),
+                outlook_percent: 100,
             });
             serving.insert(
                 id.clone(),

@@ -406,10 +406,12 @@ impl<'a> Checker<'a> {
         if candidate.already_running || candidate.price_per_second.units == 0 {
             return true;
         }
-        // Per second: microseconds × thousandths of a request, worth `value` for each 10^9.
+        // Per second: microseconds × thousandths of a request, worth `value` for each 10^9, at the outlook in percent.
+        let outlook = u128::from(candidate.outlook_percent.clamp(1, 10_000));
+        let price = candidate.price_per_second.units;
         match (
-            chosen.marginal.checked_mul(value),
-            candidate.price_per_second.units.checked_mul(1_000_000_000),
+            chosen.marginal.checked_mul(value.saturating_mul(outlook)),
+            price.checked_mul(100_000_000_000),
         ) {
             (Some(worth), Some(price)) => worth > price,
             (None, _) => true,
@@ -486,8 +488,9 @@ impl<'a> Checker<'a> {
             let price = candidate
                 .price_per_second
                 .units
-                .checked_mul(1_000_000_000)?;
-            price.checked_div(value)
+                .checked_mul(100_000_000_000)?;
+            let outlook = u128::from(candidate.outlook_percent.clamp(1, 10_000));
+            price.checked_div(value.saturating_mul(outlook))
         });
         let cost = rents.fold(planned, u128::saturating_add);
         self.compare(

@@ -86,6 +86,16 @@ pub struct Candidate {
     pub trust: Trust,
     /// Where it is.
     pub whereabouts: Whereabouts,
+    /// What it is expected to save over the slot, in percent of what it would save all the time if demand stayed as it is: above 100
+    /// where a forecast sees more demand coming. 1 to 10,000; what is beyond counts as the nearest.
+    pub outlook_percent: u32,
+}
+
+impl Candidate {
+    /// [`Candidate::outlook_percent`], bounded.
+    pub(crate) fn outlook(&self) -> u128 {
+        self.outlook_percent.clamp(1, 10_000).into()
+    }
 }
 
 /// Limits of a plan.

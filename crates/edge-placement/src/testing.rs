@@ -107,6 +107,7 @@ impl World {
                 capacity: None,
                 trust: Trust::Bound,
                 whereabouts: Whereabouts::default(),
+                outlook_percent: 100,
             }
         };
         self.sites.iter().enumerate().map(candidate).collect()

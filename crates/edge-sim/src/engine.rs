@@ -286,6 +286,7 @@ impl Engine {
                     capacity: None,
                     trust: Trust::Named,
                     whereabouts: Whereabouts::default(),
+                    outlook_percent: 100,
                 })
             })
             .collect();

@@ -122,6 +122,7 @@ mod tests {
             capacity: None,
             trust: Trust::Named,
             whereabouts: Whereabouts::default(),
+            outlook_percent: 100,
         });
         let candidates: Vec<Candidate> = offered.collect();
         let input = PlanInput {

@@ -166,6 +166,7 @@ fn aggregate(routers: usize) -> (AggregateTree, Vec<Candidate>) {
         capacity: None,
         trust: Trust::Bound,
         whereabouts: Whereabouts::default(),
+        outlook_percent: 100,
     });
     let candidates = candidates.collect();
     (aggregate, candidates)

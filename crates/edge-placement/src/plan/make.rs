@@ -227,7 +227,6 @@ fn assignments(input: &PlanInput<'_>, field: &Field<'_>, solution: &Solution) ->
             let option = &field.options[*site];
             let candidate = option.candidate;
             let (clients, demand, saving) = totals.get(site).copied().unwrap_or_default();
-            let seconds = candidate.slot.seconds();
             let value = input.policy.value_per_second;
             Assignment {
                 site: candidate.site.clone(),
@@ -235,7 +234,7 @@ fn assignments(input: &PlanInput<'_>, field: &Field<'_>, solution: &Solution) ->
                 slot: candidate.slot,
                 already_running: candidate.already_running,
                 cost: amount(option.cost),
-                worth: value.map(|value| amount(worth(saving, seconds, value))),
+                worth: value.map(|value| amount(worth(saving, candidate, value))),
                 betweenness: centrality
                     .get(candidate.attachment.node.0)
                     .copied()
@@ -317,7 +316,7 @@ fn rejections(
             Reason::NothingToAdd
         } else if save <= problem.sites()[site].rent {
             let value = input.policy.value_per_second.unwrap_or(0);
-            let worth = amount(worth(save, candidate.slot.seconds(), value));
+            let worth = amount(worth(save, candidate, value));
             Reason::NotWorthIt { cost, worth }
         } else if solution.chosen.len() >= limit {
             Reason::TooManySites { limit }

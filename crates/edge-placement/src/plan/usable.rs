@@ -49,7 +49,12 @@ fn order(candidate: &Candidate) -> impl Ord + '_ {
         (candidate.already_running, price.asset, price.units),
         (candidate.slot.start, candidate.slot.end),
         (at.generation, at.node, at.rtt, at.beyond, at.reached),
-        (candidate.capacity, candidate.trust, candidate.whereabouts),
+        (
+            candidate.capacity,
+            candidate.trust,
+            candidate.whereabouts,
+            candidate.outlook_percent,
+        ),
     )
 }
 
@@ -256,7 +261,7 @@ fn site<'a>(
     let rent = match policy.value_per_second {
         _ if candidate.already_running => Some(0),
         None => Some(0),
-        Some(value) => rent(candidate.price_per_second.units, value),
+        Some(value) => rent(candidate, value),
     };
     let rent = rent.ok_or(Reason::NotWorthIt {
         cost: amount(cost),
@@ -272,21 +277,23 @@ fn site<'a>(
     Ok((Offered { candidate, cost }, site))
 }
 
-/// What has to be saved each second for the price to be worth it, and not less: `saving · value > price · 10^9` holds if the
-/// saving, a whole number, is above this. `None` if nothing is worth it.
-fn rent(price_per_second: u128, value: u128) -> Option<u128> {
-    if price_per_second == 0 {
+/// What has to be saved now each second for the price to be worth it, and not less: `saving · value · outlook > price · 10^11` holds if
+/// the saving, a whole number, is above this. `None` if nothing is worth it.
+fn rent(candidate: &Candidate, value: u128) -> Option<u128> {
+    let price = candidate.price_per_second.units;
+    if price == 0 {
         return Some(0);
     }
-    let rent = price_per_second
-        .checked_mul(UNITS_PER_SECOND)?
-        .checked_div(value)?;
+    let rent = price
+        .checked_mul(100 * UNITS_PER_SECOND)?
+        .checked_div(value.saturating_mul(candidate.outlook()))?;
     (rent < MAX_RENT).then_some(rent)
 }
 
-/// What a saving, in microseconds × thousandths of a request per second, is worth over so many seconds.
-pub(super) fn worth(saving: u128, seconds: u64, value: u128) -> u128 {
-    let all = saving.checked_mul(u128::from(seconds));
+/// What a saving now, in microseconds × thousandths of a request per second, is worth over the candidate's slot.
+pub(super) fn worth(saving: u128, candidate: &Candidate, value: u128) -> u128 {
+    let saving = saving.saturating_mul(candidate.outlook()) / 100;
+    let all = saving.checked_mul(u128::from(candidate.slot.seconds()));
     let product = all.and_then(|all| all.checked_mul(value));
     product.map_or_else(
         || match all {

@@ -163,6 +163,36 @@ fn on_path_only_sites_on_the_way_serve() {
 }
 
 #[test]
+fn what_demand_is_expected_to_become_decides_with_the_price() {
+    let world = world();
+    let tree = world.tree();
+    let mut candidates = world.candidates(&tree);
+    let none = BTreeSet::new();
+    let mut chosen_at = |value, outlook| {
+        candidates[1].outlook_percent = outlook;
+        let mut input = input(&tree, &candidates, &none, Algorithm::Auto);
+        input.policy.value_per_second = Some(value);
+        let plan = planned(&input);
+        let worth = plan.chosen.first().and_then(|site| site.worth);
+        (chosen(&plan), worth.map(|worth| worth.units))
+    };
+    // As it is 91 is the least; twice the demand is worth twice as much.
+    assert_eq!(chosen_at(46, 100), (vec![], None));
+    assert_eq!(chosen_at(45, 200).0, [0usize; 0]);
+    let (site, worth) = chosen_at(46, 200);
+    assert_eq!(
+        (site, worth.unwrap()),
+        (vec![1], chosen_at(92, 100).1.unwrap())
+    );
+    // And half of it half.
+    assert_eq!(chosen_at(181, 50).0, [0usize; 0]);
+    assert_eq!(chosen_at(182, 50).0, [1]);
+    // What is beyond all sense counts as the nearest sensible.
+    assert_eq!(chosen_at(91, 0).0, [0usize; 0]);
+    assert_eq!(chosen_at(1, u32::MAX).0, [1]);
+}
+
+#[test]
 fn trust_country_and_as_are_required_where_the_policy_says() {
     let world = world();
     let tree = world.tree();

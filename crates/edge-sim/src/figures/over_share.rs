@@ -119,15 +119,26 @@ pub fn over_share(
     places: &Places,
     rounds: &Rounds,
     shares: &[u32],
+    tell: impl FnMut(u32),
+) -> Result<OverShare, SimulationError> {
+    compare(places, rounds, shares, &Scheme::ALL, tell)
+}
+
+/// The same of some schemes only.
+pub(crate) fn compare(
+    places: &Places,
+    rounds: &Rounds,
+    shares: &[u32],
+    schemes: &[Scheme],
     mut tell: impl FnMut(u32),
 ) -> Result<OverShare, SimulationError> {
     let hosts = places.hosts().len();
     let mut sites: Vec<usize> = shares.iter().map(|share| part(hosts, *share)).collect();
     sites.sort_unstable();
     sites.dedup();
-    let mut by_round: Vec<(Scheme, Vec<Vec<f64>>)> = Scheme::ALL
-        .into_iter()
-        .map(|scheme| (scheme, vec![Vec::new(); sites.len()]))
+    let mut by_round: Vec<(Scheme, Vec<Vec<f64>>)> = schemes
+        .iter()
+        .map(|scheme| (*scheme, vec![Vec::new(); sites.len()]))
         .collect();
     let mut cloud = Vec::new();
     for round in 0..rounds.rounds {

@@ -130,6 +130,34 @@ impl Places {
         })
     }
 
+    /// Places by the parent of each but the cloud and the length of the link from it in microseconds, parents first; clients are
+    /// where no others are behind.
+    pub(super) fn made(links: &[(usize, u64)]) -> Self {
+        let mut places = vec![Place {
+            name: "cloud".to_owned(),
+            parent: None,
+            depth: 0,
+            micros: 0,
+            can_host: false,
+        }];
+        let mut is_inner = vec![false; links.len() + 1];
+        for (number, (parent, link)) in links.iter().enumerate() {
+            is_inner[*parent] = true;
+            places.push(Place {
+                name: format!("node {}", number + 1),
+                parent: Some(*parent),
+                depth: places[*parent].depth + 1,
+                micros: places[*parent].micros + link,
+                can_host: true,
+            });
+        }
+        let homes = (0..places.len()).filter(|place| !is_inner[*place]);
+        Self {
+            homes: homes.collect(),
+            places,
+        }
+    }
+
     /// All places, the cloud first and every parent before its children.
     pub fn all(&self) -> &[Place] {
         &self.places

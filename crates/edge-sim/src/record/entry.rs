@@ -111,6 +111,18 @@ struct CandidateLine {
     country: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asn: Option<u32>,
+    #[serde(default = "as_now", skip_serializing_if = "is_as_now")]
+    outlook_percent: u32,
+}
+
+/// An outlook that nothing will change.
+const fn as_now() -> u32 {
+    100
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_as_now(outlook: &u32) -> bool {
+    *outlook == as_now()
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -264,6 +276,7 @@ impl CandidateLine {
                 .country
                 .map(|country| country.to_string()),
             asn: candidate.whereabouts.asn,
+            outlook_percent: candidate.outlook_percent,
         }
     }
 
@@ -297,6 +310,7 @@ impl CandidateLine {
                 country: self.country.as_deref().map(country_of).transpose()?,
                 asn: self.asn,
             },
+            outlook_percent: self.outlook_percent,
         };
         Ok((candidate, path.clone()))
     }

@@ -96,6 +96,7 @@ fn record(plans: u64, key: u8) -> Vec<Entry> {
                 capacity: None,
                 trust: Trust::Named,
                 whereabouts: Whereabouts::default(),
+                outlook_percent: 100,
             })
             .collect();
         let measured = BTreeMap::from([(

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use edge_placement::tree_betweenness;
+use edge_placement::{evaluate, tree_betweenness};
 use edge_sim::figures::Places;
 
 use super::chart;
@@ -95,7 +95,11 @@ impl<'a> Values<'a> {
             .filter_map(|place| Some((places.all()[*place].parent?, *place)));
         let twins = twins
             .filter(|(parent, place)| {
-                *parent > 0 && weighted[*place] > 0 && weighted[*place] == weighted[*parent]
+                let can_host = |place: usize| places.all()[place].can_host;
+                can_host(*parent)
+                    && can_host(*place)
+                    && weighted[*place] > 0
+                    && weighted[*place] == weighted[*parent]
             })
             .max_by_key(|(parent, place)| (weighted[*place], std::cmp::Reverse(*parent)));
         Ok(Self {
@@ -117,21 +121,34 @@ impl<'a> Values<'a> {
                 "no two nodes here carry the same ways of clients",
             );
         };
+        let [at_c, at_d] = [c, d].map(|place| self.mean_with(place));
         let because = format!(
             "{} and {} right behind it both have {} if only pairs of clients count; by Freeman's count of all pairs of nodes they \
-             have {} and {}",
+             have {} and {}; a service at D leaves {at_d:.2} ms in the mean, at C {at_c:.2}",
             self.places.all()[c].name,
             self.places.all()[d].name,
             self.weighted[c],
             self.freeman[c],
             self.freeman[d]
         );
-        let verdict = if self.freeman[c] == self.freeman[d] {
+        let verdict = if at_d > at_c {
+            Verdict::NotHeld
+        } else if self.freeman[c] == self.freeman[d] {
             Verdict::Held
         } else {
             Verdict::HeldOnlyIf
         };
         Statement::new(QUOTE, verdict, because)
+    }
+
+    /// Mean milliseconds of clients, one at each home, with a service at this place.
+    fn mean_with(&self, place: usize) -> f64 {
+        let clients = vec![1; self.places.homes().len()];
+        let host = self.places.hosts().binary_search(&place);
+        match (self.places.problem(&clients), host) {
+            (Ok(problem), Ok(site)) => evaluate(&problem, &[site]).mean_micros() / 1e3,
+            _ => f64::NAN,
+        }
     }
 
     fn picture(&self, input: &Input) -> String {
