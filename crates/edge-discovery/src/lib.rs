@@ -64,7 +64,7 @@ pub use question::{
 };
 pub use ranges::{LineProblem, RangeValue, Ranges};
 pub use selection::weighted_order;
-pub use tls_pin::{CertificateUsage, Matching, PinRefusal, Selector, TlsPin};
+pub use tls_pin::{CertificateUsage, Matching, PinRefusal, PinTextError, Selector, TlsPin};
 pub use trail::{
     AddressOutcome, AddressTrail, ControlOutcome, DnsEvidence, IepCandidate, InstanceOutcome,
     InstanceRefusal, InstanceTrail, InstancesTrail, Lookup, NameTrail, NotAsked, PtrTrail,

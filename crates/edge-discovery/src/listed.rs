@@ -64,7 +64,7 @@ impl IepCandidate {
                 published_at: site.id.host.clone(),
             }),
             pins: Vec::new(),
-            announces_tls: false,
+            announces_tls: site.tls,
             profile: None,
             evidence: DnsEvidence {
                 service: Security::Indeterminate,
@@ -94,6 +94,7 @@ mod tests {
             },
             addresses: Vec::new(),
             key: Some((ChainId(1), ChainAddress([1; 20]))),
+            tls: true,
         }
     }
 
@@ -108,6 +109,7 @@ mod tests {
                     .unwrap();
             assert_eq!(found.addresses, [addresses[1]]);
             assert_eq!(found.origin, origin);
+            assert!(found.announces_tls);
             assert_eq!(found.key.unwrap().authenticated, is_authentic);
         }
         let refused = |addresses: &[IpAddr]| {

@@ -3,6 +3,9 @@
 //! Nothing is checked against a handshake here. A pin binds only where the SRV record that named the target and the TLSA
 //! record are both signed; otherwise whoever forges one forges the other.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::question::TlsaRecord;
 
 /// Longest certificate or key taken in full, in octets.
@@ -50,6 +53,69 @@ pub enum Matching {
     Sha256([u8; 32]),
     /// Its digest.
     Sha512(Box<[u8; 64]>),
+}
+
+impl fmt::Display for TlsPin {
+    /// As in the presentation of a TLSA record (RFC 6698 section 2.2): `3 1 1` and hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usage = match self.usage {
+            CertificateUsage::PkixTa => 0,
+            CertificateUsage::PkixEe => 1,
+            CertificateUsage::DaneTa => 2,
+            CertificateUsage::DaneEe => 3,
+        };
+        let selector = match self.selector {
+            Selector::Certificate => 0,
+            Selector::PublicKey => 1,
+        };
+        let (matching, octets): (_, &[u8]) = match &self.matching {
+            Matching::Exact(octets) => (0, octets),
+            Matching::Sha256(digest) => (1, digest),
+            Matching::Sha512(digest) => (2, digest.as_slice()),
+        };
+        write!(f, "{usage} {selector} {matching} ")?;
+        octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// Text that is no [`TlsPin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PinTextError {
+    /// Not three numbers and hexadecimal digits.
+    #[error("not in the form 3 1 1 HEXADECIMAL")]
+    Form,
+    /// No pin that can be used.
+    #[error("no usable TLSA record")]
+    Refused(#[source] PinRefusal),
+}
+
+impl FromStr for TlsPin {
+    type Err = PinTextError;
+
+    fn from_str(text: &str) -> Result<Self, PinTextError> {
+        let mut words = text.split(' ');
+        let mut number = || words.next().and_then(|word| word.parse().ok());
+        let (usage, selector, matching) = (number(), number(), number());
+        let digits = words.next().filter(|_| words.next().is_none());
+        let (Some(usage), Some(selector), Some(matching), Some(digits)) =
+            (usage, selector, matching, digits)
+        else {
+            return Err(PinTextError::Form);
+        };
+        if digits.len() > 2 * MAX_DATA_OCTETS || !digits.len().is_multiple_of(2) {
+            return Err(PinTextError::Form);
+        }
+        let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
+        let octet = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
+        let data = digits.as_bytes().chunks_exact(2).map(octet);
+        let record = TlsaRecord {
+            usage,
+            selector,
+            matching,
+            data: data.collect::<Option<_>>().ok_or(PinTextError::Form)?,
+        };
+        read_pin(&record).map_err(PinTextError::Refused)
+    }
 }
 
 /// Why a TLSA record gives no pin.
@@ -141,6 +207,38 @@ mod tests {
             }
         );
         assert!(read(0, 0, 2, 64).is_ok() && read(2, 0, 0, 1200).is_ok());
+    }
+
+    #[test]
+    fn pins_survive_as_text_and_other_text_is_none() {
+        for pin in [
+            read(3, 1, 1, 32).unwrap(),
+            read(2, 0, 2, 64).unwrap(),
+            read(1, 1, 0, 3).unwrap(),
+            read(0, 0, 0, 4096).unwrap(),
+        ] {
+            assert_eq!(pin.to_string().parse(), Ok(pin));
+        }
+        assert_eq!(read(1, 1, 0, 3).unwrap().to_string(), "1 1 0 070707");
+        let refused = |text: &str| text.parse::<TlsPin>().unwrap_err();
+        for text in [
+            "",
+            "3 1 1",
+            "3 1 0 0",
+            "3 1 0 0g",
+            "3 1 0 00 00",
+            "3 1 0 +1",
+            "3 1 0 é",
+            "256 1 0 00",
+        ] {
+            assert_eq!(refused(text), PinTextError::Form, "{text}");
+        }
+        assert_eq!(
+            refused(&format!("3 1 0 {}", "00".repeat(4097))),
+            PinTextError::Form
+        );
+        assert!(matches!(refused("9 1 0 00"), PinTextError::Refused(_)));
+        assert!(matches!(refused("3 1 1 00"), PinTextError::Refused(_)));
     }
 
     #[test]

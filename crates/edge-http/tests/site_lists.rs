@@ -125,6 +125,7 @@ fn site(host: &str) -> ListedSite {
         },
         addresses: vec!["240.9.0.1".parse().unwrap()],
         key: Some((ChainId(1337), ChainAddress([0xaa; 20]))),
+        tls: false,
     }
 }
 

@@ -14,6 +14,7 @@ use edge_chain::client::LedgerConfig;
 use edge_chain::{EthLedger, LocalKey};
 use edge_discovery::IepCandidate;
 use edge_http::client::{ClientTimeouts, ContactBudget, IepClient};
+use edge_http::entry_tls::{RootCertStore, TlsPolicy};
 use edge_negotiation::{GreenListPolicy, KeyBinding, Pace, Spending, SpendingCaps};
 use edge_orchestrator::agreements::{Agreements, Book};
 use edge_orchestrator::journal::AgreementStore;
@@ -62,6 +63,7 @@ async fn main() -> Outcome<()> {
         paths: Arc::new(NoPaths),
         pace: Pace::default(),
         images: Arc::new(NoImages),
+        tls: tls(),
         clock: Arc::new(clock),
         status: Arc::new(Status::default()),
         serving_changed: Arc::new(Notify::new()),
@@ -92,7 +94,7 @@ async fn main() -> Outcome<()> {
                 at: clock.monotonic(),
             };
             // What a plan would do with an offer that it selects.
-            agreements.start(&site, &inquiry.negotiation, path)
+            agreements.start(&site, &inquiry, path)
         });
     }
     while let Some(started) = inquiries.join_next().await {
@@ -148,6 +150,11 @@ async fn greet(inquirer: &Arc<Inquirer>, sites: &[KnownSite], clock: SystemClock
     Ok(())
 }
 
+/// Certificate authorities know nobody here.
+fn tls() -> TlsPolicy {
+    TlsPolicy::new(RootCertStore::empty(), true)
+}
+
 fn inquirer(settings: &Settings, key: &LocalKey, clock: SystemClock) -> Inquirer {
     let price_ceiling = Amount::wei(settings.price_ceiling);
     let needs = settings.edge_service.needs;
@@ -168,6 +175,7 @@ fn inquirer(settings: &Settings, key: &LocalKey, clock: SystemClock) -> Inquirer
         },
         pace: Pace::default(),
         contacts: ContactBudget::default(),
+        tls: tls(),
         clock: Arc::new(clock),
     }
 }

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use edge_discovery::TlsPin;
+use edge_http::entry_tls::TlsPolicy;
 use edge_journal::JournalError;
 use edge_negotiation::{Negotiation, NegotiationState, Now, Pace, Spending, SpendingRefusal};
 use edge_placement::{Candidate, Trust, Whereabouts};
@@ -19,7 +21,7 @@ use tokio::sync::Notify;
 use crate::config::Settings;
 use crate::journal::{AgreementStore, Recovered, Written};
 use crate::measured::{Measured, Usable};
-use crate::sites::{KnownSite, PathToSite};
+use crate::sites::{Inquiry, KnownSite, PathToSite};
 use crate::status::{AgreementStatus, Status};
 
 mod driver;
@@ -63,6 +65,8 @@ pub struct Agreements {
     pub signer: Arc<dyn Signer>,
     /// Its account on the chain.
     pub ledger: Arc<dyn Ledger>,
+    /// Who is spoken to over TLS.
+    pub tls: TlsPolicy,
     /// Paths to sites that an earlier process rented.
     pub paths: Arc<dyn PathSource>,
     /// How fast negotiations go.
@@ -121,6 +125,8 @@ struct Open {
     serving: Option<Serving>,
     /// The provider takes its hardware back: it serves on for a while, and no plan can count on it.
     leaves: bool,
+    /// The TLS keys that DNS named for it last; none before that.
+    pins: Vec<TlsPin>,
     /// The operator wants it closed.
     close: Arc<Notify>,
 }
@@ -257,6 +263,13 @@ impl Agreements {
         self.book().found.insert(site.clone(), path.clone());
     }
 
+    /// Notes which TLS keys DNS names for a site now, in case that it has changed them within a lease.
+    pub fn note_pins(&self, site: &IepId, pins: &[TlsPin]) {
+        let mut book = self.book();
+        let open = book.open.iter_mut().filter(|((at, _), _)| at == site);
+        open.for_each(|(_, open)| pins.clone_into(&mut open.pins));
+    }
+
     /// Every site that was found and traced, its place on the tree, and whether it ever confirmed.
     pub fn all_found(&self, tree: &AggregateTree) -> Vec<(IepId, Attachment, bool)> {
         let book = self.book();
@@ -313,17 +326,19 @@ impl Agreements {
         open.filter_map(candidate).collect()
     }
 
-    /// Takes up the green-listed offer that `negotiation` holds, if the caps allow, in a task of its own.
+    /// Takes up the green-listed offer that `inquiry` brought, if the caps allow, in a task of its own.
     ///
     /// # Errors
     /// Which cap forbids it.
     pub fn start(
         self: &Arc<Self>,
         site: &KnownSite,
-        negotiation: &Negotiation,
+        inquiry: &Inquiry,
         path: PathToSite,
     ) -> Result<(), SpendingRefusal> {
-        let Some(offer) = negotiation.offer().cloned() else {
+        let negotiation = &inquiry.negotiation;
+        let (Some(offer), Ok(transport)) = (negotiation.offer().cloned(), &inquiry.transport)
+        else {
             return Ok(());
         };
         let Ok(deposit) = offer.price_per_second.times(offer.slot.seconds()) else {
@@ -349,6 +364,7 @@ impl Agreements {
                 path: Some(path),
                 serving: None,
                 leaves: false,
+                pins: Vec::new(),
                 close: Arc::clone(&close),
             };
             book.open.insert(key, open);
@@ -356,6 +372,7 @@ impl Agreements {
         let mut written = Written {
             record,
             entry_point: site.entry_point(),
+            transport: transport.clone(),
             serving_at: None,
             image_token: None,
             began: now,
@@ -391,6 +408,7 @@ impl Agreements {
                 path: None,
                 serving: None,
                 leaves: written.record.stops_at.is_some(),
+                pins: Vec::new(),
                 close: Arc::clone(&close),
             };
             let is_rented = state.is_funded() && state != NegotiationState::Proposed;

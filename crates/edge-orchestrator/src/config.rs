@@ -277,6 +277,9 @@ pub struct Policy {
     pub trial: String,
     /// Least trust with which a site is rented for more. `key_binding` comes on top.
     pub money: String,
+    /// Deal only with entry points that announce TLS, by signed TLSA records or `https`. Default: no; who announces it is never
+    /// spoken to without.
+    pub require_tls: bool,
     /// Tables of which autonomous system announces which addresses, with which origins of routers and entry points are
     /// compared: lines `prefix asn domain organisation` or `first,last,asn,"organisation"`.
     pub origins: Vec<PathBuf>,
@@ -319,6 +322,7 @@ impl Default for Policy {
             contact: "unverified".to_owned(),
             trial: "measured".to_owned(),
             money: "measured".to_owned(),
+            require_tls: false,
             origins: Vec::new(),
             countries: None,
             country_tables: Vec::new(),

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use edge_discovery::TlsPin;
+use edge_http::entry_tls::Transport;
 use edge_journal::{JournalError, Keep, Store, StoreLimits};
 use edge_negotiation::{NegotiationFailure, NegotiationRecord, NegotiationState};
 use edge_types::{AgreementId, Offer, RejectReason, UtcTime};
@@ -39,6 +41,8 @@ pub struct Written {
     pub record: NegotiationRecord,
     /// The address of the entry point.
     pub entry_point: SocketAddr,
+    /// How the entry point is spoken to: as when it made the offer, and never less safely.
+    pub transport: Transport,
     /// Client-facing address, once the provider named it.
     pub serving_at: Option<SocketAddr>,
     /// With which the site pulls the image.
@@ -197,6 +201,9 @@ struct AgreementEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     good_at: Option<u64>,
     entry_point: SocketAddr,
+    /// TLSA records, none for certificate authorities; absent for plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     serving_at: Option<SocketAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -301,6 +308,11 @@ impl AgreementEntry {
             served_ms: u64::try_from(record.served.as_millis()).unwrap_or(u64::MAX),
             good_at: record.good_at.map(|at| at.0),
             entry_point: written.entry_point,
+            tls: match &written.transport {
+                Transport::Plain => None,
+                Transport::Authorities => Some(Vec::new()),
+                Transport::Pins(pins) => Some(pins.iter().map(ToString::to_string).collect()),
+            },
             serving_at: written.serving_at,
             image_token: written.image_token.clone(),
             began: written.began.0,
@@ -322,6 +334,14 @@ impl AgreementEntry {
             None => None,
         };
         let offer: Offer = self.offer.0;
+        let transport = match self.tls {
+            None => Transport::Plain,
+            Some(pins) if pins.is_empty() => Transport::Authorities,
+            Some(pins) => {
+                let pins = pins.iter().map(|pin| pin.parse().ok());
+                Transport::Pins(pins.collect::<Option<Vec<TlsPin>>>()?)
+            }
+        };
         Some(Written {
             record: NegotiationRecord {
                 state: self.state.read()?,
@@ -338,6 +358,7 @@ impl AgreementEntry {
                 good_at: self.good_at.map(UtcTime),
             },
             entry_point: self.entry_point,
+            transport,
             serving_at: self.serving_at,
             image_token: self.image_token,
             began: UtcTime(self.began),

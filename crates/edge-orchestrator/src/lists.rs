@@ -83,12 +83,29 @@ async fn addresses(host: &DnsName, lookup: &dyn NameLookup) -> Vec<IpAddr> {
     found
 }
 
-/// Which of two candidates for one entry point is used: the one whose key is bound better, else the one that was known.
+/// Which of two candidates for one entry point is used: the one whose key is bound better, else the one that was known. That the
+/// other one says nothing of TLS does not undo what signed records say, and the newest TLS keys count, whoever led to them: they
+/// stand at the entry point's own host.
 pub fn better(known: &IepCandidate, new: IepCandidate) -> IepCandidate {
+    if known.origin == new.origin {
+        return new;
+    }
     let worth = |candidate: &IepCandidate| candidate.key.as_ref().map(|key| key.authenticated);
-    if known.origin == new.origin || worth(&new) > worth(&known) {
+    let announces_tls = known.announces_tls || new.announces_tls;
+    let pins = if new.pins.is_empty() {
+        &known.pins
+    } else {
+        &new.pins
+    };
+    let pins = pins.clone();
+    let chosen = if worth(&new) > worth(known) {
         new
     } else {
         known.clone()
+    };
+    IepCandidate {
+        pins,
+        announces_tls,
+        ..chosen
     }
 }

@@ -347,6 +347,8 @@ impl PlacementTask {
             return;
         };
         known.candidate = better(&known.candidate, candidate);
+        self.agreements
+            .note_pins(&known.candidate.id, &known.candidate.pins);
         known.assess(self.places.origins.as_deref(), &self.memory.least);
     }
 
@@ -535,11 +537,11 @@ impl PlacementTask {
             let Some(site) = self.memory.known.get(&assignment.site) else {
                 continue;
             };
-            let Some(offer) = assignment.offer.and_then(|offer| site.green_listed(offer)) else {
+            let Some(inquiry) = assignment.offer.and_then(|offer| site.green_listed(offer)) else {
                 continue;
             };
             let Some(path) = &site.path else { continue };
-            if let Err(refusal) = self.agreements.start(site, offer, path.clone()) {
+            if let Err(refusal) = self.agreements.start(site, inquiry, path.clone()) {
                 self.status.event(
                     self.at_ms(),
                     format!("{} is not rented: {refusal}", assignment.site),

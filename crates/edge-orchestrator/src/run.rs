@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use edge_discovery::{Discovery, DiscoveryConfig};
 use edge_dispatch::{DispatchTable, HostClass, HostPolicy, HostRefusal, RedirectPolicy};
 use edge_http::client::ContactBudget;
+use edge_http::entry_tls::TlsPolicy;
 use edge_http::front_end::{FrontEnd, FrontEndConfig, FrontEndCounters};
 use edge_journal::JournalError;
 use edge_negotiation::{GreenListPolicy, Pace, Spending, SpendingCaps};
@@ -40,6 +41,8 @@ pub struct Adapters {
     pub paths: Arc<dyn PathSource>,
     /// DNS.
     pub lookup: Arc<dyn NameLookup>,
+    /// Which entry points are spoken to over TLS.
+    pub tls: TlsPolicy,
     /// Lists of entry points beside the DNS.
     pub lists: Vec<Arc<dyn SiteList>>,
     /// Where addresses are, and who announces them, where tables tell.
@@ -133,6 +136,7 @@ pub async fn run(
         settings: Arc::clone(&settings),
         signer: Arc::clone(&adapters.signer),
         ledger: Arc::clone(&adapters.ledger),
+        tls: adapters.tls.clone(),
         images: Arc::clone(&adapters.images),
         clock: Arc::clone(&adapters.clock),
         status: Arc::clone(&status),
@@ -299,6 +303,7 @@ fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
         },
         pace: negotiation_pace(settings),
         contacts: ContactBudget::default(),
+        tls: adapters.tls.clone(),
         clock: Arc::clone(&adapters.clock),
     }
 }

@@ -10,6 +10,7 @@ use edge_discovery::{
     position,
 };
 use edge_http::client::{ClientTimeouts, ContactBudget, IepClient};
+use edge_http::entry_tls::{TlsPolicy, TlsRefusal, Transport};
 use edge_negotiation::{
     Action, Evidence, GreenListPolicy, KeyBinding, Negotiation, NegotiationState, Now, Pace,
 };
@@ -36,6 +37,8 @@ pub struct Inquiry {
     pub negotiation: Negotiation,
     /// Did the entry point answer with an offer, fair or not?
     pub made_an_offer: bool,
+    /// How it was spoken to; or why it was not.
+    pub transport: Result<Transport, TlsRefusal>,
     /// When it ended.
     pub at: MonotonicTime,
 }
@@ -172,11 +175,11 @@ impl KnownSite {
             .into_iter()
     }
 
-    /// The negotiation that holds this offer.
-    pub fn green_listed(&self, offer: OfferId) -> Option<&Negotiation> {
+    /// The inquiry that holds this offer.
+    pub fn green_listed(&self, offer: OfferId) -> Option<&Inquiry> {
         self.offers()
             .any(|known| known.id == offer)
-            .then_some(&self.inquiry.as_ref()?.negotiation)
+            .then_some(self.inquiry.as_ref()?)
     }
 
     /// What its offer, or the lack of one, came to, in words.
@@ -187,6 +190,9 @@ impl KnownSite {
                 Err(refusal) => format!("not asked: {refusal}"),
             };
         };
+        if let Err(refusal) = &inquiry.transport {
+            return format!("not asked: {refusal}");
+        }
         let unpaid = self
             .offers()
             .find_map(|offer| self.may_be_rented(offer, policy, trial).err());
@@ -239,6 +245,8 @@ pub struct Inquirer {
     pub pace: Pace,
     /// Which addresses were contacted and did not greet (security rule 5).
     pub contacts: ContactBudget,
+    /// Who is spoken to over TLS.
+    pub tls: TlsPolicy,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -266,11 +274,24 @@ impl Inquirer {
         };
         let mut negotiation = Negotiation::new(self.pace, policy, preferences);
         negotiation.start(self.now());
+        let transport = match self.tls.decide(&site.candidate) {
+            Ok(transport) => transport,
+            Err(refusal) => {
+                negotiation.abandon(self.now());
+                return Inquiry {
+                    negotiation,
+                    made_an_offer: false,
+                    transport: Err(refusal),
+                    at: self.clock.monotonic(),
+                };
+            }
+        };
         let client = IepClient::new(
             site.entry_point(),
             site.candidate.id.clone(),
             ClientTimeouts::default(),
-        );
+        )
+        .over(self.tls.over(&transport));
         let mut made_an_offer = false;
         // Not "did the site make an offer": its name may lead to another address by now.
         if !self.contacts.has_greeted(site.address())
@@ -308,6 +329,7 @@ impl Inquirer {
         Inquiry {
             negotiation,
             made_an_offer,
+            transport: Ok(transport),
             at: self.clock.monotonic(),
         }
     }

@@ -15,6 +15,7 @@ use edge_discovery::{
     Absence, Answer, AnswerName, Bootstrap, OriginRanges, Question, RecordData, RecordKind,
     Security, SrvRecord,
 };
+use edge_http::entry_tls::{RootCertStore, TlsPolicy};
 use edge_orchestrator::places::Places;
 use edge_orchestrator::status::{FoundSite, StatusReport};
 use edge_orchestrator::{Adapters, ImageAccess, Settings, run};
@@ -196,6 +197,7 @@ async fn first_site(owners: Option<Registries>, patience: Duration) -> Option<Fo
     let adapters = Adapters {
         paths: Arc::new(Paths(clock)),
         lookup: Arc::new(Names),
+        tls: TlsPolicy::new(RootCertStore::empty(), true),
         lists: Vec::new(),
         places: Places::default(),
         owners: owners.map(|owners| Arc::new(owners) as _),

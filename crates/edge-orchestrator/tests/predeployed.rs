@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use edge_discovery::{Absence, Answer, IepCandidate, Question, RecordData, RecordKind, Security};
+use edge_discovery::{
+    Absence, Answer, IepCandidate, Question, RecordData, RecordKind, Security, TlsPin,
+};
 use edge_orchestrator::lists::{better, read};
 use edge_orchestrator::predeployed::{Predeployed, Watch};
 use edge_orchestrator::topology_task::TopologySnapshot;
@@ -175,6 +177,7 @@ fn listed(host: &str) -> ListedSite {
         },
         addresses: Vec::new(),
         key: Some((ChainId(1), ChainAddress([1; 20]))),
+        tls: false,
     }
 }
 
@@ -258,4 +261,30 @@ fn of_two_who_name_a_site_the_one_whose_key_is_bound_better_counts() {
         "the zone changed its mind"
     );
     assert_eq!(better(&configured, without_key), configured);
+
+    // What signed records say of TLS is not lost by another's silence, and the newest keys count.
+    let pin = |octet: &str| {
+        format!("3 1 1 {}", octet.repeat(32))
+            .parse::<TlsPin>()
+            .unwrap()
+    };
+    let pinned = |octet: &str| IepCandidate {
+        pins: vec![pin(octet)],
+        announces_tls: true,
+        ..plain.clone()
+    };
+    for (known, new, want) in [
+        (pinned("aa"), configured.clone(), "aa"),
+        (configured.clone(), pinned("aa"), "aa"),
+        (better(&configured, pinned("aa")), pinned("bb"), "bb"),
+    ] {
+        let found = better(&known, new);
+        assert_eq!((found.pins, found.announces_tls), (vec![pin(want)], true));
+        assert_eq!(found.origin, IepOrigin::Configured);
+    }
+    let over_tls = IepCandidate {
+        announces_tls: true,
+        ..configured
+    };
+    assert!(better(&over_tls, plain).announces_tls);
 }

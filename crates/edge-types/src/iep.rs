@@ -56,4 +56,6 @@ pub struct ListedSite {
     pub addresses: Vec<IpAddr>,
     /// The key that signs its offers, and the chain that it gets paid on.
     pub key: Option<(ChainId, ChainAddress)>,
+    /// It is spoken to over TLS, with a certificate for its host from an authority.
+    pub tls: bool,
 }

@@ -52,6 +52,10 @@ pub struct SiteJson {
     /// `eip155:<chain>:<0xaddress>` of the key that signs its offers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// It is spoken to over TLS, with a certificate for its host from an authority. Not in feeds, whose signature does not
+    /// cover it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub https: bool,
 }
 
 impl SiteJson {
@@ -73,6 +77,7 @@ impl SiteJson {
             id: self.entry_point.clone(),
             addresses: self.addresses.clone(),
             key,
+            tls: self.https,
         })
     }
 }
@@ -85,6 +90,7 @@ impl From<&ListedSite> for SiteJson {
             key: site
                 .key
                 .map(|(chain, account)| format!("eip155:{}:{account}", chain.0)),
+            https: site.tls,
         }
     }
 }
@@ -178,7 +184,10 @@ pub fn write_entry(
     sign: impl FnOnce(Hash32) -> Signature,
 ) -> String {
     let entry = Entry {
-        site: site.into(),
+        site: SiteJson {
+            https: false,
+            ..site.into()
+        },
         expires,
         signature: sign(entry_digest(site, expires)),
     };
@@ -262,7 +271,11 @@ fn read_entry(
         return Err(EntryRefusal::TooLong);
     }
     let entry: Entry = serde_json::from_slice(line).map_err(EntryRefusal::Malformed)?;
-    let site = entry.site.listed().map_err(EntryRefusal::Unacceptable)?;
+    let site = ListedSite {
+        // Not signed, so anybody could have put it in.
+        tls: false,
+        ..entry.site.listed().map_err(EntryRefusal::Unacceptable)?
+    };
     if entry.expires < now {
         return Err(EntryRefusal::Expired {
             seconds_ago: now.seconds_since(entry.expires),
@@ -299,6 +312,7 @@ mod tests {
             },
             addresses: vec!["240.9.0.1".parse().unwrap(), "3fff::1".parse().unwrap()],
             key: Some((ChainId(1337), ChainAddress([0x22; 20]))),
+            tls: false,
         }
     }
 
@@ -316,6 +330,25 @@ mod tests {
     fn a_line_signed_by_another_implementation_is_read() {
         let feed = read(&format!("\n{}\n{}\n", line(), line()), 1_799_999_999);
         assert_eq!((feed.sites, feed.refused_in_all), (vec![site()], 0));
+    }
+
+    #[test]
+    fn a_well_known_list_says_who_speaks_tls_and_a_feed_does_not_until_that_is_signed() {
+        let over_tls = ListedSite {
+            tls: true,
+            ..site()
+        };
+        let listed: WellKnown = decode(&encode(&WellKnown::of(&[over_tls.clone()]))).unwrap();
+        assert_eq!(listed.sites(), [over_tls.clone()]);
+        let plain = String::from_utf8(encode(&WellKnown::of(&[site()]))).unwrap();
+        assert!(!plain.contains("https"), "{plain}");
+        let signed = write_entry(&over_tls, UtcTime(1_800_000_000), |_| {
+            SIGNATURE.parse().unwrap()
+        });
+        assert_eq!(signed, line());
+        let put_in = line().replace("\"key\"", "\"https\":true,\"key\"");
+        let read = read(&put_in, 1_799_999_999);
+        assert_eq!(read.sites, [site()]);
     }
 
     #[test]

@@ -12,14 +12,13 @@ use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use edge_discovery::{Discovery, IepCandidate};
 use edge_http::entry_tls::{RootCertStore, TlsPolicy};
-use edge_http::fetch::read_roots;
 use edge_ports::{Clock as _, PathSource as _, SystemClock, TracePriority};
 use edge_probe::{Prober, ProberConfig};
 use edge_resolver::{Resolver, drive};
@@ -27,15 +26,13 @@ use edge_types::{DnsName, PathEnd, PathObservation};
 
 use self::measure::{Measured, Measurer};
 pub(crate) use self::report::{told, unanswered};
+use crate::authorities;
 use crate::dns::{DnsArgs, ResolvConf};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
 /// What the exit codes mean here.
 const EXIT_CODES: &str = "Exit codes: 0 an edge provider was found; 1 ran, but none was; 2 failed while running; 64 wrong usage or input.";
-
-/// Certificate authorities that Debian believes.
-const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Questions to the resolver at once.
 const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -146,10 +143,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 impl Args {
     /// Authorities are read only if they may be needed; those of the system may be missing where only TLSA records are used.
     fn tls(&self) -> Result<TlsPolicy, Failure> {
-        let roots = match &self.certificates {
-            _ if !self.services => RootCertStore::empty(),
-            Some(file) => read_roots(file).map_err(Failure::usage)?,
-            None => read_roots(Path::new(CERTIFICATES)).unwrap_or_else(|_| RootCertStore::empty()),
+        let roots = if self.services {
+            authorities::read_if_any(self.certificates.as_deref()).map_err(Failure::usage)?
+        } else {
+            RootCertStore::empty()
         };
         Ok(TlsPolicy::new(roots, !self.require_tls))
     }

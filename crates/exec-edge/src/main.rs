@@ -7,6 +7,7 @@ mod admin;
 mod aggregator;
 mod agreement;
 mod app;
+mod authorities;
 mod chain;
 mod contract;
 mod demo;

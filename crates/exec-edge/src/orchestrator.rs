@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 use edge_chain::client::{EthLedger, LedgerConfig};
 use edge_discovery::{Bootstrap, NoOwner, OriginRanges, OriginTable, RangeValue, Ranges};
-use edge_http::fetch::{Fetcher, WebAddress, read_roots};
+use edge_http::entry_tls::TlsPolicy;
+use edge_http::fetch::{Fetcher, WebAddress};
 use edge_http::site_lists::{FeedList, WellKnownList};
 use edge_image::registry::{ReadAccess, Registry};
 use edge_orchestrator::places::Places;
@@ -30,6 +31,7 @@ use edge_resolver::{
 use edge_types::AddressPolicy;
 use tokio::net::TcpListener;
 
+use crate::authorities;
 use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
 use crate::logging;
@@ -135,6 +137,7 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
         images: Arc::new(Tokens(access.clone())),
         paths,
         lookup,
+        tls: tls(&settings)?,
         lists,
         places: Places {
             origins: origins.map(|table| table as Arc<dyn OriginTable>),
@@ -258,13 +261,22 @@ fn fetcher(settings: &Settings, lookup: &Arc<dyn NameLookup>) -> Result<Option<F
     if !settings.lists.needs_web() && discovery.rdap.is_empty() {
         return Ok(None);
     }
-    let roots = read_roots(&discovery.certificates).map_err(|error| {
+    let roots = authorities::read(discovery.certificates.as_deref()).map_err(|error| {
         Failure::usage(error)
             .with_hint("install ca-certificates, or set discovery.certificates to a PEM file")
     })?;
     let policy = AddressPolicy::new(settings.config.policy.allowed_prefixes.clone());
     let fetcher = Fetcher::new(Arc::clone(lookup), policy, roots, discovery.plain_http);
     Ok(Some(fetcher))
+}
+
+/// Which entry points are spoken to over TLS, and who is believed there.
+fn tls(settings: &Settings) -> Result<TlsPolicy, Failure> {
+    let named = settings.config.discovery.certificates.as_deref();
+    let roots = authorities::read_if_any(named)
+        .context("discovery.certificates")
+        .map_err(Failure::usage)?;
+    Ok(TlsPolicy::new(roots, !settings.config.policy.require_tls))
 }
 
 /// Who is asked for the holders of addresses; nobody where neither a table nor a registry is named.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use edge_chain::client::LedgerConfig;
 use edge_chain::dev::{self, DevChain, DevConfig};
 use edge_chain::{EthLedger, LocalKey};
+use edge_http::entry_tls::Transport;
 use edge_negotiation::{NegotiationFailure, NegotiationRecord, NegotiationState};
 use edge_orchestrator::journal::{AgreementStore, Written};
 use edge_ports::{Clock, Ledger, Signer, SystemClock};
@@ -80,6 +81,7 @@ fn written_of(offer: Offer, state: NegotiationState, steps: &[(u64, &str)]) -> W
             served: Duration::from_secs(30),
             good_at: None,
         },
+        transport: Transport::Plain,
         entry_point: "192.0.2.1:80".parse().unwrap(),
         serving_at: Some("192.0.2.1:20000".parse().unwrap()),
         image_token: Some("secret".to_owned()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge_http::client::{BuyerClient, ClientError, ClientTimeouts, IepClient};
+use edge_http::entry_tls::Transport;
 use edge_journal::crash;
 use edge_negotiation::{Action, Negotiation, NegotiationFailure, NegotiationState};
 use edge_ports::LedgerError;
@@ -52,20 +53,9 @@ impl Driver {
         close: Arc<Notify>,
     ) -> Self {
         let offer = written.record.offer.clone();
-        let client = IepClient::new(
-            written.entry_point,
-            offer.site.clone(),
-            ClientTimeouts::default(),
-        )
-        .with_key(
-            Arc::clone(&shared.signer),
-            Arc::clone(&shared.clock),
-            offer.provider,
-            shared.settings.chain,
-        );
         Self {
             report: shared.open_record(&offer),
-            client,
+            client: client(&shared, &written),
             negotiation,
             written,
             on_disk: None,
@@ -189,6 +179,9 @@ impl Driver {
             }
         };
         if let Err(failure) = outcome {
+            if matches!(failure, Failure::Http(ClientError::Tls { .. })) {
+                self.take_new_pins();
+            }
             let now = self.shared.now();
             let text = with_cause(&failure);
             tracing::debug!(site = %self.offer.site, step = name, error = text, "step failed");
@@ -201,6 +194,27 @@ impl Driver {
                 None => self.negotiation.handle_failed(now),
             }
         }
+    }
+
+    /// The site no longer proves itself as it did: if DNS names other TLS keys for it by now, these count from here on. Nothing
+    /// makes the way less safe.
+    fn take_new_pins(&mut self) {
+        let key = (self.offer.site.clone(), self.offer.id);
+        let book = self.shared.book();
+        let pins = book.open.get(&key).map(|open| &open.pins);
+        let Some(pins) = pins.filter(|pins| !pins.is_empty()).cloned() else {
+            return;
+        };
+        drop(book);
+        let transport = Transport::Pins(pins);
+        if self.written.transport == transport {
+            return;
+        }
+        self.written.transport = transport;
+        let now = self.shared.clock.utc();
+        self.written
+            .step(now, "other TLS keys, as its zone says".to_owned());
+        self.client = client(&self.shared, &self.written);
     }
 
     async fn reserve(&mut self, offer: &Offer) -> Result<(), Failure> {
@@ -541,6 +555,23 @@ impl Driver {
                 .event(at_ms, format!("{} {word}{because}", self.offer.site));
         }
     }
+}
+
+/// Towards the entry point of an agreement, as it was spoken to when it made the offer.
+fn client(shared: &Agreements, written: &Written) -> BuyerClient {
+    let offer = &written.record.offer;
+    IepClient::new(
+        written.entry_point,
+        offer.site.clone(),
+        ClientTimeouts::default(),
+    )
+    .over(shared.tls.over(&written.transport))
+    .with_key(
+        Arc::clone(&shared.signer),
+        Arc::clone(&shared.clock),
+        offer.provider,
+        shared.settings.chain,
+    )
 }
 
 /// Why a step failed.

@@ -30,8 +30,8 @@ pub struct Discovery {
     /// Read well-known lists by plain HTTP where there is no https, and feeds from `http://` addresses. Keys that came without
     /// https or signature are not believed. Default: no.
     pub plain_http: bool,
-    /// Certificate authorities, PEM.
-    pub certificates: PathBuf,
+    /// Certificate authorities, PEM. Default: `/etc/ssl/certs/ca-certificates.crt`, if there is one.
+    pub certificates: Option<PathBuf>,
     /// Time between two reads of the lists, seconds. Default: 600.
     pub refresh_s: u64,
 }
@@ -46,7 +46,7 @@ impl Default for Discovery {
             rdap: Vec::new(),
             whois: None,
             plain_http: false,
-            certificates: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
+            certificates: None,
             refresh_s: 600,
         }
     }
@@ -66,6 +66,9 @@ pub struct ConfiguredSite {
     /// `eip155:<chain>:<0xaddress>` of the key that signs its offers.
     #[serde(default)]
     pub key: Option<String>,
+    /// It is spoken to over TLS, with a certificate for its host from an authority. Default: no.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 /// A feed of an aggregator.
@@ -123,6 +126,7 @@ impl Lists {
                 },
                 addresses: site.addresses.clone(),
                 key,
+                tls: site.tls,
             })
         };
         let feed = |feed: &FeedSource| {
@@ -172,12 +176,13 @@ mod tests {
     fn every_kind_of_list_is_understood() {
         let lists = resolve(
             "zones = [\"edges.example\"]\nwell_known = [\"isp.example\"]\nplain_http = true\n\
-             sites = [{ host = \"a.example\", port = 80, addresses = [\"240.0.0.1\"], key = \"eip155:1:0x00000000000000000000000000000000000000aa\" }]\n\
+             sites = [{ host = \"a.example\", port = 80, addresses = [\"240.0.0.1\"], tls = true, key = \"eip155:1:0x00000000000000000000000000000000000000aa\" }]\n\
              feeds = [{ url = \"http://edges.example/feed\", key = \"0x00000000000000000000000000000000000000bb\" }]\n",
         )
         .unwrap();
         assert_eq!((lists.zones.len(), lists.well_known.len()), (1, 1));
         assert_eq!(lists.sites[0].key.unwrap().0.0, 1);
+        assert!(lists.sites[0].tls);
         assert_eq!(lists.feeds[0].0.to_string(), "http://edges.example/feed");
         assert!(lists.needs_web() && !Lists::default().needs_web());
     }

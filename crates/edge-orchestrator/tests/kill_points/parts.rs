@@ -14,6 +14,7 @@ use edge_chain::client::LedgerConfig;
 use edge_chain::{EthLedger, LocalKey};
 use edge_discovery::IepCandidate;
 use edge_http::client::ContactBudget;
+use edge_http::entry_tls::{RootCertStore, TlsPolicy};
 use edge_negotiation::{
     GreenListPolicy, KeyBinding, NegotiationState, Pace, Spending, SpendingCaps,
 };
@@ -80,6 +81,7 @@ pub(crate) fn buyer(folder: &Path) -> ExitCode {
             paths: Arc::new(OneHop(clock)),
             pace: pace(),
             images: Arc::new(NoImages),
+            tls: tls(),
             clock: Arc::new(clock),
             status: Arc::new(Status::default()),
             serving_changed: Arc::new(Notify::new()),
@@ -111,7 +113,7 @@ pub(crate) fn buyer(folder: &Path) -> ExitCode {
                         path: one_hop(site.address(), &clock),
                         at: clock.monotonic(),
                     };
-                    agreements.start(site, &inquiry.negotiation, path).unwrap();
+                    agreements.start(site, &inquiry, path).unwrap();
                 }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -145,6 +147,11 @@ fn pace() -> Pace {
     }
 }
 
+/// Certificate authorities know nobody here.
+fn tls() -> TlsPolicy {
+    TlsPolicy::new(RootCertStore::empty(), true)
+}
+
 fn inquirer(settings: &Settings, key: &LocalKey, clock: SystemClock) -> Inquirer {
     let price_ceiling = Amount::wei(settings.price_ceiling);
     let needs = settings.edge_service.needs;
@@ -165,6 +172,7 @@ fn inquirer(settings: &Settings, key: &LocalKey, clock: SystemClock) -> Inquirer
         },
         pace: pace(),
         contacts: ContactBudget::default(),
+        tls: tls(),
         clock: Arc::new(clock),
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             id: site.id.clone(),
             addresses: vec![dns_records::address(site)],
             key: Some((config.ledger.chain, account)),
+            tls: false,
         })
         .collect();
     let text = edge_wire::encode(&WellKnown::of(&sites));
