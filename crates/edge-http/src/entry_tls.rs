@@ -7,8 +7,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use edge_discovery::{CertificateUsage, IepCandidate, Matching, Selector, TlsPin};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -191,14 +193,67 @@ pub enum IdentityError {
     },
 }
 
-/// The server's side: the PEM files with its certificate, those of the authorities above it if any, and its private key.
-///
-/// # Errors
-/// The files cannot be read, or do not belong together.
-///
-/// # Panics
-/// Never: the cryptography is a part of this program and has the protocol's versions.
-pub fn read_identity(certificates: &Path, key: &Path) -> Result<TlsAcceptor, IdentityError> {
+/// The server's side: PEM files with its certificate, those of the authorities above it if any, and its private key.
+pub struct Identity {
+    certificates: PathBuf,
+    key: PathBuf,
+    acceptor: ArcSwap<ServerConfig>,
+    /// When the files that are used were written.
+    written: Mutex<Option<[SystemTime; 2]>>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.certificates).finish()
+    }
+}
+
+impl Identity {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// They cannot be read, or do not belong together.
+    pub fn read(certificates: PathBuf, key: PathBuf) -> Result<Self, IdentityError> {
+        // Before they are read: what is written meanwhile is read again.
+        let written = written(&certificates, &key);
+        let config = server_config(&certificates, &key)?;
+        Ok(Self {
+            certificates,
+            key,
+            acceptor: ArcSwap::new(config),
+            written: Mutex::new(written),
+        })
+    }
+
+    /// Reads the files again if others have been written since, for connections from then on; were there others? Bad ones leave
+    /// everything as it was, and are read again the next time.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn refresh(&self) -> Result<bool, IdentityError> {
+        let newest = written(&self.certificates, &self.key);
+        let mut known = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.is_some() && newest == *known {
+            return Ok(false);
+        }
+        self.acceptor
+            .store(server_config(&self.certificates, &self.key)?);
+        *known = newest;
+        Ok(true)
+    }
+
+    /// For connections from now on.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.acceptor.load_full())
+    }
+}
+
+fn written(certificates: &Path, key: &Path) -> Option<[SystemTime; 2]> {
+    let written = |file: &Path| file.metadata().and_then(|about| about.modified()).ok();
+    Some([written(certificates)?, written(key)?])
+}
+
+fn server_config(certificates: &Path, key: &Path) -> Result<Arc<ServerConfig>, IdentityError> {
     let file = |file: &Path| {
         let file = file.to_owned();
         move |cause| IdentityError::File { file, cause }
@@ -218,7 +273,7 @@ pub fn read_identity(certificates: &Path, key: &Path) -> Result<TlsAcceptor, Ide
             cause,
         })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 /// Judges certificates by pins, or without any by authorities.

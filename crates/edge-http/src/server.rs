@@ -33,9 +33,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 
 use crate::api::IepService;
+use crate::entry_tls::Identity;
 pub use nonces::NonceCache;
 use sources::Sources;
 
@@ -102,7 +102,7 @@ impl IepServer {
     }
 
     /// Serves until it is dropped, over TLS if there is how; with ALPN for `http/1.1` or none.
-    pub async fn serve_over(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    pub async fn serve_over(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Identity>>) {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let mut connections = tokio::task::JoinSet::new();
         loop {
@@ -122,7 +122,8 @@ impl IepServer {
             let Some(connection) = self.sources.connect(peer.ip()) else {
                 continue;
             };
-            let (server, tls) = (self.clone(), tls.clone());
+            let server = self.clone();
+            let tls = tls.as_ref().map(|identity| identity.acceptor());
             connections.spawn(async move {
                 let _held = (slot, connection);
                 let _ = stream.set_nodelay(true);

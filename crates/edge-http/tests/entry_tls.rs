@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use edge_discovery::{
     CertificateUsage, DnsEvidence, IepCandidate, Matching, Profile, Security, Selector, TlsPin,
@@ -12,8 +14,7 @@ use edge_discovery::{
 use edge_http::api::{IepService, Reply};
 use edge_http::client::{ClientError, ClientTimeouts, ContactBudget, FirstContact, IepClient};
 use edge_http::entry_tls::{
-    IdentityError, Proof, RootCertStore, TlsAcceptor, TlsPolicy, TlsRefusal, Transport,
-    read_identity,
+    Identity, IdentityError, Proof, RootCertStore, TlsPolicy, TlsRefusal, Transport,
 };
 use edge_http::server::{ApiLimits, IepServer, NonceCache};
 use edge_ports::SystemClock;
@@ -98,7 +99,7 @@ impl IepService for Iep {
 }
 
 /// A certificate with its key, and the authority that issued it.
-struct Identity {
+struct Issued {
     own: CertificateDer<'static>,
     own_key: Vec<u8>,
     /// PEM.
@@ -108,7 +109,7 @@ struct Identity {
     authority_key: Vec<u8>,
 }
 
-impl Identity {
+impl Issued {
     fn issued_to(host: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
@@ -136,17 +137,22 @@ impl Identity {
         roots
     }
 
-    fn acceptor(&self) -> TlsAcceptor {
+    fn acceptor(&self) -> Arc<Identity> {
         let folder = tempfile::tempdir().unwrap();
-        let [certificates, key] =
-            ["certificates.pem", "key.pem"].map(|name| folder.path().join(name));
+        let [certificates, key] = self.write(folder.path());
+        Arc::new(Identity::read(certificates, key).unwrap())
+    }
+
+    /// The files with the certificates and with the key.
+    fn write(&self, folder: &Path) -> [PathBuf; 2] {
+        let [certificates, key] = ["certificates.pem", "key.pem"].map(|name| folder.join(name));
         std::fs::write(&certificates, &self.chain).unwrap();
         std::fs::write(&key, &self.secret).unwrap();
-        read_identity(&certificates, &key).unwrap()
+        [certificates, key]
     }
 }
 
-async fn serve(tls: Option<TlsAcceptor>) -> (SocketAddr, IepId) {
+async fn serve(tls: Option<Arc<Identity>>) -> (SocketAddr, IepId) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let site = IepId {
@@ -217,13 +223,13 @@ async fn greet(
 
 /// Authorities that know nobody here.
 fn strangers() -> RootCertStore {
-    Identity::issued_to("elsewhere.example").roots()
+    Issued::issued_to("elsewhere.example").roots()
 }
 
 #[tokio::test]
 async fn tlsa_records_alone_prove_an_entry_point() {
     use CertificateUsage::{DaneEe, DaneTa};
-    let identity = Identity::issued_to(HOST);
+    let identity = Issued::issued_to(HOST);
     let server = serve(Some(identity.acceptor())).await;
     let long = Matching::Sha512(Box::new(Sha512::digest(&identity.own).into()));
     for good in [
@@ -254,8 +260,8 @@ async fn tlsa_records_alone_prove_an_entry_point() {
 #[tokio::test]
 async fn a_certificate_that_no_record_is_about_is_refused_whoever_issued_it() {
     use CertificateUsage::{DaneEe, DaneTa, PkixEe, PkixTa};
-    let identity = Identity::issued_to(HOST);
-    let other = Identity::issued_to(HOST);
+    let identity = Issued::issued_to(HOST);
+    let other = Issued::issued_to(HOST);
     let server = serve(Some(identity.acceptor())).await;
     for (wrong, roots) in [
         (
@@ -310,7 +316,7 @@ async fn a_certificate_that_no_record_is_about_is_refused_whoever_issued_it() {
 
 #[tokio::test]
 async fn a_pinned_authority_counts_for_the_name_that_was_looked_up_only() {
-    let identity = Identity::issued_to("other.isp.example");
+    let identity = Issued::issued_to("other.isp.example");
     let server = serve(Some(identity.acceptor())).await;
     let by_authority = pin(
         CertificateUsage::DaneTa,
@@ -332,7 +338,7 @@ async fn a_pinned_authority_counts_for_the_name_that_was_looked_up_only() {
 
 #[tokio::test]
 async fn without_records_authorities_decide_where_https_is_announced() {
-    let identity = Identity::issued_to(HOST);
+    let identity = Issued::issued_to(HOST);
     let server = serve(Some(identity.acceptor())).await;
     let contact = greet(&server, Vec::new(), &["https"], identity.roots())
         .await
@@ -342,7 +348,7 @@ async fn without_records_authorities_decide_where_https_is_announced() {
         .await
         .unwrap_err();
     assert!(matches!(refused, ClientError::Tls { .. }), "{refused:?}");
-    let elsewhere = serve(Some(Identity::issued_to("other.isp.example").acceptor())).await;
+    let elsewhere = serve(Some(Issued::issued_to("other.isp.example").acceptor())).await;
     assert!(
         greet(&elsewhere, Vec::new(), &["https"], identity.roots())
             .await
@@ -386,13 +392,82 @@ async fn plain_http_is_for_those_who_announce_no_tls_and_only_where_it_is_allowe
 
 #[test]
 fn a_key_that_is_not_the_certificates_is_told() {
-    let (one, other) = (Identity::issued_to(HOST), Identity::issued_to(HOST));
+    let (one, other) = (Issued::issued_to(HOST), Issued::issued_to(HOST));
     let folder = tempfile::tempdir().unwrap();
     let [certificates, key] = ["certificates.pem", "key.pem"].map(|name| folder.path().join(name));
     std::fs::write(&certificates, &one.chain).unwrap();
-    let missing = read_identity(&certificates, &key);
+    let missing = Identity::read(certificates.clone(), key.clone());
     assert!(matches!(missing, Err(IdentityError::File { .. })));
     std::fs::write(&key, &other.secret).unwrap();
-    let mixed = read_identity(&certificates, &key);
+    let mixed = Identity::read(certificates, key);
     assert!(matches!(mixed, Err(IdentityError::Unusable { .. })));
+}
+
+#[tokio::test]
+async fn a_server_takes_up_new_files_and_keeps_the_old_ones_while_these_are_bad() {
+    let (old, new) = (Issued::issued_to(HOST), Issued::issued_to(HOST));
+    let folder = tempfile::tempdir().unwrap();
+    let [certificates, key] = old.write(folder.path());
+    let identity = Arc::new(Identity::read(certificates.clone(), key.clone()).unwrap());
+    let server = serve(Some(identity.clone())).await;
+    let shows = async |issued: &Issued| {
+        let pin = pin(
+            CertificateUsage::DaneEe,
+            Selector::PublicKey,
+            &issued.own_key,
+        );
+        greet(&server, vec![pin], &[], strangers()).await.is_ok()
+    };
+    assert!(!identity.refresh().unwrap(), "nothing has changed");
+    assert!(shows(&old).await);
+    // Between the two files of a change nothing fits.
+    let later = |file: &Path, seconds| {
+        let at = SystemTime::now() + Duration::from_secs(seconds);
+        std::fs::File::options()
+            .append(true)
+            .open(file)
+            .unwrap()
+            .set_modified(at)
+            .unwrap();
+    };
+    std::fs::write(&certificates, &new.chain).unwrap();
+    later(&certificates, 1);
+    for _ in 0..2 {
+        let refused = identity.refresh();
+        assert!(matches!(refused, Err(IdentityError::Unusable { .. })));
+    }
+    assert!(shows(&old).await);
+    std::fs::write(&key, &new.secret).unwrap();
+    later(&key, 2);
+    assert!(identity.refresh().unwrap());
+    assert!(shows(&new).await && !shows(&old).await);
+    std::fs::remove_file(&key).unwrap();
+    assert!(identity.refresh().is_err());
+    assert!(shows(&new).await);
+}
+
+#[tokio::test]
+async fn what_was_decided_once_is_carried_out_alike_later() {
+    let issued = Issued::issued_to(HOST);
+    let server = serve(Some(issued.acceptor())).await;
+    let policy = TlsPolicy::new(issued.roots(), true);
+    let right = pin(
+        CertificateUsage::DaneEe,
+        Selector::PublicKey,
+        &issued.own_key,
+    );
+    let wrong = pin(CertificateUsage::DaneEe, Selector::PublicKey, b"another");
+    for (transport, proof) in [
+        (Transport::Pins(vec![right]), Some(Proof::Dane)),
+        (Transport::Authorities, Some(Proof::WebPki)),
+        (Transport::Pins(vec![wrong]), None),
+        (Transport::Plain, None),
+    ] {
+        let contact = IepClient::new(server.0, server.1.clone(), ClientTimeouts::default())
+            .over(policy.over(&transport))
+            .contact(&ContactBudget::default(), MonotonicTime::ZERO)
+            .await;
+        let shown = contact.ok().and_then(|contact| contact.proof);
+        assert_eq!(shown, proof, "{transport:?}");
+    }
 }

@@ -11,7 +11,7 @@ use edge_chain::LocalKey;
 use edge_discovery::{IepCandidate, TlsPin};
 use edge_http::client::ContactBudget;
 use edge_http::entry_tls::{
-    RootCertStore, TlsAcceptor, TlsPolicy, TlsRefusal, Transport, read_identity,
+    Identity as ServerIdentity, RootCertStore, TlsAcceptor, TlsPolicy, TlsRefusal, Transport,
 };
 use edge_negotiation::{GreenListPolicy, NegotiationRecord, NegotiationState, Pace};
 use edge_orchestrator::journal::{AgreementStore, Recovered, Written, journal_file};
@@ -39,14 +39,17 @@ fn identity() -> Identity {
     let certificate = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
     let certificate = certificate.self_signed(&key).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let files = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
-    std::fs::write(&files[0], certificate.pem()).unwrap();
-    std::fs::write(&files[1], key.serialize_pem()).unwrap();
+    let [certificate_file, key_file] =
+        ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&certificate_file, certificate.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
     let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
     let digest = Sha256::digest(spki);
     let digits: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
     Identity {
-        acceptor: read_identity(&files[0], &files[1]).unwrap(),
+        acceptor: ServerIdentity::read(certificate_file, key_file)
+            .unwrap()
+            .acceptor(),
         pin: format!("3 1 1 {digits}").parse().unwrap(),
     }
 }

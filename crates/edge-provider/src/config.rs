@@ -82,8 +82,21 @@ pub struct SiteConfig {
     pub contact: Option<String>,
     /// False: rejects every agreement.
     pub accepts: bool,
+    /// Files of the certificate and key with which the API is served over TLS; `None` serves plain HTTP. Workloads are served as
+    /// they are.
+    pub tls: Option<TlsFiles>,
     /// What clients nearby are told about if they ask; `None` if the owner tells nobody.
     pub listing: Option<Vec<ServiceListing>>,
+}
+
+/// PEM files for TLS. They may be replaced while the agent runs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The site's certificate, followed by those of the authorities above it, if any.
+    pub certificates: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 impl SiteConfig {
@@ -281,6 +294,8 @@ struct Site {
     contact: Option<String>,
     #[serde(default)]
     accept: Accept,
+    #[serde(default)]
+    tls: Option<TlsFiles>,
     #[serde(default = "defaults::listing")]
     listing: bool,
     #[serde(default)]
@@ -440,6 +455,7 @@ impl Site {
             guarantee,
             contact: self.contact,
             accepts: self.accept == Accept::Confirm,
+            tls: self.tls,
             listing: self.listing.then_some(services),
         })
     }
@@ -498,6 +514,16 @@ mod tests {
             ("\"edge.isp.example\"", "\"edge isp\"", "host"),
             ("confirmations = 1", "confirmations = 0", "confirmations"),
             ("milli_cpu = 2000", "milli_cpu = 0", "milli_cpu"),
+            (
+                "milli_cpu",
+                "tls = { certificates = \"a.pem\" }\nmilli_cpu",
+                "key",
+            ),
+            (
+                "milli_cpu",
+                "tls = { certificates = \"a\", key = \"b\", keys = \"c\" }\nmilli_cpu",
+                "keys",
+            ),
             (
                 "listing = true",
                 "listing = true\nservice = [{ name = \"a\", url = \"ftp://a\" }]\n#",

@@ -14,7 +14,9 @@ mod site_api;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use edge_http::entry_tls::{Identity, IdentityError};
 use edge_http::server::{ApiLimits, IepServer, NonceCache};
 use edge_ports::{Clock, Ledger, Signer, SiteRuntime, WorkloadId};
 use edge_types::IepId;
@@ -24,6 +26,9 @@ use tokio::task::JoinSet;
 use crate::agent::Agent;
 pub use config::{ConfigError, ProviderConfig, SiteConfig};
 use site_api::SiteApi;
+
+/// Time between two looks for new files for TLS.
+const TLS_REFRESH: Duration = Duration::from_secs(60);
 
 /// What the agent acts with.
 #[derive(Clone)]
@@ -64,6 +69,15 @@ pub enum ProviderError {
         #[source]
         cause: std::io::Error,
     },
+    /// A site's files for TLS cannot be used.
+    #[error("TLS for site {site}")]
+    Identity {
+        /// Which site.
+        site: IepId,
+        /// Why.
+        #[source]
+        cause: IdentityError,
+    },
     /// The journal of agreements cannot be used.
     #[error("the journal of agreements")]
     Journal(#[from] edge_journal::JournalError),
@@ -76,7 +90,15 @@ pub enum ProviderError {
 #[derive(Debug)]
 pub struct Listening {
     config: ProviderConfig,
-    sites: Vec<(IepId, TcpListener)>,
+    sites: Vec<Listener>,
+}
+
+/// A site that listens.
+#[derive(Debug)]
+struct Listener {
+    site: IepId,
+    socket: TcpListener,
+    tls: Option<Arc<Identity>>,
 }
 
 impl Listening {
@@ -85,7 +107,16 @@ impl Listening {
         let mut sites = Vec::new();
         for site in &config.sites {
             let id = site.id.clone();
-            let listener =
+            let identity = site
+                .tls
+                .clone()
+                .map(|files| Identity::read(files.certificates, files.key));
+            let tls = identity.transpose();
+            let tls = tls.map_err(|cause| ProviderError::Identity {
+                site: id.clone(),
+                cause,
+            })?;
+            let socket =
                 TcpListener::bind(site.listen)
                     .await
                     .map_err(|cause| ProviderError::Listen {
@@ -93,7 +124,11 @@ impl Listening {
                         address: site.listen,
                         cause,
                     })?;
-            sites.push((id, listener));
+            sites.push(Listener {
+                site: id,
+                socket,
+                tls: tls.map(Arc::new),
+            });
         }
         Ok(Self { config, sites })
     }
@@ -103,7 +138,7 @@ impl Listening {
 #[derive(Debug)]
 pub struct Provider {
     agent: Arc<Agent>,
-    sites: Vec<(IepId, TcpListener)>,
+    sites: Vec<Listener>,
 }
 
 impl Provider {
@@ -121,21 +156,24 @@ impl Provider {
     pub fn addresses(&self) -> impl Iterator<Item = (&IepId, SocketAddr)> {
         self.sites
             .iter()
-            .filter_map(|(id, listener)| Some((id, listener.local_addr().ok()?)))
+            .filter_map(|listener| Some((&listener.site, listener.socket.local_addr().ok()?)))
     }
 
     /// Serves until `shutdown` resolves; then stops every workload.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let nonces = Arc::new(NonceCache::default());
         let mut servers = JoinSet::new();
-        for (id, listener) in self.sites {
+        for Listener { site, socket, tls } in self.sites {
+            if let Some(identity) = &tls {
+                servers.spawn(keep_fresh(site.clone(), Arc::clone(identity)));
+            }
             let server = IepServer::new(
-                Arc::new(SiteApi::new(self.agent.clone(), id)),
+                Arc::new(SiteApi::new(self.agent.clone(), site)),
                 self.agent.ports.clock.clone(),
                 nonces.clone(),
                 ApiLimits::default(),
             );
-            servers.spawn(Arc::new(server).serve(listener));
+            servers.spawn(Arc::new(server).serve_over(socket, tls));
         }
         tokio::select! {
             () = self.agent.drive() => {}
@@ -143,5 +181,20 @@ impl Provider {
         }
         servers.shutdown().await;
         self.agent.stop_everything().await;
+    }
+}
+
+/// Takes up new files for TLS, as long as the site serves.
+async fn keep_fresh(site: IepId, identity: Arc<Identity>) {
+    loop {
+        tokio::time::sleep(TLS_REFRESH).await;
+        match identity.refresh() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(%site, "new certificate"),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(%site, error, "the certificate stays: its new files cannot be used");
+            }
+        }
     }
 }

@@ -157,6 +157,8 @@ fn could_not_start(error: ProviderError) -> Failure {
         ProviderError::Listen { .. } => Failure::runtime(error).with_hint(
             "set the site's `listen` to a free address of this machine, or end what listens there",
         ),
+        ProviderError::Identity { .. } => Failure::runtime(error)
+            .with_hint("set the site's `tls` to readable PEM files that belong together"),
         ProviderError::KeyMismatch | ProviderError::Journal(_) => Failure::runtime(error),
     }
 }

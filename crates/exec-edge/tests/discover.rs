@@ -9,9 +9,10 @@ mod program;
 #[path = "support/zone_server.rs"]
 mod zone_server;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use edge_http::entry_tls::read_identity;
+use edge_http::entry_tls::Identity;
 use edge_types::{ChainAddress, IepId};
 use edge_wire::services::ServiceListing;
 use iep::{Iep, Recorder};
@@ -135,7 +136,9 @@ fn services_are_asked_over_tls_where_it_is_announced_and_only_there_if_told_so()
         },
         listing: Some(Vec::new()),
     };
-    let secure = secure.start_over(Some(read_identity(&certificate, &key).unwrap()));
+    let secure = secure.start_over(Some(Arc::new(
+        Identity::read(certificate.clone(), key).unwrap(),
+    )));
     let (secure, plain) = (secure.port(), entry_point(Some(Vec::new())));
     let zone = format!(
         "_edge._tcp 60 IN SRV 10 0 {secure} site\n_edge._tcp 60 IN SRV 10 0 {plain} plain\n\

@@ -179,6 +179,45 @@ fn the_tls_key_is_bound_to_the_port_of_each_site() {
 }
 
 #[test]
+fn a_site_that_serves_tls_itself_publishes_what_it_shows() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let named = || rcgen::CertificateParams::new(vec!["edge.isp.example".to_owned()]).unwrap();
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = named();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let mut name = rcgen::DistinguishedName::new();
+    name.push(rcgen::DnType::CommonName, "an authority");
+    authority.distinguished_name = name;
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let issued = named().signed_by(&key, &issuer).unwrap().pem();
+    let self_issued = named().self_signed(&key).unwrap().pem();
+    let file = directory.path().join("site.pem");
+    let config = config(directory.path());
+    let tls = format!("tls = {{ certificates = {file:?}, key = \"unread\" }}\nmilli_cpu = 2000");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("milli_cpu = 2000", &tls)).unwrap();
+    for (pem, is_issued) in [(issued, true), (self_issued, false)] {
+        fs::write(&file, pem).unwrap();
+        let printed = dns_records(&config, &["--account", ACCOUNT]).out;
+        assert!(printed.contains("_80._tcp.edge.isp.example."), "{printed}");
+        assert!(!printed.contains("_8080._tcp"), "only the one that does");
+        let told = printed.matches("\"proto=https\"").count();
+        assert_eq!(told, usize::from(is_issued), "{printed}");
+
+        let arguments = ["provider", "well-known", "--account", ACCOUNT, "--config"];
+        let mut command = program(&arguments);
+        let listed = run(command.arg(&config), PATIENCE);
+        assert_eq!(
+            listed.out.matches("\"https\":true").count(),
+            1,
+            "{listed:?}"
+        );
+        assert_eq!(listed.err.contains("no authority"), !is_issued);
+    }
+}
+
+#[test]
 fn without_the_key_file_the_remedy_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let refused = dns_records(&config(directory.path()), &[]);

@@ -12,8 +12,11 @@ mod program;
 mod zone_server;
 
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use edge_http::entry_tls::Identity;
 use edge_types::{ChainAddress, IepId};
 use iep::Iep;
 use program::{program, run};
@@ -23,16 +26,19 @@ use zone_server::ZoneServer;
 const PATIENCE: Duration = Duration::from_secs(30);
 const ACCOUNT: &str = "0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-fn entry_point() -> u16 {
-    let iep = Iep {
+fn iep() -> Iep {
+    Iep {
         provider: ChainAddress([0xaa; 20]),
         site: IepId {
             host: "site.isp.example".parse().unwrap(),
             port: 0,
         },
         listing: None,
-    };
-    iep.start().port()
+    }
+}
+
+fn entry_point() -> u16 {
+    iep().start().port()
 }
 
 /// Checks that are not ok, by name, and the exit code.
@@ -83,11 +89,11 @@ fn good(port: u16) -> String {
 }
 
 #[test]
-fn a_good_provider_has_no_problem_but_an_unsigned_zone() {
+fn a_good_provider_has_no_problem_but_an_unsigned_zone_and_no_tls() {
     let (bad, code, report) = examine(&good(entry_point()), &["--account", ACCOUNT]);
     assert_eq!(
         bad,
-        [("warning".to_owned(), "signed".to_owned())],
+        ["signed", "tls"].map(|check| ("warning".to_owned(), check.to_owned())),
         "{report}"
     );
     assert_eq!(code, Some(0));
@@ -129,6 +135,57 @@ fn each_fault_is_told() {
     }
     let (bad, ..) = examine(&good, &["--account", other]);
     assert_eq!(problems(&bad), ["expected key", "expected key"]);
+}
+
+#[test]
+fn over_tls_the_certificate_is_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    };
+    let issue = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = rcgen::CertificateParams::new(vec!["site.isp.example".to_owned()]).unwrap();
+        let own = own.self_signed(&key).unwrap().pem();
+        (
+            write(&format!("{name}.pem"), own),
+            write(&format!("{name}.key"), key.serialize_pem()),
+        )
+    };
+    let (certificate, key) = issue("shown");
+    let (other, _) = issue("other");
+    let identity = Identity::read(certificate.clone(), key).unwrap();
+    let port = iep().start_over(Some(Arc::new(identity))).port();
+    let instance = |port: u16| {
+        format!(
+            "{}_edge._tcp 60 IN PTR one._edge._tcp\none._edge._tcp 60 IN SRV 10 0 {port} site\n\
+             one._edge._tcp 60 IN TXT \"v=1\" \"proto=https\"\n",
+            good(port)
+        )
+    };
+    let judge = |port: u16, authorities: &Path| {
+        let authorities = ["--certificates", authorities.to_str().unwrap()];
+        let (bad, code, report) = examine(&instance(port), &authorities);
+        let problems = problems(&bad).into_iter().map(str::to_owned);
+        (problems.collect::<Vec<_>>(), code, report)
+    };
+    let (problems, code, report) = judge(port, &certificate);
+    assert!(problems.is_empty() && code == Some(0), "{report:#}");
+    let checks = report["checks"].as_array().unwrap();
+    let tls = checks.iter().find(|check| check["check"] == "tls").unwrap();
+    assert_eq!(tls["verdict"], "ok");
+    assert!(tls.to_string().contains("certificate authority"), "{tls}");
+    // Another authority; a server without TLS; authorities that cannot be read.
+    assert_eq!(judge(port, &other).0, ["tls"]);
+    assert_eq!(judge(entry_point(), &certificate).0, ["tls"]);
+    let server = ZoneServer::start(&[("isp.example", &good(port))]);
+    let resolver = server.address.to_string();
+    let arguments = ["provider", "doctor", "isp.example", "--resolver", &resolver];
+    let mut command = program(&arguments);
+    let refused = run(command.args(["--certificates", "/nowhere"]), PATIENCE);
+    assert_eq!(refused.code, Some(64), "{refused:?}");
 }
 
 #[test]
@@ -190,7 +247,7 @@ fn people_get_a_line_for_each_check() {
     assert!(
         answer
             .out
-            .ends_with("isp.example: no problems, 1 warning\n"),
+            .ends_with("isp.example: no problems, 2 warnings\n"),
         "{}",
         answer.out
     );

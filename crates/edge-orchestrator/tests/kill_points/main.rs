@@ -39,13 +39,33 @@ fn main() -> ExitCode {
                 "a_site_that_is_taken_back_is_left_and_paid_pro_rata",
                 take_back,
             );
+            let key = Trial::test(
+                "a_site_that_changes_its_tls_key_within_a_lease_is_believed_by_its_zone",
+                change_key,
+            );
             // One after the other: their processes listen at the same addresses.
             let arguments = Arguments {
                 test_threads: Some(1),
                 ..Arguments::from_args()
             };
-            libtest_mimic::run(&arguments, vec![short, notice]).exit_code()
+            libtest_mimic::run(&arguments, vec![short, notice, key]).exit_code()
         }
+    }
+}
+
+/// Nobody loses anything by it: the zone tells of the new key, and the agreement goes on.
+fn change_key() -> Result<(), Failed> {
+    let mut world = world::World::unharmed();
+    let changed = world.change_key();
+    let told = changed.steps.iter().map(|(_, step)| step.as_str());
+    if told
+        .filter(|step| *step == "other TLS keys, as its zone says")
+        .count()
+        == 1
+    {
+        Ok(())
+    } else {
+        Err(format!("{:?}", changed.steps).into())
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use edge_chain::client::LedgerConfig;
 use edge_chain::{EthLedger, LocalKey};
-use edge_discovery::IepCandidate;
+use edge_discovery::{IepCandidate, TlsPin};
 use edge_http::client::ContactBudget;
 use edge_http::entry_tls::{RootCertStore, TlsPolicy};
 use edge_negotiation::{
@@ -37,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::world::{BUYER_KEY, ORCHESTRATOR, PROVIDER, PROVIDER_KEY, STOP};
+use crate::world::{BUYER_KEY, ORCHESTRATOR, PIN, PROVIDER, PROVIDER_KEY, STOP};
 
 /// The provider; lives until it is killed.
 pub(crate) fn provider(folder: &Path) -> ExitCode {
@@ -95,7 +95,8 @@ pub(crate) fn buyer(folder: &Path) -> ExitCode {
             settings: Arc::clone(&settings),
         });
         agreements.resume(recovered);
-        let sites: Vec<KnownSite> = settings.lists.sites.iter().map(known).collect();
+        let listed = &settings.lists.sites;
+        let mut sites: Vec<KnownSite> = listed.iter().map(known).collect();
         loop {
             if folder.join(STOP).exists() {
                 agreements.stop_spending(true).unwrap();
@@ -103,7 +104,11 @@ pub(crate) fn buyer(folder: &Path) -> ExitCode {
                     return;
                 }
             }
-            for site in &sites {
+            let pin = fs::read_to_string(folder.join(PIN)).unwrap().parse();
+            let pins: Vec<TlsPin> = vec![pin.unwrap()];
+            for site in &mut sites {
+                site.candidate.pins.clone_from(&pins);
+                agreements.note_pins(&site.candidate.id, &pins);
                 if agreements.spending_stopped() || agreements.holds(&site.candidate.id) {
                     continue;
                 }

@@ -13,9 +13,10 @@ use edge_chain::LocalKey;
 use edge_chain::dev::{self, DevChain, DevConfig};
 use edge_journal::crash;
 use edge_negotiation::NegotiationState;
-use edge_orchestrator::journal::{Recovered, journal_file};
+use edge_orchestrator::journal::{Recovered, Written, journal_file};
 use edge_ports::{Clock, Ledger, Signer, SystemClock};
 use edge_types::{ChainId, Offer, UtcTime};
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -27,6 +28,10 @@ pub(crate) const PROVIDER_KEY: &str = "provider.key";
 pub(crate) const BUYER_KEY: &str = "buyer.key";
 /// The buyer ends when this file is there.
 pub(crate) const STOP: &str = "stop";
+/// The TLSA record of all sites, as a signed zone would tell it.
+pub(crate) const PIN: &str = "pin";
+const CERTIFICATE: &str = "certificate.pem";
+const TLS_KEY: &str = "tls.key";
 pub(crate) const CHAIN: ChainId = ChainId(1337);
 
 /// Sites, each with the hardware for exactly one lease.
@@ -135,6 +140,7 @@ impl World {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let rpc = listener.local_addr().unwrap().to_string();
         runtime.spawn(dev::serve(chain, listener));
+        new_identity(folder.path());
         fs::write(
             folder.path().join(PROVIDER),
             provider_config(folder.path(), &rpc),
@@ -180,6 +186,28 @@ impl World {
         let told = self.runtime.block_on(ledger.give_notice(&offer, stop));
         told.unwrap();
         (offer, stop)
+    }
+
+    /// Gives the provider another TLS key while a lease runs, which DNS tells of; the agreement that went on under it.
+    pub(crate) fn change_key(&mut self) -> Written {
+        let file = journal_file(&self.folder.path().join("orchestrator"));
+        let began = Instant::now();
+        let until = |what: &dyn Fn(&Written) -> bool| loop {
+            let written = Recovered::peek(&file).unwrap_or_default().agreements;
+            if let Some(found) = written.into_iter().find(|written| what(written)) {
+                return found;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not come to that");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let running = until(&|written| written.record.state == NegotiationState::Running);
+        // Its files are written before it is ended, so that it starts with the new ones.
+        new_identity(self.folder.path());
+        let folder = self.folder.path().to_owned();
+        let _ = self.provider.child.kill();
+        let _ = self.provider.child.wait();
+        self.provider = Part::start("provider", &folder, None);
+        until(&|written| written.id() == running.id() && written.transport != running.transport)
     }
 
     /// Lets processes die at write points until so many have.
@@ -270,6 +298,20 @@ fn await_sites() {
     }
 }
 
+/// Gives all sites one new key for TLS.
+fn new_identity(folder: &Path) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["isp.example".to_owned()]).unwrap();
+    let certificate = certificate.self_signed(&key).unwrap();
+    fs::write(folder.join(CERTIFICATE), certificate.pem()).unwrap();
+    fs::write(folder.join(TLS_KEY), key.serialize_pem()).unwrap();
+    let digest = Sha256::digest(rcgen::PublicKeyData::subject_public_key_info(&key));
+    let digits: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+    let pin = folder.join(PIN);
+    fs::write(pin.with_extension("new"), format!("3 1 1 {digits}")).unwrap();
+    fs::rename(pin.with_extension("new"), pin).unwrap();
+}
+
 fn open_agreements(folder: &Path) -> String {
     let file = journal_file(&folder.join("orchestrator"));
     let written = Recovered::peek(&file).unwrap().agreements;
@@ -301,7 +343,9 @@ fn provider_config(folder: &Path, rpc: &str) -> String {
             "[[site]]\nhost = \"site{site}.isp.example\"\nport = 8080\nlisten = \"{address}:8080\"\n\
              service_address = \"{address}\"\nservice_ports = [20000, 20003]\n\
              milli_cpu = 500\nmemory_mib = 64\npids = 32\nprice_per_second_wei = \"1000000\"\n\
-             receipt_interval_seconds = 5\nnotice_seconds = 1\n"
+             receipt_interval_seconds = 5\nnotice_seconds = 1\ntls = {{ certificates = {:?}, key = {:?} }}\n",
+            folder.join(CERTIFICATE),
+            folder.join(TLS_KEY),
         ));
     }
     text

@@ -1,42 +1,67 @@
-//! The public key inside a certificate, as far as TLSA needs it.
+//! What is inside a certificate, as far as TLSA needs it.
 
 use std::path::Path;
 
 use anyhow::Context as _;
+use edge_provider::SiteConfig;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::exit::Failure;
 
-/// SHA-256, in hexadecimal digits, of the key of the first certificate in a PEM file (RFC 6698: selector 1, matching
-/// type 1).
-pub(crate) fn key_digest_of_file(file: &Path) -> Result<String, Failure> {
-    let shown = file.display();
-    let read = || -> anyhow::Result<String> {
-        let certificate = CertificateDer::from_pem_file(file)
-            .with_context(|| format!("reading the certificate {shown}"))?;
-        key_digest(&certificate).with_context(|| format!("{shown} holds no X.509 certificate"))
-    };
-    read().map_err(|error| {
-        Failure::usage(error).with_hint("give a PEM file that begins with the site's certificate")
-    })
+/// What others have to know of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Certificate {
+    /// SHA-256 of its key (RFC 6698: selector 1, matching type 1), in hexadecimal digits.
+    pub(crate) key_digest: String,
+    /// Does no authority stand above it? Then nobody believes it but by a TLSA record.
+    pub(crate) is_self_issued: bool,
 }
 
-/// SHA-256 of the `SubjectPublicKeyInfo` of a certificate (RFC 5280 section 4.1); `None` if it is none.
-pub(crate) fn key_digest(certificate: &[u8]) -> Option<String> {
-    let (certificate, _) = element(certificate, SEQUENCE)?;
-    let (mut rest, _) = element(certificate, SEQUENCE)?;
-    if rest.first() == Some(&EXPLICIT_VERSION) {
-        rest = skip(rest)?;
+impl Certificate {
+    /// The first one in a PEM file.
+    pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
+        let shown = file.display();
+        let read = || -> anyhow::Result<Self> {
+            let certificate = CertificateDer::from_pem_file(file)
+                .with_context(|| format!("reading the certificate {shown}"))?;
+            Self::parse(&certificate).with_context(|| format!("{shown} holds no X.509 certificate"))
+        };
+        read().map_err(|error| {
+            Failure::usage(error)
+                .with_hint("give a PEM file that begins with the site's certificate")
+        })
     }
-    // Serial number, signature algorithm, issuer, validity, subject.
-    for _ in 0..5 {
-        rest = skip(rest)?;
+
+    /// That of a site, if it serves TLS.
+    pub(crate) fn of(site: &SiteConfig) -> Result<Option<Self>, Failure> {
+        let files = site.tls.as_ref();
+        files
+            .map(|files| Self::read(&files.certificates))
+            .transpose()
     }
-    let (_, whole) = element(rest, SEQUENCE)?;
-    let digest = Sha256::digest(whole);
-    Some(digest.iter().map(|octet| format!("{octet:02x}")).collect())
+
+    /// By RFC 5280 section 4.1; `None` if it is none.
+    fn parse(certificate: &[u8]) -> Option<Self> {
+        let (certificate, _) = element(certificate, SEQUENCE)?;
+        let (mut rest, _) = element(certificate, SEQUENCE)?;
+        if rest.first() == Some(&EXPLICIT_VERSION) {
+            rest = skip(rest)?;
+        }
+        // Serial number and signature algorithm.
+        rest = skip(skip(rest)?)?;
+        let (issuer, _) = element(rest, SEQUENCE)?;
+        // Issuer and validity.
+        rest = skip(skip(rest)?)?;
+        let (subject, _) = element(rest, SEQUENCE)?;
+        let (_, key) = element(skip(rest)?, SEQUENCE)?;
+        let digest = Sha256::digest(key);
+        Some(Self {
+            key_digest: digest.iter().map(|octet| format!("{octet:02x}")).collect(),
+            is_self_issued: issuer == subject,
+        })
+    }
 }
 
 const SEQUENCE: u8 = 0x30;

@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use edge_discovery::DiscoveryConfig;
 use edge_ports::Signer as _;
 use edge_provider::{ProviderConfig, SiteConfig};
-use edge_types::{AddressPolicy, ChainAddress, DnsName};
+use edge_types::{AddressPolicy, ChainAddress, DnsName, IepId};
 
-use super::certificate;
+use super::certificate::Certificate;
 use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
 use crate::output;
@@ -35,7 +35,8 @@ pub(crate) struct Args {
     /// Account to publish, instead of reading the key file that the configuration names.
     #[arg(long, value_name = "0xADDRESS")]
     account: Option<ChainAddress>,
-    /// Certificate of the entry points (PEM), if they speak TLS: its key is bound to their names by TLSA.
+    /// Certificate (PEM) of the entry points whose TLS is not served by the agent itself but before it: its key is bound to
+    /// their names by TLSA, as that of the others is.
     #[arg(long, value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
 }
@@ -56,11 +57,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             .map_err(with_account_hint)?
             .address(),
     };
-    let tls_key = match &args.tls_certificate {
-        Some(file) => Some(certificate::key_digest_of_file(file)?),
-        None => None,
-    };
-    let zones = zones(&config, args.zone.as_ref(), account, tls_key.as_deref())?;
+    let file = args.tls_certificate.as_deref();
+    let of_others = file.map(Certificate::read).transpose()?;
+    let mut certificates = Certificates::new();
+    for site in &config.sites {
+        if let Some(shown) = Certificate::of(site)?.or_else(|| of_others.clone()) {
+            certificates.insert(site.id.clone(), shown);
+        }
+    }
+    let zones = zones(&config, args.zone.as_ref(), account, &certificates)?;
     let text: Vec<String> = zones
         .iter()
         .map(|zone| match args.syntax {
@@ -76,6 +81,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 pub(super) fn with_account_hint(failure: Failure) -> Failure {
     failure.with_hint("or give the account by --account; `exec-edge chain key` told it")
 }
+
+/// What entry points show over TLS.
+type Certificates = BTreeMap<IepId, Certificate>;
 
 /// What belongs into one zone.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,7 +111,7 @@ fn zones(
     config: &ProviderConfig,
     zone: Option<&DnsName>,
     account: ChainAddress,
-    tls_key: Option<&str>,
+    certificates: &Certificates,
 ) -> Result<Vec<ZoneRecords>, Failure> {
     let mut by_zone: BTreeMap<DnsName, Vec<&SiteConfig>> = BTreeMap::new();
     for site in &config.sites {
@@ -118,7 +126,7 @@ fn zones(
     by_zone
         .into_iter()
         .map(|(zone, sites)| {
-            ZoneRecords::build(zone.clone(), &sites, &key, tls_key).map_err(|error| {
+            ZoneRecords::build(zone.clone(), &sites, &key, certificates).map_err(|error| {
                 Failure::usage(anyhow::Error::new(error).context(format!("zone {zone}")))
                     .with_hint("choose shorter names")
             })
@@ -131,7 +139,7 @@ impl ZoneRecords {
         zone: DnsName,
         sites: &[&SiteConfig],
         key: &str,
-        tls_key: Option<&str>,
+        certificates: &Certificates,
     ) -> Result<Self, edge_types::DnsNameError> {
         let service = zone.with_prefix(DiscoveryConfig::SERVICE)?;
         // In somebody else's zone each site speaks for itself: the zone's other sites have other keys.
@@ -179,17 +187,21 @@ impl ZoneRecords {
             }
             let kind = if address.is_ipv4() { "A" } else { "AAAA" };
             addresses.add(host, kind, address.to_string());
-            if let Some(digest) = tls_key {
+            let certificate = certificates.get(&site.id);
+            if let Some(certificate) = certificate {
                 let owner = host.with_prefix(&format!("_{}._tcp", site.id.port))?;
-                tls.add(&owner, "TLSA", format!("3 1 1 {digest}"));
+                tls.add(&owner, "TLSA", format!("3 1 1 {}", certificate.key_digest));
             }
             let instance = service.with_prefix(&instance_label(site, &zone))?;
             browsing.add(&service, "PTR", format!("{instance}."));
             browsing.add(&instance, "SRV", srv);
+            // Who reads this without the TLSA record has only authorities to ask.
+            let is_issued = certificate.is_some_and(|certificate| !certificate.is_self_issued);
+            let protocol = if is_issued { " \"proto=https\"" } else { "" };
             browsing.add(
                 &instance,
                 "TXT",
-                format!("\"v=1\" \"path={}\" \"{key}\"", edge_wire::BASE),
+                format!("\"v=1\" \"path={}\"{protocol} \"{key}\"", edge_wire::BASE),
             );
         }
         for section in [&mut keys, &mut addresses, &mut tls] {
@@ -363,7 +375,13 @@ mod tests {
     fn records(zone: Option<&str>) -> Vec<ZoneRecords> {
         let config = ProviderConfig::parse(TEMPLATE).unwrap();
         let zone = zone.map(|zone| zone.parse().unwrap());
-        zones(&config, zone.as_ref(), ChainAddress([0xaa; 20]), None).unwrap()
+        zones(
+            &config,
+            zone.as_ref(),
+            ChainAddress([0xaa; 20]),
+            &Certificates::new(),
+        )
+        .unwrap()
     }
 
     #[test]

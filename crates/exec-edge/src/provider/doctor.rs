@@ -11,9 +11,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use edge_discovery::{
     Answer, ControlOutcome, DiscoveryConfig, IepCandidate, Lookup, NoAnswer, Question, RecordKind,
-    Security, ServiceTrail, SiteOutcome, SiteTrail,
+    Security, ServiceTrail, SiteOutcome, SiteRejection, SiteTrail,
 };
-use edge_http::client::{ClientTimeouts, ContactBudget, FirstContact, IepClient};
+use edge_http::client::{ClientError, ClientTimeouts, ContactBudget, FirstContact, IepClient};
+use edge_http::entry_tls::{TlsPolicy, Transport};
 use edge_ports::{Clock as _, NameLookup as _, Signer as _, SystemClock};
 use edge_provider::ProviderConfig;
 use edge_resolver::{Resolver, drive};
@@ -21,6 +22,7 @@ use edge_types::{ChainAddress, DnsName};
 
 use self::findings::Findings;
 use super::dns_records;
+use crate::authorities;
 use crate::discover::{told, unanswered};
 use crate::dns::DnsArgs;
 use crate::exit::{Exit, Failure};
@@ -50,6 +52,9 @@ pub(crate) struct Args {
     /// Account that has to be found everywhere, instead of reading the key file that the configuration names.
     #[arg(long, value_name = "0xADDRESS")]
     account: Option<ChainAddress>,
+    /// Certificate authorities to believe, PEM, instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    certificates: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -57,10 +62,11 @@ pub(crate) struct Args {
     dns: DnsArgs,
 }
 
-/// What the owner says should be found.
+/// What the owner says should be found, and who is believed over TLS.
 struct Expected {
     config: Option<ProviderConfig>,
     account: Option<ChainAddress>,
+    tls: TlsPolicy,
 }
 
 /// Runs it; exit code 1 if there are problems.
@@ -78,7 +84,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         ),
         (None, None) => None,
     };
-    let expected = Expected { config, account };
+    let roots = authorities::read_if_any(args.certificates.as_deref()).map_err(Failure::usage)?;
+    let expected = Expected {
+        config,
+        account,
+        tls: TlsPolicy::new(roots, true),
+    };
     let executor = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -257,6 +268,14 @@ async fn look_at_site(
             "publish the one TXT record that `exec-edge provider dns-records` prints",
         );
     }
+    for refusal in &site.pins_refused {
+        findings.problem(
+            &name,
+            "TLSA record",
+            refusal.to_string(),
+            "publish the TLSA record that `exec-edge provider dns-records` prints, in a signed zone",
+        );
+    }
     let candidate = match &site.outcome {
         SiteOutcome::Candidate(candidate) => candidate,
         // Told where the zone's own record is.
@@ -266,7 +285,12 @@ async fn look_at_site(
                 &name,
                 "usable",
                 reason.to_string(),
-                "publish the lines that `exec-edge provider dns-records` prints",
+                match reason {
+                    SiteRejection::TlsUnknown { .. } => {
+                        "look whether the zone's name servers answer for names and kinds of records that they do not have"
+                    }
+                    _ => "publish the lines that `exec-edge provider dns-records` prints",
+                },
             );
             return;
         }
@@ -314,25 +338,32 @@ async fn look_at_address(
 ) {
     let entry_point = SocketAddr::new(address, candidate.id.port);
     let subject = format!("{} at {entry_point}", candidate.id);
-    let client = IepClient::new(entry_point, candidate.id.clone(), ClientTimeouts::default());
+    // Plain HTTP is allowed, so nothing is refused.
+    let transport = expected.tls.decide(candidate).unwrap_or(Transport::Plain);
+    let client = IepClient::new(entry_point, candidate.id.clone(), ClientTimeouts::default())
+        .over(expected.tls.over(&transport));
     let contact = match client.contact(contacts, clock.monotonic()).await {
         Ok(contact) => contact,
         Err(error) => {
             let remedy = match &error {
-                edge_http::client::ClientError::Connect { .. } => {
+                ClientError::Tls { .. } => {
+                    "publish what `exec-edge provider dns-records` prints for the certificate that it shows, or have it show the right one"
+                }
+                ClientError::Connect { .. } => {
                     "start `exec-edge provider` there, and let the port through firewalls"
                 }
-                edge_http::client::ClientError::Timeout { .. } => {
+                ClientError::Timeout { .. } => {
                     "let the port through firewalls, or reach a provider without public address by a relay"
                 }
                 _ => "look whether something else listens at this port",
             };
-            findings.problem(
-                &subject,
-                "greeting",
-                format!("{:#}", anyhow::Error::new(error)),
-                remedy,
-            );
+            let check = if matches!(error, ClientError::Tls { .. }) {
+                "tls"
+            } else {
+                "greeting"
+            };
+            let text = format!("{:#}", anyhow::Error::new(error));
+            findings.problem(&subject, check, text, remedy);
             return;
         }
     };
@@ -344,6 +375,15 @@ async fn look_at_address(
         "greeting",
         format!("{}{rtt}", contact.greeting.software),
     );
+    match contact.proof {
+        Some(proof) => findings.ok(&subject, "tls", proof.to_string()),
+        None => findings.warning(
+            &subject,
+            "tls",
+            "it is spoken to in the clear, and its offers can be read on the way".to_owned(),
+            "give the site `tls` in its configuration, and publish what `exec-edge provider dns-records` prints",
+        ),
+    }
     judge_clock(&subject, &contact, clock, findings);
     judge_greeting(&subject, candidate, &contact, expected, findings);
 }

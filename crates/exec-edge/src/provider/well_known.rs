@@ -7,6 +7,7 @@ use edge_ports::Signer as _;
 use edge_types::{ChainAddress, ListedSite};
 use edge_wire::listing::WellKnown;
 
+use super::certificate::Certificate;
 use super::dns_records;
 use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
@@ -33,16 +34,25 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             .map_err(dns_records::with_account_hint)?
             .address(),
     };
-    let sites: Vec<ListedSite> = config
-        .sites
-        .iter()
-        .map(|site| ListedSite {
+    let mut sites = Vec::new();
+    for site in &config.sites {
+        let certificate = Certificate::of(site)?;
+        if certificate
+            .as_ref()
+            .is_some_and(|shown| shown.is_self_issued)
+        {
+            output::error(&format!(
+                "{}: no authority issued its certificate, so who reads this list cannot speak to it; a signed zone with its TLSA record can",
+                site.id
+            ));
+        }
+        sites.push(ListedSite {
             id: site.id.clone(),
             addresses: vec![dns_records::address(site)],
             key: Some((config.ledger.chain, account)),
-            tls: false,
-        })
-        .collect();
+            tls: certificate.is_some(),
+        });
+    }
     let text = edge_wire::encode(&WellKnown::of(&sites));
     output::line(&String::from_utf8_lossy(&text));
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use edge_http::api::{IepService, Reply};
-use edge_http::entry_tls::TlsAcceptor;
+use edge_http::entry_tls::Identity;
 use edge_http::server::{ApiLimits, IepServer, NonceCache};
 use edge_ports::SystemClock;
 use edge_types::agreement::detail;
@@ -35,7 +35,7 @@ impl Iep {
     }
 
     /// The same over TLS.
-    pub(crate) fn start_over(mut self, tls: Option<TlsAcceptor>) -> SocketAddr {
+    pub(crate) fn start_over(mut self, tls: Option<Arc<Identity>>) -> SocketAddr {
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let executor = tokio::runtime::Builder::new_current_thread()
