@@ -706,8 +706,11 @@ impl PlacementTask {
                 .path
                 .as_ref()
                 .is_none_or(|path| path.path.end != PathEnd::Reached);
+            let is_old = site.offer_is_older_than(self.clock.monotonic(), 2 * OFFER_FRESH_FOR);
             if lost {
                 "its distance is unknown: no trace reached it".to_owned()
+            } else if is_old {
+                "its offer is too old to plan with, and is asked for anew".to_owned()
             } else {
                 site.verdict(&self.settings.trust, self.settings.wei_per_trial)
             }

@@ -77,15 +77,24 @@ fn a_plan_is_explained_site_by_site_and_client_by_client() {
         let mut command = program(&["explain", "plan", "--admin"]);
         run(command.arg(&admin).args(arguments), PATIENCE)
     };
-    let told = explain(&["--json"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
-    let plan: PlanReport = serde_json::from_str(&told.out).unwrap();
+    // Offers may be too old for one plan; then they are asked for anew.
+    let mut tries = 0..20;
+    let plan = loop {
+        let told = explain(&["--json"]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        let plan: PlanReport = serde_json::from_str(&told.out).unwrap();
+        if plan.rejected.iter().all(|no| no.cost_wei.is_some()) {
+            break plan;
+        }
+        assert!(tries.next().is_some(), "{plan:?}");
+        std::thread::sleep(Duration::from_millis(300));
+    };
     let running = plan.chosen.iter().filter(|site| site.already_running);
     assert_eq!((running.count(), plan.chosen.len()), (RENTED, RENTED));
     // Every site is told of once, with its price and what it would bring.
     assert_eq!(plan.rejected.len(), usize::from(market::SITES) - RENTED);
     for no in &plan.rejected {
-        assert!(no.cost_wei.is_some() && no.would_save_ms > 0.0, "{no:?}");
+        assert!(no.would_save_ms > 0.0, "{no:?}");
     }
     assert_eq!(plan.clients.len(), usize::from(CLIENTS));
     let site = &plan.chosen[0];
