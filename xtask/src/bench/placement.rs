@@ -162,8 +162,20 @@ fn quality(figures: &BTreeMap<String, Vec<f64>>) -> Vec<Value> {
             };
             let unit = if is_number { "sites" } else { "of optimum" };
             let mut row = row(&format!("quality/{place}"), unit, "lower", values, goal);
+            let proven = peers.get("proven").and_then(|proven| proven[0].as_f64());
             row["peers"] = Value::Object(peers);
             rows.push(row);
+            if let Some(proven) = proven {
+                // Where half of what betweenness needs is less than any placement needs, that is missed by all.
+                let beyond: Vec<f64> = values.iter().map(|number| number - proven).collect();
+                rows.push(self::row(
+                    &format!("quality/{place}, more than are proven to be needed"),
+                    "sites",
+                    "lower",
+                    &beyond,
+                    Some(0.0),
+                ));
+            }
         } else if !case.contains('%') {
             rows.push(row(&format!("quality/{case}"), "", "equal", values, None));
         }
