@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::{Address, Bytes, TxKind, U64, U256, keccak256};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
@@ -45,6 +46,10 @@ pub(crate) mod gas {
     pub(crate) const TRANSFER: u64 = 21_000;
 }
 
+/// Wei.
+pub const GWEI: u128 = 1_000_000_000;
+/// Time between two blocks of the slowest chain that the client is meant for.
+const SLOWEST_BLOCK: Duration = Duration::from_secs(12);
 /// Fees are asked for again when they are older than this: twice the base fee lasts for 6 full blocks (EIP-1559).
 const FEES_AGE: Duration = Duration::from_mins(1);
 /// How often two nodes are asked before they count as disagreeing.
@@ -64,7 +69,8 @@ pub struct LedgerConfig {
     pub chain: ChainId,
     /// The escrow.
     pub contract: ChainAddress,
-    /// Blocks that a transaction must be deep before it counts, itself included; at least 1 (rule 10).
+    /// Blocks that a transaction must be deep before it counts, itself included; at least 1 (rule 10). What is read is the
+    /// state at that depth too.
     pub confirmations: u64,
     /// Time between two looks for a receipt. Public chains make a block in seconds, the development chain at once.
     pub poll_interval: Duration,
@@ -76,11 +82,13 @@ pub struct LedgerConfig {
     pub raise_after: Duration,
     /// The most that a unit of gas may cost, wei: a node that names higher fees is not followed.
     pub max_fee_per_gas: u128,
+    /// The most of that for whoever makes the block, wei, before the fees are raised.
+    pub max_tip_per_gas: u128,
 }
 
 impl LedgerConfig {
     /// Values that suit the development chain: 1 confirmation, polled each 100 ms, 5 s for an answer, 30 s in all,
-    /// fees raised each 10 s, at most 1000 gwei.
+    /// fees raised each 10 s, at most 100 gwei and 5 of tip.
     pub const fn dev(rpc_url: String, chain: ChainId, contract: ChainAddress) -> Self {
         Self {
             rpc_url,
@@ -92,7 +100,25 @@ impl LedgerConfig {
             request_timeout: Duration::from_secs(5),
             inclusion_timeout: Duration::from_secs(30),
             raise_after: Duration::from_secs(10),
-            max_fee_per_gas: 1_000_000_000_000,
+            max_fee_per_gas: 100 * GWEI,
+            max_tip_per_gas: 5 * GWEI,
+        }
+    }
+
+    /// Values that suit any chain with blocks at most 12 s apart, and so many confirmations: there is time for those and
+    /// for three blocks more, and fees are raised after a block and a half.
+    pub fn public(
+        rpc_url: String,
+        chain: ChainId,
+        contract: ChainAddress,
+        confirmations: u64,
+    ) -> Self {
+        let blocks = u32::try_from(confirmations.saturating_add(3)).unwrap_or(u32::MAX);
+        Self {
+            confirmations,
+            inclusion_timeout: SLOWEST_BLOCK.saturating_mul(blocks),
+            raise_after: SLOWEST_BLOCK * 3 / 2,
+            ..Self::dev(rpc_url, chain, contract)
         }
     }
 }
@@ -240,7 +266,7 @@ impl EthLedger {
         Ok(())
     }
 
-    /// Calls a view function of the escrow at the latest block.
+    /// Calls a view function of the escrow at the depth that counts.
     async fn view<C: SolCall>(
         &self,
         attempted: &'static str,
@@ -250,7 +276,7 @@ impl EthLedger {
         self.call(attempted, self.contract_address(), call).await
     }
 
-    /// Calls a view function of any contract at the latest block.
+    /// Calls a view function of any contract at the depth that counts.
     async fn call<C: SolCall>(
         &self,
         attempted: &'static str,
@@ -260,8 +286,9 @@ impl EthLedger {
         let request = TransactionRequest::default()
             .to(to)
             .input(call.abi_encode().into());
+        let block = self.counting_block(attempted).await?;
         let ask = |node: &RpcClient| {
-            let answer = node.request::<_, Bytes>("eth_call", (request.clone(), "latest"));
+            let answer = node.request::<_, Bytes>("eth_call", (request.clone(), block));
             async move { answer.await.map_err(read_error(attempted)) }
         };
         let output = match &self.second {
@@ -272,6 +299,30 @@ impl EthLedger {
             attempted,
             detail: cause.to_string(),
         })
+    }
+
+    /// The latest block that is deep enough: a reorganisation undoes no state that was read there. Of two nodes the one
+    /// that lags has it too.
+    async fn counting_block(
+        &self,
+        attempted: &'static str,
+    ) -> Result<BlockNumberOrTag, LedgerError> {
+        let above = self.config.confirmations - 1;
+        if above == 0 {
+            return Ok(BlockNumberOrTag::Latest);
+        }
+        let height = |node: &RpcClient| {
+            let answer = node.request_noparams::<U64>("eth_blockNumber");
+            async move { answer.await.map_err(read_error(attempted)) }
+        };
+        let head: u64 = match &self.second {
+            None => height(&self.client).await?.to(),
+            Some(second) => {
+                let (one, other) = tokio::join!(height(&self.client), height(second));
+                one?.min(other?).to()
+            }
+        };
+        Ok(BlockNumberOrTag::Number(head.saturating_sub(above)))
     }
 
     /// What both nodes say. A node may be a block behind, so each is asked a few times.

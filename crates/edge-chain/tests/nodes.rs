@@ -10,7 +10,7 @@
 mod support;
 
 use edge_chain::EthLedger;
-use edge_chain::client::LedgerConfig;
+use edge_chain::client::{GWEI, LedgerConfig};
 use edge_ports::{Ledger, LedgerError};
 use edge_types::{Amount, Asset};
 use support::{Served, config, key, offer};
@@ -79,5 +79,28 @@ fn a_dead_second_node_or_one_without_the_escrow_stops_the_money() {
         );
         let held = served.ledger(&key(1)).totals(Asset::Native).await.unwrap();
         assert_eq!(held.held, Amount::wei(0));
+    });
+}
+
+/// A node cannot make us pay more than the operator allows, however dear it says that the chain is.
+#[test]
+fn fees_above_the_cap_are_not_paid() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = Served::start(&config(dir.path(), &[&key(1)]));
+    Runtime::new().unwrap().block_on(async {
+        let config = LedgerConfig {
+            // The development chain asks for one.
+            max_fee_per_gas: GWEI / 2,
+            ..served.ledger_config()
+        };
+        let capped = EthLedger::new(config, key(1)).unwrap();
+        let before = capped.balance(capped.account()).await.unwrap();
+        let refused = capped.stake(Amount::wei(5)).await;
+        assert!(
+            matches!(refused, Err(LedgerError::Refused { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(capped.balance(capped.account()).await.unwrap(), before);
+        served.ledger(&key(1)).stake(Amount::wei(5)).await.unwrap();
     });
 }

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use edge_chain::client::LedgerConfig;
 use edge_chain::{EthLedger, LocalKey};
 use edge_ports::Ledger;
-use edge_types::{Amount, Asset, ChainAddress, Hash32};
+use edge_types::{Amount, Asset, ChainAddress, Hash32, Settlement};
 use serde_json::{Value, json};
-use support::{CHAIN, agree_settle_and_withdraw};
+use support::{CHAIN, agree_settle_and_withdraw, offer, resign};
 
 /// A node that ends with the test.
 struct Anvil {
@@ -205,4 +205,59 @@ async fn peer_anvil_forgets_a_block_and_gets_the_transaction_again() {
     staking.await.unwrap().unwrap();
     let held = ledger.totals(Asset::Native).await.unwrap().held;
     assert_eq!(held, Amount::wei(7), "once");
+}
+
+/// Security rule 10: what a reorganisation may still undo is not there yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peer_anvil_a_payment_is_seen_once_it_is_deep_enough() {
+    let anvil = Anvil::start();
+    let contract = anvil.escrow().await;
+    let [buyer_key, provider_key] = Anvil::keys();
+    let at_depth = |confirmations| {
+        let config = LedgerConfig {
+            confirmations,
+            ..anvil.config(contract)
+        };
+        EthLedger::new(config, buyer_key.clone()).unwrap()
+    };
+    let (hasty, patient) = (at_depth(1), at_depth(3));
+    anvil.rpc("anvil_mine", json!(["0x3"])).await;
+    let mut offer = offer(&provider_key, 1);
+    offer.settlement = Settlement::Escrow {
+        chain: CHAIN,
+        contract,
+    };
+    let offer = resign(offer, &provider_key);
+    assert_eq!(patient.agreement(&offer).await.unwrap(), None);
+    hasty.propose(&offer, None).await.unwrap();
+    for depth in 1..=3 {
+        assert!(hasty.agreement(&offer).await.unwrap().is_some());
+        let seen = patient.agreement(&offer).await.unwrap().is_some();
+        assert_eq!(seen, depth >= 3, "{depth} blocks deep");
+        let deposited = patient.totals(Asset::Native).await.unwrap().deposited;
+        assert_eq!(deposited.units > 0, depth >= 3, "{depth} blocks deep");
+        anvil.rpc("evm_mine", json!([])).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peer_anvil_gets_no_more_of_a_tip_than_is_allowed() {
+    let anvil = Anvil::start();
+    let contract = anvil.escrow().await;
+    let [key, _] = Anvil::keys();
+    let config = LedgerConfig {
+        max_tip_per_gas: 7,
+        ..anvil.config(contract)
+    };
+    let ledger = Arc::new(EthLedger::new(config, key).unwrap());
+    anvil.rpc("evm_setAutomine", json!([false])).await;
+    let staking = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.stake(Amount::wei(7)).await }
+    });
+    until("it is offered", async || !anvil.waiting().await.is_empty()).await;
+    let offered = anvil.waiting().await;
+    assert_eq!(offered[0]["maxPriorityFeePerGas"], json!("0x7"));
+    anvil.rpc("evm_mine", json!([])).await;
+    staking.await.unwrap().unwrap();
 }

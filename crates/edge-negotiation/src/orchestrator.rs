@@ -314,6 +314,11 @@ impl Negotiation {
         let may_pass = matches!(reason, RejectReason::TooManyReservations { .. });
         match self.state {
             S::HelloSent | S::Reserving if !may_pass => self.enter(S::Rejected(reason), now),
+            // Its node is behind ours, and will show what ours shows.
+            S::Proposed if reason == RejectReason::NotFunded => {
+                self.rejection = Some(reason);
+                self.handle_failed(now);
+            }
             S::Proposed => {
                 self.rejection = Some(reason);
                 self.enter(S::Acknowledged, now);

@@ -15,13 +15,15 @@ use edge_negotiation::{Negotiation, NegotiationState, Now, Pace, Spending, Spend
 use edge_placement::{Candidate, Trust, Whereabouts};
 use edge_ports::{Clock, Ledger, PathSource, Signer, TracePriority};
 use edge_topology::{AggregateTree, Attachment};
-use edge_types::{AgreementId, IepId, MonotonicTime, Offer, OfferId, PathObservation, UtcTime};
+use edge_types::{
+    AgreementId, Asset, IepId, MonotonicTime, Offer, OfferId, PathObservation, UtcTime,
+};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::journal::{AgreementStore, Recovered, Written};
 use crate::measured::{Measured, Usable};
-use crate::sites::{Inquiry, KnownSite, PathToSite};
+use crate::sites::{Inquiry, KnownSite, PathToSite, with_cause};
 use crate::status::{AgreementStatus, Status};
 
 mod driver;
@@ -390,6 +392,9 @@ impl Agreements {
     pub fn resume(self: &Arc<Self>, recovered: Recovered) {
         let (now, utc) = (self.now(), self.clock.utc());
         self.book().spending.stop(recovered.spending_stopped);
+        if !recovered.agreements.is_empty() {
+            tokio::spawn(Arc::clone(self).withdraw(Asset::Native));
+        }
         for mut written in recovered.agreements {
             let offer = written.record.offer.clone();
             let state = written.record.state.clone();
@@ -447,6 +452,13 @@ impl Agreements {
                 return;
             }
             tokio::time::sleep(TRACE_INTERVAL).await;
+        }
+    }
+
+    /// Fetches our credit. If that fails, the end of the next agreement fetches it, or the next process.
+    async fn withdraw(self: Arc<Self>, asset: Asset) {
+        if let Err(error) = self.ledger.withdraw(asset).await {
+            tracing::warn!(error = %with_cause(&error), "our credit stays in the escrow for now");
         }
     }
 

@@ -234,6 +234,10 @@ pub struct Wallet {
     /// Blocks on top of a transaction before it counts, itself included.
     #[serde(default = "one")]
     pub confirmations: u64,
+    /// The most that a unit of gas may cost, gwei; at least 1. Default: 100. The caps of the budget are for deposits, this one
+    /// is for the fees beside them.
+    #[serde(default = "max_fee_gwei")]
+    pub max_fee_gwei: u32,
 }
 
 /// Spending caps (security rule 13).
@@ -405,6 +409,10 @@ const fn one() -> u64 {
     1
 }
 
+const fn max_fee_gwei() -> u32 {
+    100
+}
+
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -553,6 +561,9 @@ impl Settings {
         }
         if config.application.name.is_empty() || config.application.name.len() > 64 {
             return Err(value("application.name", "1 to 64 octets"));
+        }
+        if config.wallet.max_fee_gwei == 0 {
+            return Err(value("wallet.max_fee_gwei", "at least 1"));
         }
         if config.policy.lease_s == 0 {
             return Err(value("policy.lease_s", "a lease lasts at least a second"));

@@ -1,6 +1,6 @@
 //! The hands of the agent: everything that touches the ledger and the runtime.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use edge_negotiation::{Answer, Division, ProviderAction, ProviderBook, Stage};
 use edge_ports::LedgerError;
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, IepId, Offer,
+    AgreementId, AgreementRecord, AgreementState, Asset, ChainAddress, Generation, IepId, Offer,
     RejectReason, Rtt, UtcTime, WorkloadState,
 };
 use edge_wire::Problem;
@@ -490,11 +490,26 @@ impl Agent {
             book.handle_settled(id, seen, now);
         });
         if state == Some(AgreementState::Settled) {
-            match ledger.withdraw(offer.price_per_second.asset).await {
-                Ok(amount) => tracing::info!(agreement = %id, %amount, "settled and withdrawn"),
-                // The credit stays ours; the next settlement withdraws it too.
-                Err(error) => tracing::warn!(error = chain_text(&error), "withdrawing failed"),
-            }
+            tracing::info!(agreement = %id, "settled");
+            self.withdraw(offer.price_per_second.asset).await;
+        }
+    }
+
+    async fn withdraw(&self, asset: Asset) {
+        match self.ports.ledger.withdraw(asset).await {
+            Ok(amount) if amount.units == 0 => {}
+            Ok(amount) => tracing::info!(%amount, "withdrawn"),
+            // The credit stays ours; the next settlement withdraws it too, and so does the next process.
+            Err(error) => tracing::warn!(error = chain_text(&error), "withdrawing failed"),
+        }
+    }
+
+    /// Fetches what is ours and what an earlier process could not fetch.
+    pub(crate) async fn withdraw_everything(&self) {
+        let prices = self.config.sites.iter().map(|site| site.price_per_second);
+        let assets: BTreeSet<Asset> = prices.map(|price| price.asset).collect();
+        for asset in assets {
+            self.withdraw(asset).await;
         }
     }
 

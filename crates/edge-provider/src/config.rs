@@ -55,6 +55,8 @@ pub struct LedgerSettings {
     pub confirmations: u64,
     /// Time between two looks for a new block.
     pub poll_interval: Duration,
+    /// The most that a unit of gas may cost, gwei.
+    pub max_fee_gwei: u32,
 }
 
 /// One site.
@@ -160,6 +162,9 @@ impl ProviderConfig {
         if file.ledger.confirmations == 0 {
             return Err(refuse("ledger.confirmations", "at least 1"));
         }
+        if file.ledger.max_fee_gwei == 0 {
+            return Err(refuse("ledger.max_fee_gwei", "at least 1"));
+        }
         let allowed = file
             .allow_addresses
             .iter()
@@ -189,6 +194,7 @@ impl ProviderConfig {
                 contract,
                 confirmations: file.ledger.confirmations,
                 poll_interval: Duration::from_millis(file.ledger.poll_interval_ms.max(10)),
+                max_fee_gwei: file.ledger.max_fee_gwei,
             },
             state_directory: file.state_directory,
             addresses: AddressPolicy::new(allowed),
@@ -274,6 +280,8 @@ struct Ledger {
     confirmations: u64,
     #[serde(default = "defaults::poll_interval_ms")]
     poll_interval_ms: u64,
+    #[serde(default = "defaults::max_fee_gwei")]
+    max_fee_gwei: u32,
 }
 
 #[derive(Deserialize)]
@@ -343,6 +351,9 @@ mod defaults {
     }
     pub(super) const fn confirmations() -> u64 {
         1
+    }
+    pub(super) const fn max_fee_gwei() -> u32 {
+        100
     }
     pub(super) const fn poll_interval_ms() -> u64 {
         500
@@ -513,6 +524,7 @@ mod tests {
             ("\"1000000000000\"", "\"1e12\"", "price_per_second_wei"),
             ("\"edge.isp.example\"", "\"edge isp\"", "host"),
             ("confirmations = 1", "confirmations = 0", "confirmations"),
+            ("max_fee_gwei = 100", "max_fee_gwei = 0", "max_fee_gwei"),
             ("milli_cpu = 2000", "milli_cpu = 0", "milli_cpu"),
             (
                 "milli_cpu",

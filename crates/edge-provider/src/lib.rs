@@ -175,6 +175,8 @@ impl Provider {
             );
             servers.spawn(Arc::new(server).serve_over(socket, tls));
         }
+        let agent = self.agent.clone();
+        servers.spawn(async move { agent.withdraw_everything().await });
         tokio::select! {
             () = self.agent.drive() => {}
             () = shutdown => {}

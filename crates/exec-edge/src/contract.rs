@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use edge_chain::client::{EthLedger, LedgerConfig};
+use edge_chain::client::{EthLedger, GWEI, LedgerConfig};
 use edge_chain::{LocalKey, escrow_code_hash};
 use edge_ports::{Ledger, LedgerError};
 use edge_types::{Amount, Asset, ChainAddress, ChainId};
@@ -83,6 +83,9 @@ pub(crate) struct Node {
     /// Blocks that a transaction must be deep before it counts.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     confirmations: u64,
+    /// The most that a unit of gas may cost.
+    #[arg(long, value_name = "GWEI", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    max_fee_gwei: u32,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -158,8 +161,8 @@ impl Node {
         key: LocalKey,
     ) -> Result<EthLedger, Failure> {
         let config = LedgerConfig {
-            confirmations: self.confirmations,
-            ..LedgerConfig::dev(self.rpc.clone(), chain, contract)
+            max_fee_per_gas: u128::from(self.max_fee_gwei) * GWEI,
+            ..LedgerConfig::public(self.rpc.clone(), chain, contract, self.confirmations)
         };
         EthLedger::new(config, key)
             .context("--rpc")

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use edge_chain::client::{EthLedger, LedgerConfig};
+use edge_chain::client::{EthLedger, GWEI, LedgerConfig};
 use edge_discovery::{Bootstrap, NoOwner, OriginRanges, OriginTable, RangeValue, Ranges};
 use edge_http::entry_tls::TlsPolicy;
 use edge_http::fetch::{Fetcher, WebAddress};
@@ -98,12 +98,13 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
     let key = read_key(&config.wallet.key_file)?;
     let ledger = EthLedger::new(
         LedgerConfig {
-            confirmations: config.wallet.confirmations,
             second_rpc_url: config.wallet.second_rpc.map(|rpc| format!("http://{rpc}")),
-            ..LedgerConfig::dev(
+            max_fee_per_gas: u128::from(config.wallet.max_fee_gwei) * GWEI,
+            ..LedgerConfig::public(
                 format!("http://{}", config.wallet.rpc),
                 settings.chain,
                 settings.escrow,
+                config.wallet.confirmations,
             )
         },
         key.clone(),

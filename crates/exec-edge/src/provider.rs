@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edge_chain::EthLedger;
-use edge_chain::client::LedgerConfig;
+use edge_chain::client::{GWEI, LedgerConfig};
 use edge_http::relay::{RelayAgent, RelayError};
 use edge_ports::SystemClock;
 use edge_provider::config::{ConfigError, TEMPLATE};
@@ -99,10 +99,15 @@ async fn serve(config: ProviderConfig) -> Result<(), Failure> {
     let key = read_key(&config.key_file)?;
     let settings = &config.ledger;
     let ledger = LedgerConfig {
-        confirmations: settings.confirmations,
         second_rpc_url: settings.second_rpc_url.clone(),
         poll_interval: settings.poll_interval,
-        ..LedgerConfig::dev(settings.rpc_url.clone(), settings.chain, settings.contract)
+        max_fee_per_gas: u128::from(settings.max_fee_gwei) * GWEI,
+        ..LedgerConfig::public(
+            settings.rpc_url.clone(),
+            settings.chain,
+            settings.contract,
+            settings.confirmations,
+        )
     };
     let ledger = EthLedger::new(ledger, key.clone()).map_err(Failure::usage)?;
     let runtime = RuntimeConfig::new(config.state_directory.clone(), config.addresses.clone());

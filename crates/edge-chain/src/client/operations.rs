@@ -1,6 +1,7 @@
 //! What the escrow can be asked and told to do.
 
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::Block;
 use alloy::sol_types::{SolCall, SolEvent};
 use edge_ports::{BoxFuture, Ledger, LedgerError, Signer};
@@ -344,12 +345,24 @@ impl Ledger for EthLedger {
 
     fn now(&self) -> BoxFuture<'_, Result<ChainTime, LedgerError>> {
         Box::pin(async move {
-            let block: Block<B256> = self
-                .client
-                .request("eth_getBlockByNumber", ("latest", false))
-                .await
-                .map_err(read_error("reading the chain's time"))?;
-            Ok(ChainTime(block.header.timestamp))
+            let time = |node: &RpcClient| {
+                let block =
+                    node.request::<_, Block<B256>>("eth_getBlockByNumber", ("latest", false));
+                async move {
+                    let block = block
+                        .await
+                        .map_err(read_error("reading the chain's time"))?;
+                    Ok(ChainTime(block.header.timestamp))
+                }
+            };
+            match &self.second {
+                None => time(&self.client).await,
+                // What is too early for one node is too early.
+                Some(second) => {
+                    let (one, other) = tokio::join!(time(&self.client), time(second));
+                    Ok(one?.min(other?))
+                }
+            }
         })
     }
 }

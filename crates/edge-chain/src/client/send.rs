@@ -272,6 +272,7 @@ impl EthLedger {
             attempted,
             u128::try_from(tip.await.map_err(&error)?).map_err(|_| "tip"),
         )?;
+        let tip = tip.min(self.config.max_tip_per_gas);
         let max_fee = u128::from(base).saturating_mul(2).saturating_add(tip);
         let fees = Fees {
             max_fee: max_fee.min(self.config.max_fee_per_gas),

@@ -478,14 +478,8 @@ impl Driver {
             self.shared.images.revoke(token);
         }
         self.shared.serving_changed.notify_one();
-        if let Err(error) = self
-            .shared
-            .ledger
-            .withdraw(self.offer.price_per_second.asset)
-            .await
-        {
-            tracing::warn!(error = %with_cause(&error), "our credit stays in the escrow for now");
-        }
+        let asset = self.offer.price_per_second.asset;
+        Arc::clone(&self.shared).withdraw(asset).await;
         self.shared.plan_again.notify_one();
     }
 

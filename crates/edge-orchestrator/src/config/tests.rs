@@ -93,6 +93,11 @@ fn mistakes_name_their_field() {
             "wei_per_site = \"1e3\"",
             "budget.wei_per_site",
         ),
+        (
+            "chain_id = 1337",
+            "chain_id = 1337\nmax_fee_gwei = 0",
+            "wallet.max_fee_gwei",
+        ),
         ("to = \"origin\"", "to = \"nobody\"", "application.calls.to"),
         (
             ", public_address = \"240.0.0.10:8081\"",

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use edge_chain::LocalKey;
+use edge_chain::client::LedgerConfig;
+use edge_chain::{EthLedger, LocalKey};
 use edge_http::client::{BuyerClient, ContactBudget};
 use edge_negotiation::NegotiationState;
 use edge_ports::{Clock, Ledger, SiteRuntime};
 use edge_types::agreement::detail;
-use edge_types::{AgreementState, Amount, Receipt, RejectReason, WorkloadState};
+use edge_types::{AgreementState, Amount, Asset, Receipt, RejectReason, WorkloadState};
 use edge_wire::message::Deployment;
 
 use crate::world::{CHAIN, ORIGIN, PRICE, deployment, world};
@@ -169,6 +170,28 @@ async fn deployments_keep_to_the_agreement() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(world.runtime.told().last().unwrap(), "stop");
+}
+
+/// The ledger may have been out when the last agreement was settled, and there may be no next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_fetches_when_it_starts_what_it_could_not_fetch_before() {
+    let mut world = world("").await;
+    let config = LedgerConfig::dev(format!("http://{}", world.rpc), CHAIN, world.escrow);
+    let ledger = EthLedger::new(config, world.provider_key.clone()).unwrap();
+    ledger.stake(Amount::wei(1_000)).await.unwrap();
+    ledger.unstake(Amount::wei(1_000)).await.unwrap();
+    let provider = world.provider;
+    let credit = async || {
+        let account = ledger.escrow_account(provider, Asset::Native).await;
+        account.unwrap().credit
+    };
+    assert_eq!(credit().await, Amount::wei(1_000));
+    world.restart_provider().await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while credit().await != Amount::wei(0) {
+        assert!(tokio::time::Instant::now() < deadline, "it stays there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
