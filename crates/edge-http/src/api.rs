@@ -1,6 +1,7 @@
 //! What a provider's agent must be able to do to serve the IEP API.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use edge_ports::BoxFuture;
 use edge_types::{AgreementId, ChainAddress, Preferences};
@@ -26,8 +27,13 @@ pub trait IepService: Send + Sync + fmt::Debug {
     fn services(&self) -> Result<Services, Problem>;
     /// `POST /hello`.
     fn hello(&self, preferences: Preferences) -> Reply<'_, Offers>;
-    /// `POST /reservations`.
-    fn reserve(&self, caller: ChainAddress, request: ReservationRequest) -> Reply<'_, Reservation>;
+    /// `POST /reservations`, from this address.
+    fn reserve(
+        &self,
+        caller: ChainAddress,
+        source: IpAddr,
+        request: ReservationRequest,
+    ) -> Reply<'_, Reservation>;
     /// `POST /agreements`.
     fn acknowledge(
         &self,

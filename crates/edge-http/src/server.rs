@@ -8,7 +8,7 @@ mod nonces;
 mod sources;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,7 +174,7 @@ impl IepServer {
                 })?;
             let (head, body) = request.into_parts();
             let body = self.read_body(body).await?;
-            self.route(&head, &body).await
+            self.route(peer.ip(), &head, &body).await
         });
         let answer = answer.await.unwrap_or_else(|_| {
             Err(Problem::Unavailable {
@@ -204,7 +204,7 @@ impl IepServer {
         }
     }
 
-    async fn route(&self, head: &Parts, body: &[u8]) -> Result<Vec<u8>, Problem> {
+    async fn route(&self, source: IpAddr, head: &Parts, body: &[u8]) -> Result<Vec<u8>, Problem> {
         let path = head
             .uri
             .path()
@@ -231,7 +231,7 @@ impl IepServer {
             }
             (&Method::POST, "/reservations") => {
                 let caller = self.caller(head, body)?;
-                let reply = service.reserve(caller, read(body)?).await;
+                let reply = service.reserve(caller, source, read(body)?).await;
                 return reply.map(|it| edge_wire::encode(&it));
             }
             (&Method::POST, "/agreements") => {

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -64,7 +64,7 @@ impl IepService for Iep {
         nothing()
     }
 
-    fn reserve(&self, _: ChainAddress, _: ReservationRequest) -> Reply<'_, Reservation> {
+    fn reserve(&self, _: ChainAddress, _: IpAddr, _: ReservationRequest) -> Reply<'_, Reservation> {
         nothing()
     }
 

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use edge_types::agreement::detail;
 use edge_types::{
     AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, Guarantee,
-    HardwareProfile, Hash32, IepId, Offer, OfferId, Preferences, Receipt, RejectReason,
+    HardwareProfile, Hash32, IepId, IpNet, Offer, OfferId, Preferences, Receipt, RejectReason,
     ReservationId, ResourceLimits, Signature, Slot, UtcTime,
 };
 
@@ -87,6 +87,8 @@ pub struct Reservation {
     pub offer: Offer,
     /// For whom.
     pub buyer: ChainAddress,
+    /// The network that asked for it.
+    pub source: IpNet,
     /// The money has to come by then.
     pub paid_by: UtcTime,
     /// The hardware is held so long.
@@ -231,12 +233,14 @@ impl ProviderBook {
     }
 
     /// Holds the offered hardware for `buyer`, under the `id` that the caller drew. Asking again gives the same answer, and
-    /// nobody else gets what was offered to this buyer.
+    /// nobody else gets what was offered to this buyer. `source` is the network that the request came from, whose share is
+    /// bounded too since keys cost nothing.
     /// The caller has verified that the offer is signed by this provider.
     pub fn handle_reservation(
         &mut self,
         offer: &Offer,
         buyer: ChainAddress,
+        source: IpNet,
         id: ReservationId,
         now: UtcTime,
     ) -> Result<(ReservationId, UtcTime), RejectReason> {
@@ -257,20 +261,14 @@ impl ProviderBook {
             return Err(RejectReason::SlotTaken);
         }
         unexpired(offer, now)?;
-        let count = |of: &dyn Fn(&Reservation) -> bool| {
-            u32::try_from(self.reservations.values().filter(|held| of(held)).count())
-                .unwrap_or(u32::MAX)
-        };
-        let by_buyer = count(&|held| held.buyer == buyer);
-        let at_site = count(&|held| held.offer.site == offer.site);
-        for (held, limit) in [
-            (by_buyer, self.limits.reservations_per_buyer),
-            (at_site, self.unfunded_limit(&terms, &offer.hardware)),
-        ] {
-            if held >= limit {
-                return Err(RejectReason::TooManyReservations { held, limit });
-            }
+        let by_buyer = self.reservations.values();
+        let by_buyer = by_buyer.filter(|held| held.buyer == buyer).count();
+        let held = u32::try_from(by_buyer).unwrap_or(u32::MAX);
+        let limit = self.limits.reservations_per_buyer;
+        if held >= limit {
+            return Err(RejectReason::TooManyReservations { held, limit });
         }
+        self.check_share(&terms, offer, source, now)?;
         self.check_free(&terms, offer, now)?;
         let paid_by = now
             .plus_seconds(self.limits.time_to_commit_seconds)
@@ -288,6 +286,7 @@ impl ProviderBook {
                 id,
                 offer: offer.clone(),
                 buyer,
+                source,
                 paid_by,
                 until,
             },

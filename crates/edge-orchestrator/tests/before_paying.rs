@@ -13,12 +13,13 @@ use edge_chain::dev::{self, DevChain, DevConfig};
 use edge_chain::{EthLedger, LocalKey};
 use edge_discovery::IepCandidate;
 use edge_http::client::{ClientTimeouts, ContactBudget, IepClient};
+use edge_http::entry_tls::{RootCertStore, TlsPolicy, Transport};
 use edge_negotiation::{
-    GreenListPolicy, KeyBinding, Negotiation, NegotiationState, Pace, Spending, SpendingCaps,
+    GreenListPolicy, KeyBinding, NegotiationState, Pace, Spending, SpendingCaps,
 };
 use edge_orchestrator::agreements::{Agreements, Book};
 use edge_orchestrator::journal::{AgreementStore, Written};
-use edge_orchestrator::sites::{Inquirer, KnownSite, PathToSite};
+use edge_orchestrator::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
 use edge_orchestrator::status::Status;
 use edge_orchestrator::{ImageAccess, Settings};
 use edge_ports::{
@@ -238,6 +239,7 @@ impl World {
         let (store, recovered) = AgreementStore::open(state).unwrap();
         let agreements = Arc::new(Agreements {
             settings: Arc::clone(&self.settings),
+            tls: tls(),
             signer,
             ledger: Arc::clone(&self.ledger) as Arc<dyn Ledger>,
             paths: Arc::new(NoPaths),
@@ -259,7 +261,7 @@ impl World {
     }
 
     /// A green-listed offer of a site.
-    async fn offered(&self, site: &KnownSite) -> Negotiation {
+    async fn offered(&self, site: &KnownSite) -> Inquiry {
         let settings = &self.settings;
         let price_ceiling = Amount::wei(PRICE);
         let needs = settings.edge_service.needs;
@@ -270,6 +272,7 @@ impl World {
         let escrow = (settings.chain, settings.escrow);
         let inquirer = Inquirer {
             application: "shop".to_owned(),
+            tls: tls(),
             signer: Arc::new(self.key.clone()),
             needs,
             lease: Duration::from_secs(LEASE_SECONDS),
@@ -282,9 +285,9 @@ impl World {
             contacts: ContactBudget::default(),
             clock: Arc::new(self.clock),
         };
-        let negotiation = inquirer.ask(site).await.negotiation;
-        assert_eq!(*negotiation.state(), NegotiationState::Offered);
-        negotiation
+        let inquiry = inquirer.ask(site).await;
+        assert_eq!(*inquiry.negotiation.state(), NegotiationState::Offered);
+        inquiry
     }
 
     fn path(&self, site: &KnownSite) -> PathToSite {
@@ -309,6 +312,11 @@ impl World {
     async fn left(&self) -> Amount {
         self.ledger.balance(self.key.address()).await.unwrap()
     }
+}
+
+/// Nobody here speaks TLS.
+fn tls() -> TlsPolicy {
+    TlsPolicy::new(RootCertStore::empty(), true)
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -354,7 +362,7 @@ async fn a_reservation_that_is_taken_up_again_is_paid_only_if_spending_is_not_st
         let site = &world.sites[0];
         let signer = Arc::new(world.key.clone());
         let clock: Arc<dyn Clock> = Arc::new(world.clock);
-        let mut negotiation = world.offered(site).await;
+        let mut negotiation = world.offered(site).await.negotiation;
         let offer = negotiation.offer().unwrap().clone();
         let id = site.candidate.id.clone();
         let client = IepClient::new(site.entry_point(), id, ClientTimeouts::default());
@@ -369,6 +377,7 @@ async fn a_reservation_that_is_taken_up_again_is_paid_only_if_spending_is_not_st
         let written = Written {
             record: negotiation.record(now).unwrap(),
             entry_point: site.entry_point(),
+            transport: Transport::Plain,
             serving_at: None,
             image_token: None,
             began: now.utc,

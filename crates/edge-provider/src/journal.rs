@@ -162,6 +162,7 @@ struct ReservationEntry {
     id: String,
     offer: OfferMessage,
     buyer: String,
+    source: String,
     paid_by: u64,
     until: u64,
 }
@@ -172,6 +173,7 @@ impl ReservationEntry {
             id: held.id.to_string(),
             offer: OfferMessage(held.offer.clone()),
             buyer: held.buyer.to_string(),
+            source: held.source.to_string(),
             paid_by: held.paid_by.0,
             until: held.until.0,
         }
@@ -182,6 +184,7 @@ impl ReservationEntry {
             id: self.id.parse().ok()?,
             offer: self.offer.0,
             buyer: self.buyer.parse().ok()?,
+            source: self.source.parse().ok()?,
             paid_by: UtcTime(self.paid_by),
             until: UtcTime(self.until),
         })
@@ -448,6 +451,7 @@ mod tests {
             id: ReservationId([7; 32]),
             offer: offer.clone(),
             buyer: ChainAddress([8; 20]),
+            source: "192.0.2.0/24".parse().unwrap(),
             paid_by: UtcTime(110),
             until: UtcTime(120),
         };

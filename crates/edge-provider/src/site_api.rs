@@ -1,12 +1,14 @@
 //! One site's face to the network.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use edge_http::api::{IepService, Reply};
 use edge_types::agreement::detail;
 use edge_types::{
     AgreementId, ChainAddress, ChainId, Confirmation, Generation, Hash32, IepId, Offer,
-    Preferences, Receipt, RejectReason, ReservationId, Settlement, UtcTime, WorkloadState,
+    Preferences, PrefixGrouping, Receipt, RejectReason, ReservationId, Settlement, UtcTime,
+    WorkloadState,
 };
 use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting,
@@ -194,15 +196,21 @@ impl IepService for SiteApi {
         })
     }
 
-    fn reserve(&self, caller: ChainAddress, request: ReservationRequest) -> Reply<'_, Reservation> {
+    fn reserve(
+        &self,
+        caller: ChainAddress,
+        source: IpAddr,
+        request: ReservationRequest,
+    ) -> Reply<'_, Reservation> {
         Box::pin(async move {
             let OfferMessage(offer) = request.offer;
             self.check_own(&offer)?;
+            let source = PrefixGrouping::SITE.group(source);
             let id = ReservationId(random()?);
             let now = self.agent.ports.clock.utc();
             let (id, expires) = self
                 .agent
-                .decide(|book| book.handle_reservation(&offer, caller, id, now))?
+                .decide(|book| book.handle_reservation(&offer, caller, source, id, now))?
                 .map_err(Problem::Rejected)?;
             Ok(Reservation {
                 id,

@@ -1,21 +1,43 @@
 //! How much hardware of a site is free, and when.
 
-use edge_types::{HardwareProfile, IepId, Offer, RejectReason, Slot, UtcTime};
+use edge_types::{HardwareProfile, IepId, IpNet, Offer, RejectReason, Slot, UtcTime};
 
-use super::{ProviderBook, SiteTerms};
+use super::{ProviderBook, Reservation, SiteTerms};
 
 impl ProviderBook {
-    /// How many leases of this hardware fit in the share of a site that unfunded reservations may hold.
-    pub(super) fn unfunded_limit(&self, terms: &SiteTerms, hardware: &HardwareProfile) -> u32 {
-        let share = |whole: u64, part: u64| {
-            whole.saturating_mul(self.limits.unfunded_percent.into()) / 100 / part.max(1)
-        };
-        let leases = share(terms.capacity.milli_cpu.into(), hardware.milli_cpu.into())
-            .min(share(terms.capacity.memory_bytes, hardware.memory_bytes))
-            .min(share(terms.capacity.pids.into(), hardware.pids.into()));
-        u32::try_from(leases)
-            .unwrap_or(u32::MAX)
-            .max(self.limits.unfunded_at_least)
+    /// May one more unfunded reservation hold this? All together hold a share of the site in any period, and those of one
+    /// source half of that; beyond it only as many as the limits name, so that small sites can be reserved at all and not
+    /// by one source alone.
+    pub(super) fn check_share(
+        &self,
+        terms: &SiteTerms,
+        offer: &Offer,
+        source: IpNet,
+        now: UtcTime,
+    ) -> Result<(), RejectReason> {
+        let unfunded: Vec<&Reservation> = self
+            .reservations
+            .values()
+            .filter(|held| held.until > now && held.offer.site == offer.site)
+            .filter(|held| held.offer.slot.overlaps(&offer.slot))
+            .collect();
+        let of_source = unfunded.iter().filter(|held| held.source == source);
+        let of_source: Vec<&Reservation> = of_source.copied().collect();
+        let percent = self.limits.unfunded_percent;
+        let least = self.limits.unfunded_at_least;
+        for (held, percent, least) in [
+            (unfunded, percent, least),
+            (of_source, percent / 2, least / 2),
+        ] {
+            let count = u32::try_from(held.len()).unwrap_or(u32::MAX);
+            let hardware = held.iter().map(|held| &held.offer.hardware);
+            let share = share(&terms.capacity, percent);
+            if count >= least && fits(&share, &offer.hardware, hardware).is_err() {
+                let limit = count;
+                return Err(RejectReason::TooManyReservations { held: count, limit });
+            }
+        }
+        Ok(())
     }
 
     /// What is held or sold at a site, with its period.
@@ -101,6 +123,16 @@ fn is_free(
         fits(&terms.capacity, hardware, used)?;
     }
     Ok(())
+}
+
+fn share(of: &HardwareProfile, percent: u32) -> HardwareProfile {
+    let share = |whole: u64| whole.saturating_mul(percent.into()) / 100;
+    let small = |whole: u32| u32::try_from(share(whole.into())).unwrap_or(u32::MAX);
+    HardwareProfile {
+        milli_cpu: small(of.milli_cpu),
+        memory_bytes: share(of.memory_bytes),
+        pids: small(of.pids),
+    }
 }
 
 pub(super) fn fits<'a>(

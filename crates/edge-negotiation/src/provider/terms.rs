@@ -34,9 +34,11 @@ pub struct BookLimits {
     pub horizon_seconds: u64,
     /// Unfunded reservations of one buyer over all sites.
     pub reservations_per_buyer: u32,
-    /// Unfunded reservations of all buyers at one site: this percentage of its hardware …
+    /// Unfunded reservations of all buyers at one site hold at most this percentage of its hardware in any period, and half
+    /// of that from one source …
     pub unfunded_percent: u32,
-    /// … but at least this many, so that small sites can be reserved at all.
+    /// … but so many of them do not count, half of them from one source: small sites can be reserved at all, and a single
+    /// source cannot keep everybody else out.
     pub unfunded_at_least: u32,
     /// Agreements kept, closed ones included.
     pub agreements: usize,

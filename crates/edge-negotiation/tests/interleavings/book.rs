@@ -4,10 +4,13 @@ use edge_negotiation::{Answer, BookLimits, Division, Ending, ProviderAction, Pro
 use edge_types::agreement::detail;
 use edge_types::{
     AgreementId, AgreementRecord, AgreementState, Amount, ChainAddress, ChainTime, Generation,
-    Hash32, Offer, OfferId, RejectReason, ReservationId, ResourceLimits, Slot, UtcTime,
+    HardwareProfile, Hash32, Offer, OfferId, Preferences, RejectReason, ReservationId,
+    ResourceLimits, Slot, UtcTime,
 };
 
-use crate::parties::{LIMITS, PROVIDER, START, preferences, receipt, site, slot, terms};
+use crate::parties::{
+    LEASE, LIMITS, PROVIDER, START, preferences, receipt, site, slot, source, terms,
+};
 
 fn reserved(
     book: &mut ProviderBook,
@@ -16,18 +19,26 @@ fn reserved(
     wanted: Slot,
     now: UtcTime,
 ) -> Result<Offer, RejectReason> {
+    let wanted = preferences(buyer, wanted);
+    reserved_from(book, buyer, (buyer, nonce), &wanted, now)
+}
+
+/// The same from another network, or for other hardware.
+fn reserved_from(
+    book: &mut ProviderBook,
+    from: u8,
+    (buyer, nonce): (u8, u8),
+    wanted: &Preferences,
+    now: UtcTime,
+) -> Result<Offer, RejectReason> {
     let mut offer = book
-        .handle_hello(
-            &site(),
-            &preferences(buyer, wanted),
-            now,
-            Hash32([nonce; 32]),
-        )?
+        .handle_hello(&site(), wanted, now, Hash32([nonce; 32]))?
         .remove(0);
     offer.id = OfferId([nonce; 32]);
     book.handle_reservation(
         &offer,
         ChainAddress([buyer; 20]),
+        source(from),
         ReservationId([nonce; 32]),
         now,
     )
@@ -65,6 +76,44 @@ fn unfunded_reservations_are_capped() {
     );
 }
 
+/// Security rule 8: what counts is the hardware, whatever it is asked for in, and no source gets more than half of the share
+/// by asking under many keys.
+#[test]
+fn unfunded_reservations_hold_a_fifth_of_the_hardware_and_those_of_one_source_a_tenth() {
+    let now = UtcTime(START);
+    let wanted = |buyer, leases: u32, period| Preferences {
+        hardware: HardwareProfile {
+            milli_cpu: LEASE.milli_cpu * leases,
+            ..LEASE
+        },
+        ..preferences(buyer, period)
+    };
+    let hour = slot(10, 50);
+    let mut book = ProviderBook::new(BookLimits::default(), [terms(100, 0, false)]);
+    let mut ask = |from, key: u8, leases, period| {
+        let wanted = wanted(key, leases, period);
+        reserved_from(&mut book, from, (key, key), &wanted, now).map(drop)
+    };
+    let full = |held| Err(RejectReason::TooManyReservations { held, limit: held });
+    assert_eq!(ask(1, 1, 8, hour), Ok(()));
+    assert_eq!(ask(1, 2, 3, hour), full(1), "a tenth for one network");
+    assert_eq!(ask(1, 3, 2, hour), Ok(()));
+    assert_eq!(ask(2, 4, 9, hour), Ok(()));
+    assert_eq!(ask(3, 5, 2, hour), full(3), "a fifth in all");
+    assert_eq!(ask(3, 6, 1, hour), Ok(()));
+    assert_eq!(ask(1, 7, 8, slot(50, 90)), Ok(()), "another hour");
+
+    let mut small = ProviderBook::new(BookLimits::default(), [terms(3, 0, false)]);
+    let mut ask = |from, key: u8| {
+        let wanted = wanted(key, 1, hour);
+        reserved_from(&mut small, from, (key, key), &wanted, now).map(drop)
+    };
+    assert_eq!(ask(1, 1), Ok(()));
+    assert_eq!(ask(1, 2), full(1), "one source does not keep others out");
+    assert_eq!(ask(2, 3), Ok(()));
+    assert_eq!(ask(3, 4), full(2));
+}
+
 #[test]
 fn a_taken_slot_is_offered_later_and_an_old_offer_not_at_all() {
     let now = UtcTime(START);
@@ -80,6 +129,7 @@ fn a_taken_slot_is_offered_later_and_an_old_offer_not_at_all() {
         book.handle_reservation(
             &old,
             ChainAddress([1; 20]),
+            source(1),
             ReservationId([3; 32]),
             now.plus_seconds(301)
         ),
@@ -88,7 +138,7 @@ fn a_taken_slot_is_offered_later_and_an_old_offer_not_at_all() {
         })
     );
     assert_eq!(
-        book.handle_reservation(&old, PROVIDER, ReservationId([3; 32]), now),
+        book.handle_reservation(&old, PROVIDER, source(1), ReservationId([3; 32]), now),
         Err(RejectReason::NotAuthorised {
             detail: detail::BUYER
         })

@@ -9,7 +9,7 @@ use edge_types::{
     ReservationId, Signature,
 };
 
-use crate::parties::{ARBITER, LIMITS, PROVIDER, receipt, site};
+use crate::parties::{ARBITER, LIMITS, PROVIDER, receipt, site, source};
 use crate::world::{Packet, World};
 
 impl World {
@@ -138,7 +138,7 @@ impl World {
             Action::Reserve(offer) => {
                 let id = ReservationId(self.id());
                 self.book
-                    .handle_reservation(&offer, key, id, now)
+                    .handle_reservation(&offer, key, source(key.0[0]), id, now)
                     .map(|(id, until)| {
                         let confirmed = offer.guarantee.answer_seconds == 0;
                         let confirmation = confirmed.then_some(Confirmation {

@@ -2,7 +2,7 @@
 
 use edge_negotiation::SiteTerms;
 use edge_types::{
-    AgreementId, Amount, ChainAddress, ChainId, Guarantee, HardwareProfile, Hash32, IepId,
+    AgreementId, Amount, ChainAddress, ChainId, Guarantee, HardwareProfile, Hash32, IepId, IpNet,
     Preferences, Receipt, ResourceLimits, Settlement, Signature, SlaTerms, Slot, UtcTime,
 };
 
@@ -58,6 +58,11 @@ pub(crate) fn terms(leases: u32, answer_seconds: u32, has_arbiter: bool) -> Site
         },
         accepts: true,
     }
+}
+
+/// The network of a buyer.
+pub(crate) fn source(buyer: u8) -> IpNet {
+    format!("192.0.{buyer}.0/24").parse().unwrap()
 }
 
 pub(crate) fn preferences(buyer: u8, slot: Slot) -> Preferences {

@@ -37,25 +37,23 @@ async fn a_bait_offer_gets_no_money() {
     assert_eq!(totals.deposited, Amount::wei(0));
 }
 
-/// Squatting: reservations without money, by many keys. They are few, and end by themselves.
+/// Squatting: reservations without money, by many keys from one network. They are few, and end by themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn squatting_ends_by_itself_and_holds_little() {
     let world = world("").await;
-    for _ in 0..2 {
-        let squatter = LocalKey::generate().unwrap();
-        let offer = offer_to(&world, &squatter).await;
-        world.buyer(&squatter).reserve(&offer).await.unwrap();
-    }
-    let buyer = world.buyer(&world.key);
-    let offer = offer_to(&world, &world.key).await;
-    let refused = buyer.reserve(&offer).await.unwrap_err();
+    let squatters = [(); 2].map(|()| LocalKey::generate().unwrap());
+    let [first, second] = squatters.each_ref();
+    let offer = offer_to(&world, first).await;
+    world.buyer(first).reserve(&offer).await.unwrap();
+    let offer = offer_to(&world, second).await;
+    let refused = world.buyer(second).reserve(&offer).await.unwrap_err();
     assert_eq!(
         refused.reject_reason(),
-        Some(&RejectReason::TooManyReservations { held: 2, limit: 2 })
+        Some(&RejectReason::TooManyReservations { held: 1, limit: 1 })
     );
     world.leap(200).await;
     let offer = offer_to(&world, &world.key).await;
-    buyer.reserve(&offer).await.unwrap();
+    world.buyer(&world.key).reserve(&offer).await.unwrap();
 }
 
 /// Front-running: a stranger sees an offer on its way to the buyer, and reserves it under its own key.

@@ -1,7 +1,7 @@
 //! Entry points in the test's process: the real server of the API, with nothing to let.
 
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -91,7 +91,7 @@ impl IepService for Iep {
         nothing()
     }
 
-    fn reserve(&self, _: ChainAddress, _: ReservationRequest) -> Reply<'_, Reservation> {
+    fn reserve(&self, _: ChainAddress, _: IpAddr, _: ReservationRequest) -> Reply<'_, Reservation> {
         nothing()
     }
 
