@@ -338,7 +338,15 @@ impl Worker {
             return;
         }
         let now = self.clock.monotonic();
-        let begun = self.engine.begin(now, target, priority).and_then(|()| {
+        let begun = self.engine.begin(now, target, priority);
+        let begun = begun.and_then(|gave_way| {
+            if let Some(last) = gave_way
+                && let Some(trace) = self.traces.remove(&last)
+            {
+                for asker in trace.waiting {
+                    asker.answer(Err(TraceError::LeftOut(last)));
+                }
+            }
             source_for(target).map_err(|cause| {
                 self.engine.abandon(target, now);
                 TraceError::Send { target, cause }

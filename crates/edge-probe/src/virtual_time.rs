@@ -74,7 +74,7 @@ pub fn trace(
             && let Some(target) = waiting.pop_front()
         {
             match engine.begin(now, target, TracePriority::New) {
-                Ok(()) => under_way += 1,
+                Ok(_) => under_way += 1,
                 Err(error) => run.refused.push(error),
             }
         }

@@ -37,6 +37,8 @@ const AHEAD_SHARE: usize = 2;
 pub(super) struct Waiting {
     order: BTreeMap<(TracePriority, u64), IpAddr>,
     places: BTreeMap<IpAddr, (TracePriority, u64)>,
+    /// How many there are of each priority.
+    counts: BTreeMap<TracePriority, usize>,
     numbered: u64,
 }
 
@@ -49,22 +51,44 @@ impl Waiting {
         self.places.contains_key(&target)
     }
 
+    /// Those that are started before a newcomer of this priority.
+    fn before(&self, priority: TracePriority) -> usize {
+        self.counts.range(..=priority).map(|(_, count)| count).sum()
+    }
+
+    /// The one that is started last, if a newcomer of this priority goes before it.
+    fn last_after(&self, priority: TracePriority) -> Option<IpAddr> {
+        let ((last, _), target) = self.order.last_key_value()?;
+        (*last > priority).then_some(*target)
+    }
+
     fn push(&mut self, target: IpAddr, priority: TracePriority) {
         let place = (priority, self.numbered);
         self.numbered += 1;
         self.order.insert(place, target);
         self.places.insert(target, place);
+        *self.counts.entry(priority).or_default() += 1;
     }
 
     fn pop(&mut self) -> Option<(IpAddr, TracePriority)> {
         let ((priority, _), target) = self.order.pop_first()?;
         self.places.remove(&target);
+        self.forget(priority);
         Some((target, priority))
     }
 
     fn remove(&mut self, target: IpAddr) -> bool {
-        let place = self.places.remove(&target);
-        place.is_some_and(|place| self.order.remove(&place).is_some())
+        let Some(place) = self.places.remove(&target) else {
+            return false;
+        };
+        self.forget(place.0);
+        self.order.remove(&place).is_some()
+    }
+
+    fn forget(&mut self, priority: TracePriority) {
+        if let Some(count) = self.counts.get_mut(&priority) {
+            *count -= 1;
+        }
     }
 }
 
@@ -78,36 +102,45 @@ impl Engine {
         self.targets.contains_key(&target) || self.waiting.contains(target)
     }
 
-    /// Admits a trace, if policy and budgets allow; a target that is being traced already is not taken twice.
+    /// Admits a trace, if policy and budgets allow; a target that is being traced already is not taken twice. Where there is no
+    /// room, the last of those that wait with a lower priority gives way: it is returned, and comes to no result.
     pub(crate) fn begin(
         &mut self,
         now: MonotonicTime,
         target: IpAddr,
         priority: TracePriority,
-    ) -> Result<(), TraceError> {
+    ) -> Result<Option<IpAddr>, TraceError> {
         if self.is_tracing(target) {
-            return Ok(());
+            return Ok(None);
         }
         Admission::permit(&self.config, target)?;
-        if !self.has_room() {
+        let gives_way = if self.has_room() {
+            None
+        } else {
+            self.waiting.last_after(priority)
+        };
+        if !self.has_room() && gives_way.is_none() {
             return Err(TraceError::OverBudget {
                 target,
                 scope: BudgetScope::Global,
             });
         }
-        if self.leaves_out(target) {
+        if self.leaves_out(target, priority) {
             return Err(TraceError::LeftOut(target));
         }
         self.admission.reserve(target, now)?;
+        if let Some(last) = gives_way {
+            self.abandon(last, now);
+        }
         self.waiting.push(target, priority);
-        Ok(())
+        Ok(gives_way)
     }
 
-    /// Is a newcomer left out? Never while at most half of the places for those who wait are taken, then with a chance that
-    /// grows evenly to certainty.
-    fn leaves_out(&mut self, target: IpAddr) -> bool {
+    /// Is a newcomer left out? Never while at most half of the places for those who wait are taken by its like and better, then
+    /// with a chance that grows evenly to certainty.
+    fn leaves_out(&mut self, target: IpAddr, priority: TracePriority) -> bool {
         self.newcomers += 1;
-        let (taken, half) = (self.waiting.len(), self.config.max_targets / 2);
+        let (taken, half) = (self.waiting.before(priority), self.config.max_targets / 2);
         let beyond = u64::try_from(taken.saturating_sub(half)).unwrap_or(u64::MAX);
         let range = u64::try_from(self.config.max_targets - half).unwrap_or(u64::MAX);
         self.key.chance(target, NEWCOMER | self.newcomers) % range.max(1) < beyond

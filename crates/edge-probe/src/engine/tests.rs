@@ -263,8 +263,17 @@ impl World {
         }
     }
 
+    /// Whoever gives way to it.
+    fn begin_as(
+        &mut self,
+        target: IpAddr,
+        priority: TracePriority,
+    ) -> Result<Option<IpAddr>, TraceError> {
+        self.engine.begin(self.now, target, priority)
+    }
+
     fn begin(&mut self, target: IpAddr) -> Result<(), TraceError> {
-        self.engine.begin(self.now, target, TracePriority::New)
+        self.begin_as(target, TracePriority::New).map(drop)
     }
 
     /// Runs until nothing is left to do.

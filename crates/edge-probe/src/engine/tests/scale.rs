@@ -239,3 +239,49 @@ fn newcomers_are_left_out_by_chance_before_the_queue_is_full() {
     assert_eq!(offer([7; 16]).0, left_out, "the same key draws the same");
     assert_ne!(offer([8; 16]).0, left_out);
 }
+
+#[test]
+fn a_backlog_of_refreshes_neither_refuses_new_targets_nor_keeps_its_places() {
+    use TracePriority::{New, Refresh, Unstable};
+    let most = 200;
+    let mut world = World::new(
+        ProberConfig {
+            max_targets: most,
+            ..config()
+        },
+        Manner::Always,
+    );
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        host(number)
+    };
+    while world.engine.has_room() {
+        let _left_out_by_chance = world.begin_as(next(), Refresh);
+    }
+    let gave_way: Vec<_> = (0..90)
+        .map(|_| world.begin_as(next(), New).unwrap().unwrap())
+        .collect();
+    assert!(!world.engine.has_room(), "one goes for each that comes");
+    assert!(
+        gave_way
+            .iter()
+            .all(|target| !world.engine.is_tracing(*target))
+    );
+    assert!(
+        gave_way.is_sorted_by(|one, two| one > two),
+        "the last first"
+    );
+    assert!(world.begin_as(next(), Unstable).is_ok());
+    // But those of one priority are left out by chance before they have taken all places, and nobody gives way to an equal.
+    let of_new: Vec<_> = (0..200).map(|_| world.begin_as(next(), New)).collect();
+    let left_out = of_new
+        .iter()
+        .filter(|verdict| matches!(verdict, Err(TraceError::LeftOut(_))));
+    assert!(left_out.count() > 20);
+    assert!(matches!(
+        world.begin_as(next(), Refresh),
+        Err(TraceError::OverBudget { .. })
+    ));
+    assert_eq!(world.engine.waiting.len(), most);
+}
