@@ -1,6 +1,6 @@
 //! Algorithm 1, lines 2-6: keep the topology current, and signal when it changed a lot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,9 @@ use crate::record::{Recorded, RecordedTree, Recorder};
 
 /// Traces running at once; the prober paces them further.
 const MOST_TRACES: usize = 4096;
+
+/// So many of them may be of prefixes whose path is known already.
+const MOST_REFRESHES: usize = MOST_TRACES / 2;
 
 /// A trace that was cut short is completed by another this much later, ...
 const COMPLETE_AFTER: Duration = Duration::from_millis(800);
@@ -126,8 +129,21 @@ struct TraceState {
     target: IpAddr,
     /// How often in a row the time for the trace ran out.
     cut_short: u32,
+    /// Was the latest path another than the one before?
+    is_unstable: bool,
     /// The shortest round trip that the target's own connections had since its last trace.
     connected_in: Option<Rtt>,
+}
+
+impl TraceState {
+    /// Of its next trace, once it has had one.
+    const fn priority(&self) -> TracePriority {
+        if self.cut_short > 0 || self.is_unstable {
+            TracePriority::Unstable
+        } else {
+            TracePriority::Refresh
+        }
+    }
 }
 
 type Traced = (IpNet, Result<PathObservation, TraceError>);
@@ -313,6 +329,7 @@ impl TopologyTask {
             not_before: now,
             target,
             cut_short: 0,
+            is_unstable: false,
             connected_in: None,
         };
         self.traces.entry(prefix).or_insert(fresh).running_since = Some(now);
@@ -341,6 +358,8 @@ impl TopologyTask {
                     add_sample(&mut observation, rtt);
                 }
                 state.target = observation.target;
+                let before = self.paths_seen.get(&observation.target);
+                state.is_unstable = before.is_some_and(|before| differs(before, &observation));
                 if let Some(recorder) = &self.recorder {
                     recorder.tell(Recorded::Path(observation.clone()));
                 }
@@ -367,6 +386,7 @@ impl TopologyTask {
             let since = state.done_at.map(|at| now.since(at));
             let is_incomplete = (1..=MOST_COMPLETIONS).contains(&state.cut_short);
             state.running_since.is_none()
+                && state.not_before <= now
                 && since
                     .is_some_and(|since| since >= age || (is_incomplete && since >= COMPLETE_AFTER))
         };
@@ -375,14 +395,17 @@ impl TopologyTask {
                 .get(prefix)
                 .is_some_and(|entry| now.since(entry.last_seen) < age)
         };
-        let due: Vec<(IpNet, IpAddr)> = self
+        let due = self
             .traces
             .iter()
-            .filter(|(prefix, state)| is_due(state) && is_active(prefix))
-            .map(|(prefix, state)| (*prefix, state.target))
+            .filter(|(prefix, state)| is_due(state) && is_active(prefix));
+        let mut due: Vec<(TracePriority, IpNet, IpAddr)> = due
+            .map(|(prefix, state)| (state.priority(), *prefix, state.target))
             .collect();
-        for (prefix, target) in due {
-            self.start(prefix, target, TracePriority::Refresh, now, running);
+        due.sort_unstable();
+        due.truncate(MOST_REFRESHES.saturating_sub(running.len()));
+        for (priority, prefix, target) in due {
+            self.start(prefix, target, priority, now, running);
         }
     }
 
@@ -403,6 +426,24 @@ impl TopologyTask {
             known
         });
     }
+}
+
+/// Is there a distance at which both paths show routers, and none of them on both?
+fn differs(before: &PathObservation, after: &PathObservation) -> bool {
+    let at = |path: &PathObservation| {
+        let mut at: BTreeMap<u8, BTreeSet<IpAddr>> = BTreeMap::new();
+        let further = path.further.iter().map(|(ttl, reply)| (*ttl, reply));
+        for (ttl, reply) in path.replies().chain(further) {
+            at.entry(ttl).or_default().insert(reply.address);
+        }
+        at
+    };
+    let (before, after) = (at(before), at(after));
+    let is_another = |(ttl, routers): (&u8, &BTreeSet<IpAddr>)| {
+        let known = before.get(ttl);
+        known.is_some_and(|known| known.is_disjoint(routers))
+    };
+    after.iter().any(is_another)
 }
 
 /// Adds a round trip to the target that its own connection had, if it is known where on the path the target is.

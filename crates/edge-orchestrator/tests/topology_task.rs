@@ -14,7 +14,8 @@ use edge_types::{
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-/// Every target is 20 ms behind router 240.1.0.1, which is 5 ms away; targets in 240.9.0.0/16 are refused.
+/// Every target is 20 ms behind router 240.1.0.1, which is 5 ms away; targets in 240.9.0.0/16 are refused, those in 240.5.0.0/16
+/// are behind another router each time, and for those in 240.6.0.0/16 the time runs out.
 #[derive(Debug)]
 struct Scripted {
     clock: TestClock,
@@ -27,10 +28,16 @@ impl PathSource for Scripted {
         target: IpAddr,
         priority: TracePriority,
     ) -> BoxFuture<'_, Result<PathObservation, TraceError>> {
-        self.asked.lock().unwrap().push((target, priority));
+        let mut asked = self.asked.lock().unwrap();
+        let is_within = move |prefix: &str| target.to_string().starts_with(prefix);
+        let before = asked.iter().filter(|(known, _)| *known == target).count();
+        let router = if is_within("240.5.") { 1 + before } else { 1 };
+        let router: IpAddr = format!("240.1.0.{router}").parse().unwrap();
+        asked.push((target, priority));
+        drop(asked);
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            if target.to_string().starts_with("240.9.") {
+            if is_within("240.9.") {
                 return Err(TraceError::OptedOut(target));
             }
             let reply = |address: IpAddr, ms| {
@@ -39,9 +46,13 @@ impl PathSource for Scripted {
             Ok(PathObservation {
                 target,
                 observed_at: self.clock.monotonic(),
-                hops: vec![reply("240.1.0.1".parse().unwrap(), 5), reply(target, 25)],
+                hops: vec![reply(router, 5), reply(target, 25)],
                 further: Vec::new(),
-                end: PathEnd::Reached,
+                end: if is_within("240.6.") {
+                    PathEnd::TimedOut
+                } else {
+                    PathEnd::Reached
+                },
                 probes_sent: 2,
             })
         })
@@ -76,6 +87,18 @@ impl Bench {
     }
 
     fn start_with(change_threshold: f64) -> Self {
+        Self::start_as(TopologySettings {
+            grouping: PrefixGrouping::SITE,
+            router_grouping: PrefixGrouping::new(32, 128).unwrap(),
+            max_prefixes: 100,
+            requests_before_trace: 2,
+            interval: Duration::from_millis(100),
+            change_threshold,
+            refresh_after: Duration::from_secs(60),
+        })
+    }
+
+    fn start_as(settings: TopologySettings) -> Self {
         let clock = TestClock(Instant::now());
         let paths = Arc::new(Scripted {
             clock,
@@ -85,15 +108,6 @@ impl Bench {
         let (publish, snapshots) =
             watch::channel(Arc::new(TopologySnapshot::empty(PrefixGrouping::SITE)));
         let changed = Arc::new(Notify::new());
-        let settings = TopologySettings {
-            grouping: PrefixGrouping::SITE,
-            router_grouping: PrefixGrouping::new(32, 128).unwrap(),
-            max_prefixes: 100,
-            requests_before_trace: 2,
-            interval: Duration::from_millis(100),
-            change_threshold,
-            refresh_after: Duration::from_secs(60),
-        };
         let task = TopologyTask::new(
             settings,
             Arc::clone(&paths) as Arc<dyn PathSource>,
@@ -273,4 +287,50 @@ async fn only_active_prefixes_are_refreshed() {
         refreshed,
         [("240.2.0.7".to_owned(), TracePriority::Refresh)]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changed_or_was_cut_short_goes_before_routine_refreshes() {
+    let bench = Bench::start();
+    let clients = ["240.2.0.7", "240.5.0.7", "240.6.0.7"];
+    for _ in 0..130 {
+        for client in clients {
+            bench.request(client).await;
+        }
+        bench.pass(SECOND).await;
+    }
+    let of = |client: &str| -> Vec<TracePriority> {
+        let asked = bench.asked().into_iter();
+        let asked = asked.filter(|(target, _)| target == client);
+        asked.map(|(_, priority)| priority).collect()
+    };
+    use TracePriority::{New, Refresh, Unstable};
+    assert_eq!(of(clients[0]), [New, Refresh, Refresh]);
+    assert_eq!(of(clients[1]), [New, Refresh, Unstable]);
+    assert_eq!(of(clients[2])[..4], [New, Unstable, Unstable, Unstable]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refreshes_leave_half_of_the_traces_to_new_prefixes() {
+    let bench = Bench::start_as(TopologySettings {
+        grouping: PrefixGrouping::SITE,
+        router_grouping: PrefixGrouping::new(32, 128).unwrap(),
+        max_prefixes: 3000,
+        requests_before_trace: 1,
+        interval: Duration::from_secs(40),
+        change_threshold: 1.0,
+        refresh_after: Duration::from_secs(60),
+    });
+    let ask_all = async || {
+        for number in 0..3000 {
+            let client = format!("240.2{}.{}.7", number / 250, number % 250);
+            bench.request(&client).await;
+        }
+    };
+    ask_all().await;
+    bench.pass(50 * SECOND).await;
+    ask_all().await;
+    assert_eq!(bench.asked().len(), 3000);
+    bench.pass(31 * SECOND).await;
+    assert_eq!(bench.asked().len(), 3000 + 2048);
 }
