@@ -1,6 +1,6 @@
 //! `exec-edge orchestrator`: the adapters chosen, and the tasks run over them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use edge_ports::{
     BoxFuture, Clock, FixedList, Ledger, LedgerError, NameLookup, PathSource, PrefixOwner,
     SiteList, SystemClock,
 };
-use edge_probe::{ImportedConfig, ImportedPaths, Prober, ProberConfig};
+use edge_probe::{ImportedConfig, ImportedPaths, OriginAs, Prober, ProberConfig};
 use edge_resolver::{
     DNS_PORT, HttpAnswer, HttpGet, Limited, Mode, ROOT_SERVERS, Registries, Resolver,
     ResolverConfig, TrustAnchor, random_label,
@@ -112,8 +112,10 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
     .context("wallet")
     .map_err(Failure::usage)?;
     let clock = SystemClock::start();
-    let prober =
-        Prober::start_with_clock(prober_config(&settings), clock).context("starting the prober")?;
+    let origins: Option<Arc<OriginRanges>> =
+        table("policy.origins", &settings.config.policy.origins)?;
+    let prober = Prober::start_with_clock(prober_config(&settings, origins.clone()), clock)
+        .context("starting the prober")?;
     let paths = path_source(&settings, Arc::new(prober), Arc::new(clock))?;
     let resolver = Resolver::new(resolver_config(&settings)?)
         .context("resolver")
@@ -121,8 +123,6 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
     let lookup: Arc<dyn NameLookup> = Arc::new(resolver);
     let fetcher = fetcher(&settings, &lookup)?;
     let lists = site_lists(&settings, fetcher.as_ref(), clock);
-    let origins: Option<Arc<OriginRanges>> =
-        table("policy.origins", &settings.config.policy.origins)?;
     let owners = owners(&settings, origins.clone(), &lookup, fetcher, clock)?;
     let control_label = random_label().context("drawing a random label")?;
     match ledger.verify_contract().await {
@@ -408,9 +408,20 @@ fn path_source(
     Ok(Arc::new(ImportedPaths::new(config, records, prober, clock)))
 }
 
-fn prober_config(settings: &Settings) -> ProberConfig {
+/// Tells the prober's budgets which autonomous system a target is in.
+#[derive(Debug)]
+struct Systems(Arc<OriginRanges>);
+
+impl OriginAs for Systems {
+    fn origin_as(&self, address: IpAddr) -> Option<u32> {
+        self.0.origin(address).map(|origin| origin.asn)
+    }
+}
+
+fn prober_config(settings: &Settings, origins: Option<Arc<OriginRanges>>) -> ProberConfig {
     let policy = &settings.config.policy;
     ProberConfig {
+        origins: origins.map(|table| Arc::new(Systems(table)) as Arc<dyn OriginAs>),
         packets_per_second: settings.config.pace.probes_per_s,
         policy: AddressPolicy::new(policy.allowed_prefixes.clone()),
         opted_out: policy.opted_out.clone(),
@@ -420,5 +431,32 @@ fn prober_config(settings: &Settings) -> ProberConfig {
         ),
         time_limit: Duration::from_millis(settings.config.pace.trace_limit_ms),
         ..ProberConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_origins_bounds_the_prober_too() {
+        let settings = Settings::parse(
+            "registry = \"127.0.0.1:5000\"\nstate_directory = \"unused\"\n\
+             [application]\nname = \"shop\"\nlisten = [\"127.0.0.1:80\"]\nhosts = [\"shop.example\"]\n\
+             services = [\n\
+             { placement = \"cloud\", name = \"origin\", address = \"127.0.0.1:8081\" },\n\
+             { placement = \"edge\", name = \"objects\", image = \"/none\", digest = \"sha256:0000000000000000000000000000000000000000000000000000000000000000\", port = 8080, health = \"/healthz\", needs = { milli_cpu = 500, memory_mib = 64, pids = 32 } },\n\
+             ]\n\
+             [resolver]\naddresses = [\"127.0.0.1:53\"]\n\
+             [wallet]\nkey_file = \"unused\"\nchain_id = 1337\nrpc = \"127.0.0.1:8545\"\nescrow = \"0x00000000000000000000000000000000000000aa\"\n\
+             [budget]\nwei_per_hour = \"1\"\nwei_per_day = \"1\"\nwei_per_site = \"1\"\n",
+        )
+        .unwrap();
+        let table = OriginRanges::read("240.1.0.0/16 7 - an operator");
+        let config = prober_config(&settings, Some(Arc::new(table)));
+        let origins = config.origins.unwrap();
+        let origin = |address: &str| origins.origin_as(address.parse().unwrap());
+        assert_eq!((origin("240.1.2.3"), origin("240.2.2.3")), (Some(7), None));
+        assert!(prober_config(&settings, None).origins.is_none());
     }
 }
