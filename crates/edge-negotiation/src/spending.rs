@@ -32,6 +32,18 @@ pub enum SpendingRefusal {
         /// The cap.
         cap: u128,
     },
+    /// Too much in escrow at once with a provider that has not served us to the end yet.
+    #[error(
+        "a deposit of {deposit} beside {pending} is above the cap of {cap} for a provider that is new to us (budget.wei_per_new_provider)"
+    )]
+    NewProvider {
+        /// What it would cost.
+        deposit: u128,
+        /// What is in escrow with the provider, or about to be.
+        pending: u128,
+        /// The cap.
+        cap: u128,
+    },
     /// Too much within an hour.
     #[error(
         "a deposit of {deposit} is above the {left} that the hourly cap leaves (budget.wei_per_hour)"

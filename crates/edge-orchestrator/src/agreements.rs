@@ -16,7 +16,8 @@ use edge_placement::{Candidate, Trust, Whereabouts};
 use edge_ports::{Clock, Ledger, PathSource, Signer, TracePriority};
 use edge_topology::{AggregateTree, Attachment};
 use edge_types::{
-    AgreementId, Asset, IepId, MonotonicTime, Offer, OfferId, PathObservation, UtcTime,
+    AgreementId, Asset, ChainAddress, IepId, MonotonicTime, Offer, OfferId, PathObservation,
+    UtcTime,
 };
 use tokio::sync::Notify;
 
@@ -101,6 +102,8 @@ pub struct Book {
     rented: BTreeSet<IepId>,
     /// What was put into escrow, for the caps.
     spending: Spending,
+    /// Providers that served an agreement to the end.
+    proven: BTreeSet<ChainAddress>,
     /// How far sites say that their clients are.
     measured: Measured,
 }
@@ -114,6 +117,7 @@ impl Book {
             found: BTreeMap::new(),
             rented: BTreeSet::new(),
             spending,
+            proven: BTreeSet::new(),
             measured: Measured::default(),
         }
     }
@@ -144,6 +148,32 @@ impl Open {
 }
 
 impl Book {
+    /// Security rule 9: keys and sites cost a provider nothing, and one that has served nothing yet holds little of ours.
+    fn check_provider(
+        &self,
+        offer: &Offer,
+        deposit: u128,
+        cap: u128,
+    ) -> Result<(), SpendingRefusal> {
+        let pending = self
+            .open
+            .values()
+            .filter(|open| open.offer.provider == offer.provider)
+            .filter_map(|open| {
+                let price = open.offer.price_per_second;
+                price.times(open.offer.slot.seconds()).ok()
+            })
+            .fold(0, |sum: u128, deposit| sum.saturating_add(deposit.units));
+        if self.proven.contains(&offer.provider) || pending.saturating_add(deposit) <= cap {
+            return Ok(());
+        }
+        Err(SpendingRefusal::NewProvider {
+            deposit,
+            pending,
+            cap,
+        })
+    }
+
     /// Agreements with this site.
     fn of(&self, site: &IepId) -> impl Iterator<Item = &Open> {
         let all = self.open.iter();
@@ -360,6 +390,7 @@ impl Agreements {
                 return Ok(());
             }
             book.spending.check(deposit.units, now)?;
+            book.check_provider(&offer, deposit.units, self.settings.wei_per_new_provider)?;
             book.spending.count(deposit.units, now, now);
             let open = Open {
                 offer: offer.clone(),
@@ -402,6 +433,9 @@ impl Agreements {
             if let Ok(deposit) = deposit {
                 let mut book = self.book();
                 book.spending.count(deposit.units, written.began, utc);
+            }
+            if state == NegotiationState::Settled && written.record.failure.is_none() {
+                self.book().proven.insert(offer.provider);
             }
             if state.is_final() {
                 continue;

@@ -254,6 +254,10 @@ pub struct Budget {
     /// `wei_per_site`.
     #[serde(default)]
     pub wei_per_trial: Option<String>,
+    /// Most wei in escrow at once with a provider, over all its sites, until an agreement with it was served and settled
+    /// (security rule 9). Default: a tenth of `wei_per_day`.
+    #[serde(default)]
+    pub wei_per_new_provider: Option<String>,
 }
 
 /// What is acceptable.
@@ -448,6 +452,8 @@ pub struct Settings {
     pub wei_per_day: u128,
     /// Cap for one agreement in wei.
     pub wei_per_site: u128,
+    /// Most in escrow at once with a provider that has not served an agreement to the end.
+    pub wei_per_new_provider: u128,
     /// Cap for one agreement with a site on trial in wei.
     pub wei_per_trial: u128,
     /// How far sites have to be trusted for what.
@@ -605,6 +611,11 @@ impl Settings {
             Some(text) => wei("budget.wei_per_trial", text)?,
             None => wei_per_site / 10,
         };
+        let wei_per_day = wei("budget.wei_per_day", &config.budget.wei_per_day)?;
+        let wei_per_new_provider = match &config.budget.wei_per_new_provider {
+            Some(text) => wei("budget.wei_per_new_provider", text)?,
+            None => wei_per_day / 10,
+        };
         let (upstream, edge_service, predeployed) = services(&config.application)?;
         let lists = Lists::resolve(&config.discovery)?;
         Ok(Self {
@@ -617,7 +628,8 @@ impl Settings {
                 .parse()
                 .map_err(|error| value("wallet.escrow", &format!("{error}")))?,
             wei_per_hour: wei("budget.wei_per_hour", &config.budget.wei_per_hour)?,
-            wei_per_day: wei("budget.wei_per_day", &config.budget.wei_per_day)?,
+            wei_per_day,
+            wei_per_new_provider,
             wei_per_site,
             wei_per_trial,
             trust,

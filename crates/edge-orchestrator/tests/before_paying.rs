@@ -15,10 +15,10 @@ use edge_discovery::IepCandidate;
 use edge_http::client::{ClientTimeouts, ContactBudget, IepClient};
 use edge_http::entry_tls::{RootCertStore, TlsPolicy, Transport};
 use edge_negotiation::{
-    GreenListPolicy, KeyBinding, NegotiationState, Pace, Spending, SpendingCaps,
+    GreenListPolicy, KeyBinding, NegotiationState, Pace, Spending, SpendingCaps, SpendingRefusal,
 };
 use edge_orchestrator::agreements::{Agreements, Book};
-use edge_orchestrator::journal::{AgreementStore, Written};
+use edge_orchestrator::journal::{AgreementStore, Recovered, Written};
 use edge_orchestrator::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
 use edge_orchestrator::status::Status;
 use edge_orchestrator::{ImageAccess, Settings};
@@ -413,4 +413,57 @@ async fn a_stake_that_is_not_there_costs_the_buyer_no_transaction() {
     let reason = reason(&agreements);
     assert!(reason.contains("stake of 1000 and has 0"), "{reason}");
     assert_eq!(world.left().await, before, "no fee was paid");
+}
+
+/// Security rule 9: many sites are no way around what one new provider may hold, and one good lease is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_holds_little_until_it_has_served_however_many_sites_it_has() {
+    let deposit = PRICE * u128::from(LEASE_SECONDS);
+    let cap = 2 * deposit;
+    let world = world(3, "", &format!("wei_per_new_provider = \"{cap}\"")).await;
+    let agreements = world.agreements(Arc::new(world.key.clone()));
+    let mut offered = Vec::new();
+    for site in &world.sites {
+        offered.push(world.offered(site).await);
+    }
+    for number in 0..2 {
+        let site = &world.sites[number];
+        let started = agreements.start(site, &offered[number], world.path(site));
+        started.unwrap();
+    }
+    let last = &world.sites[2];
+    let pending = cap;
+    assert_eq!(
+        agreements.start(last, &offered[2], world.path(last)),
+        Err(SpendingRefusal::NewProvider {
+            deposit,
+            pending,
+            cap
+        })
+    );
+
+    let mut negotiation = offered[0].negotiation.clone();
+    let now = edge_negotiation::Now {
+        monotonic: world.clock.monotonic(),
+        utc: world.clock.utc(),
+    };
+    negotiation.select(now);
+    let mut record = negotiation.record(now).unwrap();
+    record.state = NegotiationState::Settled;
+    let served = Written {
+        record,
+        entry_point: last.entry_point(),
+        transport: Transport::Plain,
+        serving_at: None,
+        image_token: None,
+        began: now.utc,
+        steps: Vec::new(),
+    };
+    let recovered = Recovered {
+        agreements: vec![served],
+        spending_stopped: false,
+    };
+    agreements.resume(recovered);
+    let started = agreements.start(last, &offered[2], world.path(last));
+    assert_eq!(started, Ok(()), "it has served");
 }

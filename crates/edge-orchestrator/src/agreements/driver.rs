@@ -472,6 +472,8 @@ impl Driver {
                 .book()
                 .failed
                 .insert(site.clone(), self.shared.clock.monotonic());
+        } else if self.negotiation.failure().is_none() {
+            self.shared.book().proven.insert(self.offer.provider);
         }
         self.shared.book().open.remove(&(site, self.offer.id));
         if let Some(token) = &self.written.image_token {

@@ -38,6 +38,8 @@ const NOTICE_S: u64 = 4;
 const BUDGET_WEI: u128 = 400_000_000_000_000;
 /// Most for one site: a tenth of the budget (security rule 9).
 const SITE_WEI: u128 = BUDGET_WEI / 10;
+/// Most for one provider until it has served a lease: some have many sites, and all leases begin at once here.
+const PROVIDER_WEI: u128 = BUDGET_WEI / 2;
 /// Requests per second of each cohort, all prefixes together. Two slow cores carry it with both cohorts, the forwarder and all
 /// parties, so that what is measured is the network and the loop, and not a processor that is late.
 const COHORT_RPS: f64 = 240.0;
@@ -228,7 +230,7 @@ impl Cast {
              needs = {{ milli_cpu = 500, memory_mib = 64, pids = 32 }}\n\n\
              [resolver]\naddresses = [{resolvers}]\n\n\
              [wallet]\nkey_file = {key:?}\nchain_id = {chain}\nrpc = \"{rpc}\"\nescrow = \"{escrow}\"\n\n\
-             [budget]\nwei_per_hour = \"{BUDGET_WEI}\"\nwei_per_day = \"{BUDGET_WEI}\"\nwei_per_site = \"{SITE_WEI}\"\n\n\
+             [budget]\nwei_per_hour = \"{BUDGET_WEI}\"\nwei_per_day = \"{BUDGET_WEI}\"\nwei_per_site = \"{SITE_WEI}\"\nwei_per_new_provider = \"{PROVIDER_WEI}\"\n\n\
              [policy]\nalgorithm = \"{algorithm}\"\nmax_sites = 24\nlease_s = {LEASE_S}\nmin_saving_ms = 3\nkey_binding = \"dns\"\n\
              allowed_prefixes = [\"240.0.0.0/4\", \"3fff::/20\"]\nmax_redirect_s = 300\n\n\
              [pace]\ntopology_ms = 50\nplatforms_ms = 5000\nprobes_per_s = 2000\n\

@@ -380,7 +380,7 @@ fn provider(number: u32, key: &Path, state: &Path, escrow: &str) -> String {
          [ledger]\nrpc_url = \"http://{CHAIN}:8545\"\nchain_id = {CHAIN_ID}\ncontract = \"{escrow}\"\npoll_interval_ms = 100\n\
          [[site]]\nhost = \"{}\"\nport = 80\nlisten = \"{address}:80\"\nservice_address = \"{address}\"\n\
          service_ports = [20000, 20199]\nmilli_cpu = 100000\nmemory_mib = 65536\npids = 65536\nprice_per_second_wei = \"1000\"\n\
-         receipt_interval_seconds = 30\nnotice_seconds = 2\n",
+         receipt_interval_seconds = 10\nnotice_seconds = 2\n",
         host(number)
     )
 }
