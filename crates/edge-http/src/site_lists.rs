@@ -69,6 +69,7 @@ impl SiteList for WellKnownList {
             };
             let mut listing = Listing {
                 is_authentic,
+                was_read: true,
                 ..Listing::default()
             };
             for mut site in document.sites() {
@@ -135,6 +136,7 @@ impl SiteList for FeedList {
             Listing {
                 sites: feed.sites,
                 is_authentic: true,
+                was_read: true,
                 problems,
             }
         })

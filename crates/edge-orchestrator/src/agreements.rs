@@ -193,6 +193,11 @@ impl Agreements {
         self.book().holds(site, self.clock.utc())
     }
 
+    /// Is there any agreement, or one under way, with this site?
+    pub fn deals_with(&self, site: &IepId) -> bool {
+        self.book().of(site).next().is_some()
+    }
+
     /// How many agreements are open or under way, without those that end soon.
     pub fn open(&self) -> usize {
         let now = self.clock.utc();

@@ -1,11 +1,12 @@
 //! Entry points that lists name: read, looked up and checked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use edge_discovery::{Answer, IepCandidate, Question, RecordData, RecordKind};
 use edge_ports::{NameLookup, SiteList};
-use edge_types::{AddressPolicy, DnsName};
+use edge_types::{AddressPolicy, DnsName, IepId, IepOrigin};
 
 use crate::sites::with_cause;
 
@@ -19,6 +20,8 @@ const SITES: usize = 8192;
 pub struct Listed {
     /// The candidates, each with where it comes from.
     pub candidates: Vec<IepCandidate>,
+    /// The entry points that each list names; of the lists that could be read.
+    pub named: BTreeMap<IepOrigin, BTreeSet<IepId>>,
     /// What could not be used, in words.
     pub problems: Vec<String>,
 }
@@ -37,6 +40,10 @@ pub async fn read(
         listed
             .problems
             .extend(problems.map(|problem| format!("{origin}: {problem}")));
+        if listing.was_read {
+            let named = listing.sites.iter().map(|site| site.id.clone());
+            listed.named.insert(origin.clone(), named.collect());
+        }
         for site in listing.sites {
             if listed.candidates.len() >= SITES {
                 listed

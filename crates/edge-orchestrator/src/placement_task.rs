@@ -37,10 +37,12 @@ use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
 use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status};
 use crate::topology_task::TopologySnapshot;
 
+mod forgotten;
 mod incumbents;
 mod outlook;
 mod told;
 
+use forgotten::MOST_KNOWN;
 use incumbents::keep;
 use outlook::Outlook;
 use told::{new_sites, recommendation};
@@ -272,6 +274,7 @@ impl PlacementTask {
         for candidate in self.discovery.candidates() {
             self.note(candidate);
         }
+        self.forget_unnamed();
         // More paths may tell more of sites that are known.
         for site in self.memory.known.values_mut() {
             site.assess(self.places.origins.as_deref(), &self.memory.least);
@@ -330,6 +333,7 @@ impl PlacementTask {
                 for candidate in listed.candidates {
                     self.note(candidate);
                 }
+                self.forget_unlisted(&listed.named);
             }
             Err(error) => tracing::error!(%error, "reading the lists ended abnormally"),
         }
@@ -338,6 +342,10 @@ impl PlacementTask {
     /// Takes note of a candidate, whoever named it.
     fn note(&mut self, candidate: IepCandidate) {
         let Some(known) = self.memory.known.get_mut(&candidate.id) else {
+            if self.memory.known.len() >= MOST_KNOWN {
+                tracing::warn!(site = %candidate.id, "not taken: {MOST_KNOWN} entry points are known");
+                return;
+            }
             let found = format!("found {} by {}", candidate.id, candidate.origin);
             self.status.event(self.at_ms(), found);
             let id = candidate.id.clone();

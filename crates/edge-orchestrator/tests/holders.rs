@@ -20,10 +20,14 @@ use edge_orchestrator::places::Places;
 use edge_orchestrator::status::{FoundSite, StatusReport};
 use edge_orchestrator::{Adapters, ImageAccess, Settings, run};
 use edge_ports::{
-    BoxFuture, Clock, NameLookup, PathSource, SystemClock, TraceError, TracePriority,
+    BoxFuture, Clock, Listing, NameLookup, PathSource, SiteList, SystemClock, TraceError,
+    TracePriority,
 };
 use edge_resolver::{Limited, PlainHttp, Registries};
-use edge_types::{AddressPolicy, ChainId, Hop, HopReply, PathEnd, PathObservation, Rtt};
+use edge_types::{
+    AddressPolicy, ChainId, Hop, HopReply, IepId, IepOrigin, ListedSite, PathEnd, PathObservation,
+    Rtt,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
@@ -164,7 +168,7 @@ fn settings(home: &Path) -> Settings {
          [wallet]\nkey_file = \"unused\"\nchain_id = 1337\nrpc = \"127.0.0.1:9\"\nescrow = \"{}\"\n\
          [budget]\nwei_per_hour = \"1\"\nwei_per_day = \"1\"\nwei_per_site = \"1\"\n\
          [policy]\nkey_binding = \"dns\"\nrequests_before_trace = 1\nallowed_prefixes = [\"127.0.0.0/8\", \"240.0.0.0/4\"]\n\
-         [pace]\ntopology_ms = 100\n",
+         [pace]\ntopology_ms = 100\n[discovery]\nrefresh_s = 1\n",
         home.join("state"),
         home.join("admin"),
         0,
@@ -187,6 +191,17 @@ async fn status(socket: &Path) -> Option<StatusReport> {
 
 /// Lets a client ask, and waits for the first entry point that is found, as long as `patience` allows.
 async fn first_site(owners: Option<Registries>, patience: Duration) -> Option<FoundSite> {
+    let sites = watch(owners, Vec::new(), patience, |sites| !sites.is_empty()).await?;
+    sites.into_iter().next()
+}
+
+/// Lets clients ask until the entry points found are as they should be, as long as `patience` allows.
+async fn watch(
+    owners: Option<Registries>,
+    lists: Vec<Arc<dyn SiteList>>,
+    patience: Duration,
+    is_enough: impl Fn(&[FoundSite]) -> bool,
+) -> Option<Vec<FoundSite>> {
     let home = tempfile::tempdir().unwrap();
     let settings = settings(home.path());
     let socket = home.path().join("admin");
@@ -198,7 +213,7 @@ async fn first_site(owners: Option<Registries>, patience: Duration) -> Option<Fo
         paths: Arc::new(Paths(clock)),
         lookup: Arc::new(Names),
         tls: TlsPolicy::new(RootCertStore::empty(), true),
-        lists: Vec::new(),
+        lists,
         places: Places::default(),
         owners: owners.map(|owners| Arc::new(owners) as _),
         ledger: Arc::new(EthLedger::new(ledger, key.clone()).unwrap()),
@@ -220,7 +235,7 @@ async fn first_site(owners: Option<Registries>, patience: Duration) -> Option<Fo
         client.write_all(request).await.unwrap();
         let _ = client.read_to_end(&mut Vec::new()).await;
         found = match status(&socket).await {
-            Some(report) => report.discovery.sites.into_iter().next(),
+            Some(report) => Some(report.discovery.sites).filter(|sites| is_enough(sites)),
             None => None,
         };
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -265,4 +280,51 @@ async fn whoever_holds_the_addresses_of_nameless_routers_is_found_by_each_source
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nameless_routers_lead_nowhere_where_nobody_may_be_asked() {
     assert_eq!(first_site(None, LONG).await, None);
+}
+
+/// Names a site, then none, then cannot be read, then names another.
+#[derive(Debug, Default)]
+struct Changing(AtomicUsize);
+
+impl SiteList for Changing {
+    fn origin(&self) -> IepOrigin {
+        IepOrigin::Configured
+    }
+
+    fn read(&self) -> BoxFuture<'_, Listing> {
+        let site = |host: &str| ListedSite {
+            id: IepId {
+                host: host.parse().unwrap(),
+                port: 8080,
+            },
+            addresses: vec!["240.1.0.30".parse().unwrap()],
+            key: None,
+            tls: false,
+        };
+        let (sites, was_read) = match self.0.fetch_add(1, Ordering::SeqCst) {
+            0 => (vec![site("a.isp.example")], true),
+            1 => (Vec::new(), false),
+            _ => (vec![site("b.isp.example")], true),
+        };
+        Box::pin(std::future::ready(Listing {
+            sites,
+            was_read,
+            ..Listing::default()
+        }))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_list_no_longer_names_is_forgotten_once_it_could_be_read() {
+    let list = Arc::new(Changing::default());
+    let reads = Arc::clone(&list);
+    let sites = watch(None, vec![list], PATIENCE, |sites| {
+        let names: Vec<&str> = sites.iter().map(|site| &*site.site).collect();
+        if reads.0.load(Ordering::SeqCst) == 2 {
+            assert_eq!(names, ["a.isp.example:8080"], "the list could not be read");
+        }
+        names == ["b.isp.example:8080"]
+    });
+    assert!(sites.await.is_some());
+    assert!(reads.0.load(Ordering::SeqCst) >= 3);
 }

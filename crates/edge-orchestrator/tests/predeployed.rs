@@ -164,6 +164,7 @@ impl SiteList for Unproven {
         Box::pin(std::future::ready(Listing {
             sites: self.0.clone(),
             is_authentic: false,
+            was_read: true,
             problems: vec!["line 2: nonsense".to_owned()],
         }))
     }

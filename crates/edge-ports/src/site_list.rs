@@ -22,6 +22,8 @@ pub struct Listing {
     /// Whether the list came from whom it says, by a signature or a certificate; only then do its keys count for money
     /// (security rule 6).
     pub is_authentic: bool,
+    /// Could the list be read? What it no longer names is forgotten then.
+    pub was_read: bool,
     /// What could not be used, in words.
     pub problems: Vec<String>,
 }
@@ -39,6 +41,7 @@ impl SiteList for FixedList {
         Box::pin(std::future::ready(Listing {
             sites: self.0.clone(),
             is_authentic: true,
+            was_read: true,
             problems: Vec::new(),
         }))
     }
