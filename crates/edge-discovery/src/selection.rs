@@ -3,7 +3,7 @@
 //! The RFC's recipe, read to the letter with weight-0 targets first and a number from 0 to the sum inclusive, favours
 //! whoever stands first: weights {1, 1} give 2/3 and 1/3, and even shuffled {1, 3} give 0.3 and 0.7. Drawing below the sum
 //! makes every share exactly the target's part of it. Weight 0 counts as a thousandth of weight 1, the "very small chance"
-//! that the RFC asks for. The orchestrator wants all sites of a zone, not one, and does not use this.
+//! that the RFC asks for. The orchestrator wants all sites of a zone, not one, and has no use for an order.
 
 use crate::question::SrvRecord;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use edge_discovery::IepCandidate;
+use edge_discovery::{AnswerName, IepCandidate, SrvRecord, weighted_order};
 use edge_http::client::{ClientError, ClientTimeouts, ContactBudget, IepClient};
 use edge_http::entry_tls::{Proof, TlsPolicy};
 use edge_ports::{Clock as _, SystemClock};
@@ -17,7 +17,7 @@ use super::Site;
 
 /// Connections at once.
 const PARALLEL: usize = 32;
-/// Sites measured in one look, those of the lowest priority number first.
+/// Sites measured in one look, in the order in which RFC 2782 has a client try them.
 const SITES: usize = 256;
 
 /// What one site told or was seen to do.
@@ -60,9 +60,8 @@ impl Measurer {
     pub(super) async fn measure(&mut self, sites: &mut [Site]) {
         let turns = Arc::new(Semaphore::new(PARALLEL));
         let mut under_way = JoinSet::new();
-        let mut order: Vec<&Site> = sites.iter().collect();
-        order.sort_by_key(|site| site.candidate.priority);
-        for site in order.into_iter().take(SITES) {
+        for index in order(sites, random_below).into_iter().take(SITES) {
+            let site = &sites[index];
             let id = site.candidate.id.clone();
             let is_known = self.known.get(&id).is_some_and(|known| known.rtt.is_some());
             if is_known && !self.asks_services {
@@ -99,6 +98,22 @@ impl Measurer {
                 });
         }
     }
+}
+
+/// Indices of the sites in the order in which they are tried: by priority, then at random by weight.
+fn order(sites: &[Site], random_below: impl FnMut(u64) -> u64) -> Vec<usize> {
+    let records = sites.iter().map(|site| SrvRecord {
+        priority: site.candidate.priority,
+        weight: site.candidate.weight,
+        port: site.candidate.id.port,
+        target: AnswerName::Name(site.candidate.id.host.clone()),
+    });
+    weighted_order(&records.collect::<Vec<_>>(), random_below)
+}
+
+/// Without random numbers the heaviest share of the weights is lost, and nothing else.
+fn random_below(bound: u64) -> u64 {
+    getrandom::u64().unwrap_or(0) % bound
 }
 
 /// Who may be contacted, and what came of it. Sites at one address take turns: what one learns holds for the others, and
@@ -196,5 +211,51 @@ fn told(error: ClientError) -> String {
     match error.reject_reason() {
         Some(reason) => reason.to_string(),
         None => format!("{:#}", anyhow::Error::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use edge_types::{AddressPolicy, IepOrigin, ListedSite};
+
+    use super::*;
+
+    fn site(number: u16, priority: u16, weight: u16) -> Site {
+        let listed = ListedSite {
+            id: IepId {
+                host: "site.isp.example".parse().unwrap(),
+                port: number,
+            },
+            addresses: vec!["9.9.9.9".parse().unwrap()],
+            key: None,
+            tls: false,
+        };
+        let origin = IepOrigin::Configured;
+        let policy = AddressPolicy::default();
+        let candidate = IepCandidate::listed(&listed, &listed.addresses, origin, false, &policy);
+        Site {
+            candidate: IepCandidate {
+                priority,
+                weight,
+                ..candidate.unwrap()
+            },
+            found_by: BTreeSet::new(),
+            measured: Measured::default(),
+        }
+    }
+
+    #[test]
+    fn sites_of_one_priority_take_turns_by_their_weights() {
+        let sites = [site(1, 20, 9), site(2, 10, 1), site(3, 10, 3)];
+        let first = |number: u64| {
+            let mut numbers = std::iter::once(number).chain(std::iter::repeat(0));
+            order(&sites, |_| numbers.next().unwrap_or(0))
+        };
+        let leads: Vec<usize> = (0..4).map(|part| first(part * 1000)[0]).collect();
+        assert_eq!(leads, [1, 2, 2, 2]);
+        assert!((0..4).all(|part| first(part * 1000)[2] == 0));
+        assert!((0..100).all(|_| random_below(7) < 7));
     }
 }
