@@ -12,6 +12,8 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use edge_discovery::{CertificateUsage, IepCandidate, Matching, Selector, TlsPin};
+use edge_wire::BASE;
+use edge_wire::message::VERSION;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use sha2::{Digest as _, Sha256, Sha512};
@@ -52,11 +54,23 @@ impl fmt::Display for Proof {
 }
 
 /// Why an entry point is not spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TlsRefusal {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContactRefusal {
     /// Its zone announces no TLS, and the policy wants it.
     #[error("it announces neither TLSA records nor https, and plain HTTP is refused by policy")]
     Plain,
+    /// Its profile says that its API begins elsewhere.
+    #[error("its API begins at {path}, and not at {BASE}")]
+    OtherPath {
+        /// Where.
+        path: String,
+    },
+    /// Its profile says that it speaks another version.
+    #[error("it speaks version {api} of the API, and not {VERSION}")]
+    OtherVersion {
+        /// Which.
+        api: u16,
+    },
 }
 
 /// How an entry point is spoken to.
@@ -89,8 +103,21 @@ impl TlsPolicy {
     /// How an entry point is to be spoken to, by what its zone says of it.
     ///
     /// # Errors
-    /// It announces no TLS, and that is refused.
-    pub fn decide(&self, site: &IepCandidate) -> Result<Transport, TlsRefusal> {
+    /// It announces no TLS, and that is refused; or another API than ours.
+    pub fn decide(&self, site: &IepCandidate) -> Result<Transport, ContactRefusal> {
+        if let Some(profile) = &site.profile {
+            let path = profile.path.as_deref().unwrap_or(BASE);
+            if path.trim_end_matches('/') != BASE {
+                let path = path.to_owned();
+                return Err(ContactRefusal::OtherPath { path });
+            }
+            match profile.api {
+                Some(api) if u32::from(api) != VERSION => {
+                    return Err(ContactRefusal::OtherVersion { api });
+                }
+                _ => {}
+            }
+        }
         if !site.pins.is_empty() {
             return Ok(Transport::Pins(site.pins.clone()));
         }
@@ -101,7 +128,7 @@ impl TlsPolicy {
         if self.allows_plain {
             Ok(Transport::Plain)
         } else {
-            Err(TlsRefusal::Plain)
+            Err(ContactRefusal::Plain)
         }
     }
 
@@ -118,8 +145,8 @@ impl TlsPolicy {
     /// How to speak to an entry point; `None` is plain HTTP.
     ///
     /// # Errors
-    /// It announces no TLS, and that is refused.
-    pub fn transport(&self, site: &IepCandidate) -> Result<Option<EntryTls>, TlsRefusal> {
+    /// As for [`Self::decide`].
+    pub fn transport(&self, site: &IepCandidate) -> Result<Option<EntryTls>, ContactRefusal> {
         Ok(self.over(&self.decide(site)?))
     }
 }

@@ -14,7 +14,7 @@ use edge_discovery::{
 use edge_http::api::{IepService, Reply};
 use edge_http::client::{ClientError, ClientTimeouts, ContactBudget, FirstContact, IepClient};
 use edge_http::entry_tls::{
-    Identity, IdentityError, Proof, RootCertStore, TlsPolicy, TlsRefusal, Transport,
+    ContactRefusal, Identity, IdentityError, Proof, RootCertStore, TlsPolicy, Transport,
 };
 use edge_http::server::{ApiLimits, IepServer, NonceCache};
 use edge_ports::SystemClock;
@@ -387,7 +387,7 @@ async fn plain_http_is_for_those_who_announce_no_tls_and_only_where_it_is_allowe
     );
     let strict = TlsPolicy::new(strangers(), false);
     let plain = candidate(server.1, Vec::new(), &[]);
-    assert_eq!(strict.transport(&plain).unwrap_err(), TlsRefusal::Plain);
+    assert_eq!(strict.transport(&plain).unwrap_err(), ContactRefusal::Plain);
 }
 
 #[test]
@@ -470,4 +470,28 @@ async fn what_was_decided_once_is_carried_out_alike_later() {
         let shown = contact.ok().and_then(|contact| contact.proof);
         assert_eq!(shown, proof, "{transport:?}");
     }
+}
+
+#[test]
+fn who_speaks_another_api_is_not_spoken_to() {
+    let site = IepId {
+        host: HOST.parse().unwrap(),
+        port: 80,
+    };
+    let decide = |path: Option<&str>, api| {
+        let mut found = candidate(site.clone(), Vec::new(), &[]);
+        let profile = found.profile.as_mut().unwrap();
+        profile.path = path.map(str::to_owned);
+        profile.api = api;
+        TlsPolicy::new(RootCertStore::empty(), true).decide(&found)
+    };
+    for path in [None, Some("/exec/v1"), Some("/exec/v1/")] {
+        assert_eq!(decide(path, None), Ok(Transport::Plain));
+    }
+    assert_eq!(decide(None, Some(1)), Ok(Transport::Plain));
+    let path = "/exec/v2".to_owned();
+    let elsewhere = ContactRefusal::OtherPath { path };
+    assert_eq!(decide(Some("/exec/v2"), Some(1)), Err(elsewhere));
+    let newer = ContactRefusal::OtherVersion { api: 2 };
+    assert_eq!(decide(None, Some(2)), Err(newer));
 }

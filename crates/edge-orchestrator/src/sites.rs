@@ -10,7 +10,7 @@ use edge_discovery::{
     position,
 };
 use edge_http::client::{ClientTimeouts, ContactBudget, IepClient};
-use edge_http::entry_tls::{TlsPolicy, TlsRefusal, Transport};
+use edge_http::entry_tls::{ContactRefusal, TlsPolicy, Transport};
 use edge_negotiation::{
     Action, Evidence, GreenListPolicy, KeyBinding, Negotiation, NegotiationState, Now, Pace,
 };
@@ -38,7 +38,7 @@ pub struct Inquiry {
     /// Did the entry point answer with an offer, fair or not?
     pub made_an_offer: bool,
     /// How it was spoken to; or why it was not.
-    pub transport: Result<Transport, TlsRefusal>,
+    pub transport: Result<Transport, ContactRefusal>,
     /// When it ended.
     pub at: MonotonicTime,
 }

@@ -11,7 +11,7 @@ use edge_chain::LocalKey;
 use edge_discovery::{IepCandidate, TlsPin};
 use edge_http::client::ContactBudget;
 use edge_http::entry_tls::{
-    Identity as ServerIdentity, RootCertStore, TlsAcceptor, TlsPolicy, TlsRefusal, Transport,
+    ContactRefusal, Identity as ServerIdentity, RootCertStore, TlsAcceptor, TlsPolicy, Transport,
 };
 use edge_negotiation::{GreenListPolicy, NegotiationRecord, NegotiationState, Pace};
 use edge_orchestrator::journal::{AgreementStore, Recovered, Written, journal_file};
@@ -167,7 +167,7 @@ async fn where_tls_is_required_no_plain_site_is_greeted_and_the_verdict_says_so(
     let (address, octets) = count(None).await;
     let mut site = site(address, Vec::new());
     let refused = ask(&site, true).await;
-    assert_eq!(refused.transport, Err(TlsRefusal::Plain));
+    assert_eq!(refused.transport, Err(ContactRefusal::Plain));
     assert_eq!(octets.load(Ordering::SeqCst), 0);
     site.inquiry = Some(refused);
     let verdict = site.verdict(&edge_discovery::TrustPolicy::default(), 0);
