@@ -38,6 +38,8 @@
 //! ```
 
 mod change;
+#[doc(hidden)]
+pub mod fuzzing;
 mod graph;
 mod grouping;
 mod interfaces;
