@@ -14,6 +14,11 @@ pub struct DiscoveryConfig {
     pub(crate) asks_owners: bool,
 }
 
+/// Is it two labels that begin with an underscore, as the names of services do (RFC 2782)?
+pub fn is_service(name: &DnsName) -> bool {
+    name.labels().count() == 2 && name.labels().all(|label| label.starts_with('_'))
+}
+
 impl DiscoveryConfig {
     /// The service name of the paper's Listing 1.
     pub const SERVICE: &str = "_edge._tcp";

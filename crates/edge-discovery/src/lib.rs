@@ -46,7 +46,7 @@ mod trail;
 mod trust;
 mod zones;
 
-pub use config::{DiscoveryConfig, Limits};
+pub use config::{DiscoveryConfig, Limits, is_service};
 pub use country::CountryRanges;
 pub use international::{from_people, shown};
 pub use key_record::{KeyBinding, KeyRefusal};

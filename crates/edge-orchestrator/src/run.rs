@@ -153,7 +153,7 @@ pub async fn run(
     });
     agreements.resume(recovered);
     let mut discovery = DiscoveryConfig::new(
-        DiscoveryConfig::SERVICE,
+        &settings.config.discovery.service,
         &adapters.control_label,
         address_policy.clone(),
         edge_discovery::Limits::default(),

@@ -27,7 +27,7 @@ use edge_types::{DnsName, PathEnd, PathObservation};
 use self::measure::{Measured, Measurer};
 pub(crate) use self::report::{told, unanswered};
 use crate::authorities;
-use crate::dns::{DnsArgs, ResolvConf};
+use crate::dns::{DnsArgs, ResolvConf, zone_name};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -48,8 +48,8 @@ pub(crate) struct Args {
     /// With `--here`: be at this address, for example the public one of the machine's network.
     #[arg(long, value_name = "ADDRESS")]
     address: Vec<IpAddr>,
-    /// Look in this zone; may be repeated.
-    #[arg(long)]
+    /// Look in this zone, in Unicode or not; may be repeated.
+    #[arg(long, value_parser = zone_name)]
     zone: Vec<DnsName>,
     /// Trace the path to this address, and look in the zones of the routers on it; may be repeated.
     #[arg(long, value_name = "ADDRESS")]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use anyhow::Context as _;
-use edge_discovery::{Discovery, DiscoveryConfig, Limits};
+use edge_discovery::{Discovery, DiscoveryConfig, Limits, from_people, is_service};
 use edge_resolver::{Mode, Resolver, ResolverConfig, TrustAnchor, random_label};
 use edge_types::{AddressPolicy, DnsName, IpNet};
 
@@ -34,6 +34,9 @@ pub(crate) struct DnsArgs {
     /// Prefix outside global unicast whose addresses may be contacted all the same; may be repeated.
     #[arg(long, value_name = "PREFIX")]
     allow: Vec<IpNet>,
+    /// Name of the service whose SRV records lead to sites.
+    #[arg(long, value_name = "NAME", default_value = DiscoveryConfig::SERVICE, value_parser = service_name)]
+    pub(crate) service: DnsName,
 }
 
 impl DnsArgs {
@@ -73,13 +76,28 @@ impl DnsArgs {
     pub(crate) fn discovery(&self) -> Result<Discovery, Failure> {
         let label = random_label().context("drawing a random label")?;
         let config = DiscoveryConfig::new(
-            DiscoveryConfig::SERVICE,
+            self.service.as_str(),
             &label,
             self.policy(),
             Limits::default(),
         )
         .context("configuring discovery")?;
         Ok(Discovery::new(config))
+    }
+}
+
+/// A zone as people write it, in Unicode or not.
+pub(crate) fn zone_name(text: &str) -> Result<DnsName, String> {
+    from_people(text).map_err(|error| error.to_string())
+}
+
+/// Two labels that stand in front of a zone, as in `_edge._tcp` (RFC 2782).
+pub(crate) fn service_name(text: &str) -> Result<DnsName, String> {
+    let name: DnsName = text.parse().map_err(|error| format!("{error}"))?;
+    if is_service(&name) {
+        Ok(name)
+    } else {
+        Err("not two labels that begin with an underscore, as in _edge._tcp".to_owned())
     }
 }
 

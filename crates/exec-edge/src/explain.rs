@@ -13,13 +13,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use edge_discovery::{Discovery, HopSighting, from_people};
+use edge_discovery::{Discovery, HopSighting};
 use edge_ports::{Clock as _, SystemClock};
 use edge_resolver::{Resolver, drive};
 use edge_types::DnsName;
 
 use crate::agreement;
-use crate::dns::DnsArgs;
+use crate::dns::{DnsArgs, zone_name};
 use crate::exit::{EXIT_CODES, Exit, Failure};
 use crate::output;
 
@@ -39,7 +39,7 @@ enum Subject {
     /// Ask a zone for edge sites, and tell what became of every record.
     Zone {
         /// The zone, in Unicode or not.
-        #[arg(value_parser = zone)]
+        #[arg(value_parser = zone_name)]
         zone: DnsName,
         #[command(flatten)]
         options: Options,
@@ -69,10 +69,6 @@ struct Options {
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
-}
-
-fn zone(text: &str) -> Result<DnsName, String> {
-    from_people(text).map_err(|error| error.to_string())
 }
 
 /// Runs it.

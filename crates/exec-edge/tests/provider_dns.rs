@@ -218,6 +218,15 @@ fn a_site_that_serves_tls_itself_publishes_what_it_shows() {
 }
 
 #[test]
+fn another_service_is_published_under_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["--account", ACCOUNT, "--service", "_fog._tcp"];
+    let printed = dns_records(&config(directory.path()), &arguments).out;
+    assert!(printed.contains("edge._fog._tcp.isp.example."), "{printed}");
+    assert!(!printed.contains("_edge._tcp"), "{printed}");
+}
+
+#[test]
 fn without_the_key_file_the_remedy_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let refused = dns_records(&config(directory.path()), &[]);

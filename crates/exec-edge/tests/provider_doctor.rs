@@ -252,3 +252,26 @@ fn people_get_a_line_for_each_check() {
         answer.out
     );
 }
+
+#[test]
+fn zones_in_unicode_and_other_services_are_looked_at() {
+    let records = good(entry_point()).replace("_edge._tcp", "_fog._tcp");
+    let server = ZoneServer::start(&[("xn--bcher-kva.example", &records)]);
+    let resolver = server.address.to_string();
+    let examine = |more: &[&str]| {
+        let arguments = ["provider", "doctor", "b\u{fc}cher.example"];
+        let mut command = program(&arguments);
+        command.args(["--resolver", &resolver, "--allow", "127.0.0.0/8"]);
+        run(command.args(more), PATIENCE)
+    };
+    let answer = examine(&["--service", "_fog._tcp"]);
+    let last = "xn--bcher-kva.example (b\u{fc}cher.example): ";
+    assert!(answer.out.contains(last), "{answer:?}");
+    assert!(answer.out.contains("greeting"), "{answer:?}");
+    let usual = examine(&[]);
+    assert!(
+        usual.out.contains("_edge._tcp.xn--bcher-kva.example SRV"),
+        "{usual:?}"
+    );
+    assert_eq!(examine(&["--service", "fog"]).code, Some(64));
+}

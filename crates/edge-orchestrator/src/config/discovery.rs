@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use edge_discovery::{DiscoveryConfig, is_service};
 use edge_http::fetch::WebAddress;
 use edge_types::{ChainAddress, DnsName, IepId, ListedSite};
 use edge_wire::listing::read_account;
@@ -13,6 +14,8 @@ use super::{ConfigError, value};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Discovery {
+    /// Name of the service whose SRV records lead to entry points. Default: `_edge._tcp`.
+    pub service: String,
     /// Zones that are asked as if a router had a name in them, for example an aggregator's. Default: none.
     pub zones: Vec<String>,
     /// Sites that the operator knows. Their keys are believed. Default: none.
@@ -39,6 +42,7 @@ pub struct Discovery {
 impl Default for Discovery {
     fn default() -> Self {
         Self {
+            service: DiscoveryConfig::SERVICE.to_owned(),
             zones: Vec::new(),
             sites: Vec::new(),
             well_known: Vec::new(),
@@ -146,6 +150,13 @@ impl Lists {
                 key.map_err(|error| value("discovery.feeds.key", &format!("{error}")))?,
             ))
         };
+        let service: Option<DnsName> = discovery.service.parse().ok();
+        if !service.is_some_and(|service| is_service(&service)) {
+            return Err(value(
+                "discovery.service",
+                "not two labels that begin with an underscore, as in _edge._tcp",
+            ));
+        }
         if discovery.refresh_s == 0 {
             return Err(value("discovery.refresh_s", "at least 1"));
         }
@@ -209,6 +220,8 @@ mod tests {
                 "discovery.feeds.key",
             ),
             ("refresh_s = 0", "discovery.refresh_s"),
+            ("service = \"edge.tcp\"", "discovery.service"),
+            ("service = \"_tcp\"", "discovery.service"),
             ("whois = \"whois://iana\"", "discovery.whois"),
         ] {
             let error = resolve(text).unwrap_err().to_string();

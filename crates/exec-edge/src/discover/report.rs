@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use edge_discovery::{Absence, Lookup, NoAnswer, SiteOutcome, Trail};
+use edge_discovery::{Absence, Lookup, NoAnswer, SiteOutcome, Trail, shown};
 use edge_http::entry_tls::Proof;
 use edge_types::DnsName;
 use serde_json::{Value, json};
@@ -166,7 +166,7 @@ fn cells(site: &Site) -> [String; 5] {
         site.candidate.id.to_string(),
         address.map_or_else(String::new, |address| address.to_string()),
         key,
-        format!("{} ({})", site.candidate.zone, found_by.join(", ")),
+        format!("{} ({})", shown(&site.candidate.zone), found_by.join(", ")),
     ]
 }
 
@@ -182,7 +182,7 @@ pub(super) fn nothing(zones: &[Zone]) -> String {
         } else {
             format!(" ({})", led_by.join(", "))
         };
-        format!("  {}{led_by}: {}", zone.zone, zone.answer)
+        format!("  {}{led_by}: {}", shown(&zone.zone), zone.answer)
     });
     std::iter::once("looked in".to_owned())
         .chain(lines)

@@ -11,7 +11,10 @@ use edge_ports::Signer as _;
 use edge_provider::{ProviderConfig, SiteConfig};
 use edge_types::{AddressPolicy, ChainAddress, DnsName, IepId};
 
+use edge_wire::message::VERSION;
+
 use super::certificate::Certificate;
+use crate::dns::service_name;
 use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
 use crate::output;
@@ -29,6 +32,9 @@ pub(crate) struct Args {
     /// `bind`: lines of a zone file, good for all servers that read these; `powerdns`: commands for `pdnsutil`.
     #[arg(long, value_enum, default_value_t = Syntax::Bind)]
     syntax: Syntax,
+    /// Name of the service, if customers look for another than usual.
+    #[arg(long, value_name = "NAME", default_value = DiscoveryConfig::SERVICE, value_parser = service_name)]
+    service: DnsName,
     /// Seconds that resolvers may keep the records.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     ttl: u32,
@@ -65,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             certificates.insert(site.id.clone(), shown);
         }
     }
-    let zones = zones(&config, args.zone.as_ref(), account, &certificates)?;
+    let zones = zones(&config, args, account, &certificates)?;
     let text: Vec<String> = zones
         .iter()
         .map(|zone| match args.syntax {
@@ -109,14 +115,14 @@ struct Record {
 
 fn zones(
     config: &ProviderConfig,
-    zone: Option<&DnsName>,
+    args: &Args,
     account: ChainAddress,
     certificates: &Certificates,
 ) -> Result<Vec<ZoneRecords>, Failure> {
     let mut by_zone: BTreeMap<DnsName, Vec<&SiteConfig>> = BTreeMap::new();
     for site in &config.sites {
         let host = &site.id.host;
-        let Some(zone) = zone.cloned().or_else(|| host.parent()) else {
+        let Some(zone) = args.zone.clone().or_else(|| host.parent()) else {
             let problem = anyhow::anyhow!("site {}: the host has no parent domain", site.id);
             return Err(Failure::usage(problem).with_hint("name the zone by --zone"));
         };
@@ -126,10 +132,12 @@ fn zones(
     by_zone
         .into_iter()
         .map(|(zone, sites)| {
-            ZoneRecords::build(zone.clone(), &sites, &key, certificates).map_err(|error| {
-                Failure::usage(anyhow::Error::new(error).context(format!("zone {zone}")))
-                    .with_hint("choose shorter names")
-            })
+            ZoneRecords::build(zone.clone(), &args.service, &sites, &key, certificates).map_err(
+                |error| {
+                    Failure::usage(anyhow::Error::new(error).context(format!("zone {zone}")))
+                        .with_hint("choose shorter names")
+                },
+            )
         })
         .collect()
 }
@@ -137,11 +145,12 @@ fn zones(
 impl ZoneRecords {
     fn build(
         zone: DnsName,
+        service: &DnsName,
         sites: &[&SiteConfig],
         key: &str,
         certificates: &Certificates,
     ) -> Result<Self, edge_types::DnsNameError> {
-        let service = zone.with_prefix(DiscoveryConfig::SERVICE)?;
+        let service = zone.with_prefix(service.as_str())?;
         // In somebody else's zone each site speaks for itself: the zone's other sites have other keys.
         let is_own = sites.iter().all(|site| site.id.host.is_within(&zone));
         let text = format!("\"v=1 path={} {key}\"", edge_wire::BASE);
@@ -201,7 +210,10 @@ impl ZoneRecords {
             browsing.add(
                 &instance,
                 "TXT",
-                format!("\"v=1\" \"path={}\"{protocol} \"{key}\"", edge_wire::BASE),
+                format!(
+                    "\"v=1\" \"path={}\" \"api={VERSION}\"{protocol} \"{key}\"",
+                    edge_wire::BASE
+                ),
             );
         }
         for section in [&mut keys, &mut addresses, &mut tls] {
@@ -374,14 +386,17 @@ mod tests {
 
     fn records(zone: Option<&str>) -> Vec<ZoneRecords> {
         let config = ProviderConfig::parse(TEMPLATE).unwrap();
-        let zone = zone.map(|zone| zone.parse().unwrap());
-        zones(
-            &config,
-            zone.as_ref(),
-            ChainAddress([0xaa; 20]),
-            &Certificates::new(),
-        )
-        .unwrap()
+        let args = Args {
+            config: PathBuf::new(),
+            zone: zone.map(|zone| zone.parse().unwrap()),
+            syntax: Syntax::Bind,
+            service: DiscoveryConfig::SERVICE.parse().unwrap(),
+            ttl: 300,
+            account: None,
+            tls_certificate: None,
+        };
+        let account = ChainAddress([0xaa; 20]);
+        zones(&config, &args, account, &Certificates::new()).unwrap()
     }
 
     #[test]
@@ -407,7 +422,7 @@ mod tests {
              _services._dns-sd._udp.isp.example.  300  IN  PTR   _edge._tcp.isp.example.\n\
              _edge._tcp.isp.example.             300  IN  PTR   edge._edge._tcp.isp.example.\n\
              edge._edge._tcp.isp.example.        300  IN  SRV   10 0 80 edge.isp.example.\n\
-             edge._edge._tcp.isp.example.        300  IN  TXT   \"v=1\" \"path=/exec/v1\" \"{key}\"\n"
+             edge._edge._tcp.isp.example.        300  IN  TXT   \"v=1\" \"path=/exec/v1\" \"api=1\" \"{key}\"\n"
         );
         let squeeze = |text: &str| {
             text.split_whitespace()

@@ -10,11 +10,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use edge_discovery::{
-    Answer, ControlOutcome, DiscoveryConfig, IepCandidate, Lookup, NoAnswer, Question, RecordKind,
-    Security, ServiceTrail, SiteOutcome, SiteRejection, SiteTrail,
+    Answer, ControlOutcome, IepCandidate, Lookup, NoAnswer, Question, RecordKind, Security,
+    ServiceTrail, SiteOutcome, SiteRejection, SiteTrail,
 };
 use edge_http::client::{ClientError, ClientTimeouts, ContactBudget, FirstContact, IepClient};
-use edge_http::entry_tls::{TlsPolicy, Transport};
+use edge_http::entry_tls::TlsPolicy;
 use edge_ports::{Clock as _, NameLookup as _, Signer as _, SystemClock};
 use edge_provider::ProviderConfig;
 use edge_resolver::{Resolver, drive};
@@ -24,7 +24,7 @@ use self::findings::Findings;
 use super::dns_records;
 use crate::authorities;
 use crate::discover::{told, unanswered};
-use crate::dns::DnsArgs;
+use crate::dns::{DnsArgs, zone_name};
 use crate::exit::{Exit, Failure};
 use crate::key::read_key;
 use crate::output;
@@ -44,7 +44,8 @@ const CLOCK_BAD_SECONDS: u64 = 30;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// The zone that names the provider's sites.
+    /// The zone that names the provider's sites, in Unicode or not.
+    #[arg(value_parser = zone_name)]
     zone: DnsName,
     /// Check also that everything is as this configuration of the provider says.
     #[arg(long, value_name = "FILE")]
@@ -132,7 +133,7 @@ async fn examine(args: &Args, expected: &Expected) -> Result<Findings, Failure> 
     match trail.zones.into_iter().find(|asked| asked.zone == *zone).map(|asked| asked.service) {
         Some(Lookup::Records(service)) => {
             records(zone, &service, &mut findings);
-            security(zone, &resolver, &mut findings).await;
+            security(zone, args, &resolver, &mut findings).await;
             for site in &service.sites {
                 look_at_site(site, &args.dns, expected, clock, &mut findings).await;
             }
@@ -141,7 +142,7 @@ async fn examine(args: &Args, expected: &Expected) -> Result<Findings, Failure> 
         Some(other) => findings.problem(
             zone.as_str(),
             "entry points",
-            format!("{}.{zone} SRV: {}", DiscoveryConfig::SERVICE, told(&other)),
+            format!("{}.{zone} SRV: {}", args.dns.service, told(&other)),
             match other {
                 Lookup::Unanswered(NoAnswer::Bogus { .. }) => "sign the zone anew, and compare its DS record with its keys",
                 Lookup::Absent { .. } => "publish what `exec-edge provider dns-records` prints",
@@ -185,8 +186,8 @@ fn records(zone: &DnsName, service: &ServiceTrail, findings: &mut Findings) {
     }
 }
 
-async fn security(zone: &DnsName, resolver: &Resolver, findings: &mut Findings) {
-    let Ok(service) = zone.with_prefix(DiscoveryConfig::SERVICE) else {
+async fn security(zone: &DnsName, args: &Args, resolver: &Resolver, findings: &mut Findings) {
+    let Ok(service) = zone.with_prefix(args.dns.service.as_str()) else {
         return;
     };
     let answer = resolver
@@ -338,10 +339,16 @@ async fn look_at_address(
 ) {
     let entry_point = SocketAddr::new(address, candidate.id.port);
     let subject = format!("{} at {entry_point}", candidate.id);
-    // Plain HTTP is allowed, so nothing is refused.
-    let transport = expected.tls.decide(candidate).unwrap_or(Transport::Plain);
-    let client = IepClient::new(entry_point, candidate.id.clone(), ClientTimeouts::default())
-        .over(expected.tls.over(&transport));
+    let tls = match expected.tls.transport(candidate) {
+        Ok(tls) => tls,
+        Err(refusal) => {
+            let remedy = "publish the profile that `exec-edge provider dns-records` prints";
+            findings.problem(&subject, "profile", refusal.to_string(), remedy);
+            return;
+        }
+    };
+    let client =
+        IepClient::new(entry_point, candidate.id.clone(), ClientTimeouts::default()).over(tls);
     let contact = match client.contact(contacts, clock.monotonic()).await {
         Ok(contact) => contact,
         Err(error) => {

@@ -1,5 +1,6 @@
 //! What the doctor found, a line each.
 
+use edge_discovery::shown;
 use edge_types::DnsName;
 use serde_json::json;
 
@@ -120,7 +121,8 @@ impl Findings {
         };
         let problems = counted(self.problems(), "problem");
         lines.push(format!(
-            "{zone}: {problems}, {}",
+            "{}: {problems}, {}",
+            shown(zone),
             counted(self.count(Verdict::Warning), "warning")
         ));
         lines.join("\n")
