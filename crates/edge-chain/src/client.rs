@@ -6,7 +6,6 @@
 //! the call.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -135,9 +134,6 @@ pub enum LedgerConfigError {
     /// Zero confirmations.
     #[error("a transaction needs at least one confirmation")]
     Confirmations,
-    /// The HTTP client could not be made.
-    #[error("making the HTTP client failed")]
-    Http(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// One account's view of one escrow contract. See [`Ledger`].
@@ -175,15 +171,14 @@ impl EthLedger {
         if config.confirmations == 0 {
             return Err(LedgerConfigError::Confirmations);
         }
-        let http = reqwest::Client::builder()
-            .timeout(config.request_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|cause| LedgerConfigError::Http(cause.into()))?;
         let node = |url: &str| {
-            let url = node_url(url)?;
-            Ok(RpcClient::new(BoundedHttp::new(http.clone(), url), false))
+            let node = http::node(url).ok_or_else(|| LedgerConfigError::Url {
+                url: url.to_owned(),
+            })?;
+            Ok(RpcClient::new(
+                BoundedHttp::new(node, config.request_timeout),
+                false,
+            ))
         };
         Ok(Self {
             client: node(&config.rpc_url)?,
@@ -359,21 +354,6 @@ impl EthLedger {
         self.transact(attempted, to, input, U256::from(value), gas)
             .await
     }
-}
-
-/// A node is named by its address, so that no name has to be trusted or resolved.
-fn node_url(text: &str) -> Result<reqwest::Url, LedgerConfigError> {
-    reqwest::Url::parse(text)
-        .ok()
-        .filter(|url| {
-            let host = url
-                .host_str()
-                .map(|host| host.trim_matches(['[', ']']).parse::<IpAddr>());
-            url.scheme() == "http" && matches!(host, Some(Ok(_)))
-        })
-        .ok_or_else(|| LedgerConfigError::Url {
-            url: text.to_owned(),
-        })
 }
 
 /// The name of the contract's error in revert data.
