@@ -25,6 +25,7 @@ const DEBIAN: &[(&str, &str)] = &[
     ("iptables", "iptables"),
     ("curl", "curl"),
     ("npm", "npm"),
+    ("virtualenv", "virtualenv"),
 ];
 
 /// Installs what is missing, as root on Debian; otherwise says what is missing. Returns the programs still missing.

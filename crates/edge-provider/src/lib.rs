@@ -139,6 +139,7 @@ impl Listening {
 pub struct Provider {
     agent: Arc<Agent>,
     sites: Vec<Listener>,
+    limits: ApiLimits,
 }
 
 impl Provider {
@@ -149,7 +150,18 @@ impl Provider {
         }
         let Listening { config, sites } = listening;
         let agent = Arc::new(Agent::new(config, ports)?);
-        Ok(Self { agent, sites })
+        Ok(Self {
+            agent,
+            sites,
+            limits: ApiLimits::default(),
+        })
+    }
+
+    /// The same, with other bounds on what its sites take.
+    #[must_use]
+    pub const fn with_limits(mut self, limits: ApiLimits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Where the sites listen.
@@ -171,7 +183,7 @@ impl Provider {
                 Arc::new(SiteApi::new(self.agent.clone(), site)),
                 self.agent.ports.clock.clone(),
                 nonces.clone(),
-                ApiLimits::default(),
+                self.limits,
             );
             servers.spawn(Arc::new(server).serve_over(socket, tls));
         }

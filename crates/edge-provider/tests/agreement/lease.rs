@@ -44,12 +44,7 @@ async fn two_strangers_agree_run_and_settle() {
     assert_eq!(parts, record.deposit.units);
     assert!(record.released.units > 6 * PRICE, "{record:?}");
     assert_eq!(
-        world
-            .ledger
-            .totals(edge_types::Asset::Native)
-            .await
-            .unwrap()
-            .held,
+        world.ledger.totals(Asset::Native).await.unwrap().held,
         Amount::wei(0)
     );
     let drained = format!("drain to {ORIGIN}");

@@ -8,4 +8,5 @@ mod attacks;
 mod claims;
 mod lease;
 mod requests;
+mod schemathesis;
 mod world;

@@ -10,6 +10,7 @@ use edge_chain::client::LedgerConfig;
 use edge_chain::dev::{self, DevChain, DevConfig};
 use edge_chain::{EthLedger, LocalKey};
 use edge_http::client::{BuyerClient, ClientTimeouts, IepClient};
+use edge_http::server::ApiLimits;
 use edge_negotiation::{
     Action, Evidence, GreenListPolicy, KeyBinding, Negotiation, NegotiationState, Now, Pace,
 };
@@ -240,12 +241,21 @@ pub(crate) async fn start_provider(
     config: &str,
     ports: ProviderPorts,
 ) -> (tokio::task::JoinHandle<()>, IepId, SocketAddr) {
+    start_with(config, ports, ApiLimits::default()).await
+}
+
+/// One that takes so much from one source.
+pub(crate) async fn start_with(
+    config: &str,
+    ports: ProviderPorts,
+    limits: ApiLimits,
+) -> (tokio::task::JoinHandle<()>, IepId, SocketAddr) {
     let config = ProviderConfig::parse(config).unwrap();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     let provider = loop {
         let listening = Listening::bind(config.clone()).await.unwrap();
         match Provider::new(listening, ports.clone()) {
-            Ok(provider) => break provider,
+            Ok(provider) => break provider.with_limits(limits),
             // What a killed agent had under way holds its journal for a moment.
             Err(ProviderError::Journal(_)) => {
                 assert!(
