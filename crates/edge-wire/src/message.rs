@@ -99,6 +99,7 @@ impl Message for OfferMessage {
         limits::slot(&self.0.slot)?;
         limits::hardware(&self.0.hardware)?;
         limits::sla(&self.0.sla)?;
+        require(limits::is_time(self.0.expires), "expires", "a time")?;
         if let Settlement::Contact(contact) = &self.0.settlement {
             require(
                 limits::text(contact, 256),
@@ -159,7 +160,13 @@ pub struct Reservation {
 
 impl Message for Reservation {
     fn validate(&self) -> Result<(), WireError> {
-        Ok(())
+        require(limits::is_time(self.expires), "expires", "a time")?;
+        let until = self.confirmation.map(|confirmation| confirmation.until);
+        require(
+            until.is_none_or(limits::is_time),
+            "confirmation.until",
+            "a time",
+        )
     }
 }
 
