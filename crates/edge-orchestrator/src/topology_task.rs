@@ -446,12 +446,11 @@ fn differs(before: &PathObservation, after: &PathObservation) -> bool {
     after.iter().any(is_another)
 }
 
-/// Adds a round trip to the target that its own connection had, if it is known where on the path the target is.
+/// Adds a round trip to the target that its own connection had, at the target's distance if that is known.
 fn add_sample(observation: &mut PathObservation, rtt: Rtt) {
-    if observation.end == PathEnd::Reached
-        && let Ok(distance) = u8::try_from(observation.hops.len())
-    {
-        let sample = HopReply::new(observation.target, rtt);
-        observation.further.push((distance, sample));
-    }
+    let is_reached = observation.end == PathEnd::Reached;
+    let distance = u8::try_from(observation.hops.len()).ok();
+    let sample = HopReply::new(observation.target, rtt);
+    let distance = distance.filter(|_| is_reached).unwrap_or(0);
+    observation.further.push((distance, sample));
 }

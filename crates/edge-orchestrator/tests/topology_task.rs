@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 /// Every target is 20 ms behind router 240.1.0.1, which is 5 ms away; targets in 240.9.0.0/16 are refused, those in 240.5.0.0/16
-/// are behind another router each time, and for those in 240.6.0.0/16 the time runs out.
+/// are behind another router each time, for those in 240.6.0.0/16 the time runs out, and those in 240.7.0.0/16 are silent.
 #[derive(Debug)]
 struct Scripted {
     clock: TestClock,
@@ -46,10 +46,19 @@ impl PathSource for Scripted {
             Ok(PathObservation {
                 target,
                 observed_at: self.clock.monotonic(),
-                hops: vec![reply(router, 5), reply(target, 25)],
+                hops: vec![
+                    reply(router, 5),
+                    if is_within("240.7.") {
+                        Hop::NoReply
+                    } else {
+                        reply(target, 25)
+                    },
+                ],
                 further: Vec::new(),
                 end: if is_within("240.6.") {
                     PathEnd::TimedOut
+                } else if is_within("240.7.") {
+                    PathEnd::Silent
                 } else {
                     PathEnd::Reached
                 },
@@ -216,6 +225,19 @@ async fn the_target_s_own_connections_are_further_samples_of_it() {
         snapshot.paths[&target].further,
         [(2, HopReply::new(target, shortest))]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_s_own_connections_tell_how_far_it_is() {
+    let bench = Bench::start();
+    let rtt = Rtt(Duration::from_millis(60));
+    for client in ["240.7.0.8", "240.7.0.8"] {
+        bench.request_over(client, Some(rtt)).await;
+    }
+    bench.pass(SECOND).await;
+    let snapshot = Arc::clone(&bench.snapshots.borrow());
+    let prefix = "240.7.0.0/24".parse().unwrap();
+    assert_eq!(snapshot.tree.client(prefix).unwrap().rtt.rtt, rtt);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use edge_types::{Hop, HopReply, PathEnd, PathObservation};
+use edge_types::{Hop, HopReply, PathEnd, PathObservation, Rtt};
 
 use crate::grouping::is_private;
 
@@ -73,6 +73,8 @@ pub(crate) struct RouterPath {
     pub(crate) beside: BTreeSet<(u8, Interface)>,
     /// The target, if it answered itself.
     pub(crate) arrival: Option<Interface>,
+    /// The least round trip of the target's own connections, if it did not answer probes.
+    pub(crate) connected: Option<Rtt>,
 }
 
 impl RouterPath {
@@ -111,10 +113,14 @@ impl RouterPath {
                 is_other.then_some((at, further))
             })
             .collect();
+        let own = path.further.iter();
+        let own = own.filter(|(ttl, reply)| *ttl == 0 && reply.address == path.target);
+        let connected = own.filter_map(|(_, reply)| reply.rtt).min();
         Self {
             routers,
             beside,
             arrival,
+            connected: connected.filter(|_| arrival.is_none()),
         }
     }
 

@@ -103,6 +103,8 @@ pub(crate) struct StoredPath {
     pub(crate) beside: Box<[(u8, InterfaceNumber)]>,
     /// The target, if it answered.
     pub(crate) arrival: Option<InterfaceNumber>,
+    /// What its own connections showed of the target, if it did not.
+    pub(crate) connected: Option<Rtt>,
     pub(crate) observed_at: MonotonicTime,
 }
 
@@ -203,6 +205,7 @@ impl Observations {
             tail: path.routers.tail,
             beside,
             arrival,
+            connected: path.connected,
             observed_at,
         };
         if let Some(old) = self.paths.insert(target, stored) {
@@ -294,6 +297,7 @@ impl Observations {
                     .map(|(position, other)| (*position, interface(*other)))
                     .collect(),
                 arrival: path.arrival.map(interface),
+                connected: path.connected,
             };
             (*target, path.observed_at, normalised)
         })

@@ -444,3 +444,47 @@ fn ten_thousand_targets_share_their_routers() {
     assert_eq!(routers, 3 * (5 + 25 + 125 + 625 + 3125));
     assert_eq!(tree.total_demand(), 10_000);
 }
+
+/// A path to a silent client whose own connections took so long.
+fn connected(target: &str, hops: &str, ms: u64) -> PathObservation {
+    let mut path = path(target, hops);
+    let rtt = Rtt(Duration::from_millis(ms));
+    path.further.push((0, HopReply::new(path.target, rtt)));
+    path
+}
+
+#[test]
+fn a_silent_client_is_as_far_away_as_its_own_connections_show() {
+    let clients = [("240.9.0.1", 1), ("240.8.0.1", 1)];
+    let paths = [
+        connected("240.9.0.1", "R1@10 R2@20 *", 70),
+        path("240.8.0.1", "R1@10 R2@20 *"),
+    ];
+    let tree = tree(&paths, &clients);
+    let client = |target| tree.client(prefix(target)).unwrap();
+    assert_eq!(client("240.9.0.1").rtt.rtt.as_ms(), 70.0);
+    assert!(
+        client("240.8.0.1").rtt.rtt.as_ms() < 30.0,
+        "nothing is known"
+    );
+    // What probes showed of a client that answers them is not replaced by it.
+    let answered = connected("240.9.0.1", "R1@10 R2@20 !@40", 70);
+    let answered =
+        store(&[answered]).tree(Generation(1), PrefixGrouping::SITE, &demand(&clients[..1]));
+    let client = answered.client(prefix("240.9.0.1")).unwrap();
+    assert_eq!(client.rtt.rtt.as_ms(), 40.0);
+}
+
+#[test]
+fn what_connections_showed_is_saved_and_goes_with_the_path() {
+    let mut known = store(&[connected("240.9.0.1", "R1@10 *", 70)]);
+    let text: Vec<String> = known.snapshot().collect();
+    let text = text.join("\n");
+    assert!(text.contains("\"connected_ns\":70000000"), "{text}");
+    let loaded = Observations::load(text.as_bytes(), Limits::default()).unwrap();
+    assert_eq!(loaded, known);
+    let reached = text.replace("\"reached\":false", "\"reached\":true");
+    assert!(Observations::load(reached.as_bytes(), Limits::default()).is_err());
+    known.insert(&path_at(1, "240.9.0.1", "R1@10 *")).unwrap();
+    assert_ne!(loaded, known);
+}

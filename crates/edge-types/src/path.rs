@@ -17,7 +17,8 @@ pub struct PathObservation {
     /// [`PathEnd::Reached`]. Trailing silent hops are kept.
     pub hops: Vec<Hop>,
     /// Replies beyond the first of each hop, by TTL, in any order: repeated samples of the same responder, and other
-    /// responders where load is balanced per packet or several flows were traced.
+    /// responders where load is balanced per packet or several flows were traced. TTL 0 stands for connections of the target's
+    /// own, where it is not known at which distance it is.
     pub further: Vec<(u8, HopReply)>,
     /// Why the trace ended.
     pub end: PathEnd,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use edge_types::IpNet;
 
@@ -12,6 +13,7 @@ use crate::grouping::{Grouping, Place};
 use crate::interfaces::{InterfaceNumber, Known};
 use crate::normalise::CleanPath;
 use crate::observations::{Observations, StoredPath};
+use crate::rtt::RttSummary;
 use crate::tree::{ClientLeaf, Demand, MAX_CLIENT_DEMAND, NodeId, NodeIndex};
 
 pub(super) fn graph(
@@ -150,6 +152,13 @@ impl<'a> Union<'a> {
         if let Some(arrival) = path.arrival {
             let known = self.observations.known().get(arrival);
             self.vertices[client].add(known);
+        } else if let Some(minimum) = path.connected {
+            // Where on its way it is, is not known, but how far away is.
+            self.vertices[client].reading.own = Some(RttSummary {
+                minimum,
+                jitter: Duration::ZERO,
+                samples: 1,
+            });
         }
         for (position, other) in &path.beside {
             let (_, Some(first)) = groups[usize::from(*position)] else {

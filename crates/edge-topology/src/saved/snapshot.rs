@@ -99,6 +99,7 @@ impl Loading {
             probes_sent: 0,
         };
         let mut normalised = RouterPath::new(&observation);
+        normalised.connected = path.connected_ns.map(rtt).filter(|_| !path.reached);
         for (position, address, behind) in &path.beside {
             let other = Interface::new(*address, *behind);
             if usize::from(*position) >= normalised.routers.places.len() {
@@ -156,6 +157,9 @@ struct PathLine {
     /// Position among the hops that answered, address, and for private space the last public address before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     beside: Vec<(u8, IpAddr, Option<IpAddr>)>,
+    /// The least round trip of the target's own connections, if it was not reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connected_ns: Option<u64>,
 }
 
 impl PathLine {
@@ -177,6 +181,7 @@ impl PathLine {
             beside: beside
                 .map(|(position, other)| (*position, other.address, other.behind))
                 .collect(),
+            connected_ns: path.connected.map(|rtt| nanoseconds(rtt.0)),
         }
     }
 }
