@@ -8,17 +8,21 @@ use edge_discovery::{Tier, TrustPolicy};
 use edge_negotiation::KeyBinding;
 use edge_placement::Algorithm;
 use edge_types::{
-    ChainAddress, ChainId, Country, CountryError, DnsName, HardwareProfile, ImageDigest, IpNet,
+    ChainAddress, ChainId, Country, CountryError, DnsName, HardwareProfile, ImageDigest,
     PrefixGrouping,
 };
 use serde::Deserialize;
 
 mod discovery;
+mod pace;
 mod placement;
+mod policy;
 mod services;
 
 pub use discovery::{ConfiguredSite, Discovery, FeedSource, Lists};
+pub use pace::Pace;
 pub use placement::{Mode, Placement};
+pub use policy::Policy;
 use services::services;
 
 /// The configuration file, TOML. Times are in the unit that the name ends in; money is a decimal string of wei.
@@ -258,131 +262,6 @@ pub struct Budget {
     /// (security rule 9). Default: a tenth of `wei_per_day`.
     #[serde(default)]
     pub wei_per_new_provider: Option<String>,
-}
-
-/// What is acceptable.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Policy {
-    /// Placement algorithm: `auto`, the best that can be done in about a second; the paper's `betweenness`; or others.
-    pub algorithm: String,
-    /// Most sites rented at once.
-    pub max_sites: usize,
-    /// Most sites rented at once as a share of those found, in percent, but at least one; the paper's Figure 5 uses half.
-    pub max_share_percent: u8,
-    /// Length of a lease in seconds.
-    pub lease_s: u64,
-    /// A site must beat the cloud by this much for a client to be sent there.
-    pub min_saving_ms: u64,
-    /// Highest price in wei per second.
-    pub price_ceiling_wei_per_s: String,
-    /// How a provider's key must be bound to its zone: `dnssec`, or `dns` where the resolver and the way to it are trusted.
-    pub key_binding: String,
-    /// Least trust with which an entry point is greeted: `unverified`, `measured` (something that its owner cannot make up
-    /// alone speaks for it) or `authenticated` (DNSSEC binds its key to its zone).
-    pub contact: String,
-    /// Least trust with which a site is rented for up to `budget.wei_per_trial`. `key_binding` comes on top.
-    pub trial: String,
-    /// Least trust with which a site is rented for more. `key_binding` comes on top.
-    pub money: String,
-    /// Deal only with entry points that announce TLS, by signed TLSA records or `https`. Default: no; who announces it is never
-    /// spoken to without.
-    pub require_tls: bool,
-    /// Tables of which autonomous system announces which addresses, with which origins of routers and entry points are
-    /// compared: lines `prefix asn domain organisation` or `first,last,asn,"organisation"`.
-    pub origins: Vec<PathBuf>,
-    /// Countries where sites may be rented, as two letters; an address that no table knows is in none. Default: all.
-    pub countries: Option<Vec<String>>,
-    /// Tables of which addresses are in which country: lines `first,last,CC` or `prefix CC`.
-    pub country_tables: Vec<PathBuf>,
-    /// Autonomous systems where sites may be rented, in the same way, by `origins`. Default: all.
-    pub autonomous_systems: Option<Vec<u32>>,
-    /// Prefixes outside global unicast that may be probed and contacted all the same.
-    pub allowed_prefixes: Vec<IpNet>,
-    /// Prefixes whose owners asked not to be probed.
-    pub opted_out: Vec<IpNet>,
-    /// Longest `max-age` of a redirect.
-    pub max_redirect_s: u32,
-    /// Prefix length by which client addresses are grouped, IPv4.
-    pub group_v4: u8,
-    /// Prefix length by which client addresses are grouped, IPv6.
-    pub group_v6: u8,
-    /// Prefix length by which router addresses are grouped into nodes of the tree, IPv4; the paper uses 24 and 16.
-    pub group_routers_v4: u8,
-    /// Prefix length by which router addresses are grouped into nodes of the tree, IPv6.
-    pub group_routers_v6: u8,
-    /// Requests from a prefix before it is traced.
-    pub requests_before_trace: u64,
-    /// Most client prefixes known at once.
-    pub max_prefixes: usize,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            algorithm: "auto".to_owned(),
-            max_sites: 16,
-            max_share_percent: 50,
-            lease_s: 3600,
-            min_saving_ms: 5,
-            price_ceiling_wei_per_s: "1000000000000".to_owned(),
-            key_binding: "dnssec".to_owned(),
-            contact: "unverified".to_owned(),
-            trial: "measured".to_owned(),
-            money: "measured".to_owned(),
-            require_tls: false,
-            origins: Vec::new(),
-            countries: None,
-            country_tables: Vec::new(),
-            autonomous_systems: None,
-            allowed_prefixes: Vec::new(),
-            opted_out: Vec::new(),
-            max_redirect_s: 300,
-            group_v4: 24,
-            group_v6: 48,
-            group_routers_v4: 32,
-            group_routers_v6: 128,
-            requests_before_trace: 2,
-            max_prefixes: 100_000,
-        }
-    }
-}
-
-/// How often the tasks wake up, and how fast they may go.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Pace {
-    /// Algorithm 1's `topology_update_interval`.
-    pub topology_ms: u64,
-    /// Algorithm 1's `platforms_update_interval`.
-    pub platforms_ms: u64,
-    /// A first plan waits this long for the first traces to come in.
-    pub settle_ms: u64,
-    /// Share of demand whose path is new or changed that wakes the placement task early.
-    pub change_threshold: f64,
-    /// Probes per second, a hard cap.
-    pub probes_per_s: u32,
-    /// Longest time for one trace; what did not answer by then is left silent until the next.
-    pub trace_limit_ms: u64,
-    /// Age at which the path to an active prefix is traced again.
-    pub refresh_s: u64,
-    /// Time between health checks of a rented site.
-    pub health_ms: u64,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            topology_ms: 250,
-            platforms_ms: 10_000,
-            settle_ms: 2500,
-            change_threshold: 0.02,
-            probes_per_s: 500,
-            trace_limit_ms: 5000,
-            refresh_s: 300,
-            health_ms: 1000,
-        }
-    }
 }
 
 /// Paths that are known already (paper section 2.2: traceroute can be replaced or augmented).

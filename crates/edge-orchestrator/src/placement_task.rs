@@ -13,39 +13,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge_discovery::{Discovery, IepCandidate, OwnerAnswer, Use};
-use edge_placement::{
-    Algorithm, Application, Assignment, Candidate, Effort, Plan, PlanBasis, PlanInput, Service,
-    Severity, Trust, Whereabouts, check_plan, plan,
-};
+use edge_placement::Algorithm;
 use edge_ports::{Clock, NameLookup, PathSource, PrefixOwner, SiteList, TracePriority};
 use edge_resolver::drive;
-use edge_topology::AggregateTree;
-use edge_types::{
-    AddressPolicy, Amount, Generation, IepId, MonotonicTime, OfferId, PathEnd, PathObservation, Rtt,
-};
+use edge_types::{AddressPolicy, Generation, IepId, MonotonicTime, OfferId, PathObservation, Rtt};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::agreements::Agreements;
-use crate::config::{Mode, Settings};
+use crate::config::Settings;
 use crate::lists::{self, Listed, better};
 use crate::places::Places;
-use crate::plan_report::PlanReport;
 use crate::predeployed::Predeployed;
-use crate::record::{Recorded, RecordedPlan, Recorder};
+use crate::record::Recorder;
 use crate::sites::{Inquirer, Inquiry, KnownSite, PathToSite};
-use crate::status::{DiscoveryStatus, FoundSite, OfferStatus, PlanStatus, Status};
+use crate::status::Status;
 use crate::topology_task::TopologySnapshot;
 
 mod forgotten;
 mod incumbents;
 mod outlook;
+mod place;
 mod told;
 
 use forgotten::MOST_KNOWN;
-use incumbents::keep;
 use outlook::Outlook;
-use told::{new_sites, recommendation};
 
 /// Questions to the resolver at once.
 const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -64,9 +56,6 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(20);
 
 /// An entry point whose trace did not reach it is not traced again for this long.
 const TRACE_AGAIN_AFTER: Duration = Duration::from_millis(1500);
-
-/// A site that rejected or failed is left out of plans for this long.
-const EXCLUDED_FOR: Duration = Duration::from_secs(120);
 
 /// Routers whose round trips are remembered.
 const MOST_ROUTERS: usize = 100_000;
@@ -426,338 +415,6 @@ impl PlacementTask {
         if self.memory.under_way.is_empty() {
             self.memory.waiting_since = None;
         }
-    }
-
-    /// Plans, checks, and starts what the plan adds.
-    fn place(&mut self, tree: &AggregateTree) {
-        let now = self.clock.monotonic();
-        // Leases that a plan no longer needs run on, and count.
-        let policy = &self.settings.config.policy;
-        let found = self.memory.known.len();
-        let share = (found * usize::from(policy.max_share_percent) / 100).max(1);
-        let open = self.agreements.open();
-        let room = policy.max_sites.min(share).saturating_sub(open);
-        let most = open + room;
-        let candidates = self.candidates(tree);
-        // Our own sites cost nothing, so they take no room from rented ones: neither of their number nor of their share.
-        let own = self.predeployed.len();
-        if found + open + own == 0 {
-            return;
-        }
-        let measured = self.agreements.measured(tree, &candidates).round_trips;
-        let excluded: BTreeSet<IepId> = self.agreements.failed_within(now, EXCLUDED_FOR);
-        let mut input = PlanInput {
-            generation: self.memory.generation.next(),
-            tree,
-            sites_found: found + open + own,
-            candidates: &candidates,
-            excluded: &excluded,
-            measured: &measured,
-            application: Application {
-                service: Service::AnyNearest,
-                calls_per_thousand: self.settings.edge_service.calls_per_thousand,
-            },
-            policy: edge_placement::Policy {
-                max_sites: most + own,
-                // The share was taken above.
-                max_share_percent: 100,
-                value_per_second: self.settings.value_per_second,
-                min_saving: Rtt(Duration::from_millis(
-                    self.settings.config.policy.min_saving_ms,
-                )),
-                countries: self.settings.countries.clone(),
-                asns: self.allowed_systems(),
-                ..edge_placement::Policy::within(Amount::wei(self.agreements.budget_left()))
-            },
-            algorithm: self.algorithm,
-            effort: Effort::default(),
-        };
-        let ideal = plan(&input);
-        let lease = Duration::from_secs(policy.lease_s);
-        let outlook = self
-            .memory
-            .outlook
-            .get_or_insert_with(|| Outlook::new(lease));
-        outlook.note(&ideal, now);
-        let kept = keep(&input, &ideal, &self.agreements.sites_ending());
-        let (aim, among) = kept
-            .as_ref()
-            .map_or((&ideal, candidates.as_slice()), |(plan, among)| {
-                (plan, among.as_slice())
-            });
-        input.candidates = among;
-        let wanted = new_sites(aim);
-        let (added, waiting) = wanted.split_at(room.min(wanted.len()));
-        // What is rented stays, so a plan that counts on leaving it would promise what does not come.
-        let possible: Vec<Candidate> = among
-            .iter()
-            .filter(|candidate| candidate.already_running || added.contains(&candidate.site))
-            .cloned()
-            .collect();
-        let planned = if waiting.is_empty() {
-            aim.clone()
-        } else {
-            let running = possible.iter().filter(|site| site.already_running).count();
-            input.policy.max_sites = input.policy.max_sites.max(running);
-            input.candidates = &possible;
-            plan(&input)
-        };
-        // Of plans that are equally good the one at hand is kept.
-        let is_better = aim.certificate.cost < planned.certificate.cost;
-        let waiting = if is_better { waiting } else { &[] };
-        let notes = check_plan(&input, &planned);
-        if let Some(fatal) = notes.iter().find(|note| note.severity == Severity::Fatal) {
-            tracing::error!(note = ?fatal, "the plan fails its check and is not carried out");
-            return;
-        }
-        self.memory.generation = planned.generation;
-        if let Some(recorder) = &self.recorder {
-            recorder.tell(Recorded::Plan(Box::new(RecordedPlan {
-                at: now,
-                basis: PlanBasis::of(&input, |site| self.path_to(site)),
-                plan: planned.clone(),
-            })));
-        }
-        let added = new_sites(&planned);
-        let added: Vec<&Assignment> = added
-            .iter()
-            .filter_map(|site| planned.chosen.iter().find(|chosen| chosen.site == *site))
-            .collect();
-        tracing::debug!(
-            plan = %planned.generation,
-            known = self.memory.known.len(),
-            measured = self.memory.known.values().filter(|site| site.rtt().is_some()).count(),
-            green_listed = self.memory.known.values().filter(|site| site.offers().next().is_some()).count(),
-            under_way = self.memory.under_way.len(),
-            candidates = candidates.len(),
-            chosen = planned.chosen.len(),
-            added = added.len(),
-            waiting = waiting.len(),
-            planned_ms = planned.prediction.planned_mean().as_ms(),
-            "planned"
-        );
-        let mode = self.settings.config.placement.mode;
-        self.publish(&planned, &added, &ideal, waiting, mode);
-        if mode != Mode::Act {
-            return;
-        }
-        for assignment in added {
-            let Some(site) = self.memory.known.get(&assignment.site) else {
-                continue;
-            };
-            let Some(inquiry) = assignment.offer.and_then(|offer| site.green_listed(offer)) else {
-                continue;
-            };
-            let Some(path) = &site.path else { continue };
-            if let Err(refusal) = self.agreements.start(site, inquiry, path.clone()) {
-                self.status.event(
-                    self.at_ms(),
-                    format!("{} is not rented: {refusal}", assignment.site),
-                );
-            }
-        }
-    }
-
-    fn candidates(&self, tree: &AggregateTree) -> Vec<Candidate> {
-        let mut candidates = self.agreements.as_candidates(tree);
-        candidates.extend(self.predeployed.serving(tree).0);
-        let held: BTreeSet<IepId> = candidates
-            .iter()
-            .map(|candidate| candidate.site.clone())
-            .collect();
-        for (id, site) in &self.memory.known {
-            let Some(path) = &site.path else { continue };
-            if held.contains(id) || path.path.end != PathEnd::Reached {
-                continue;
-            }
-            if site.offer_is_older_than(self.clock.monotonic(), 2 * OFFER_FRESH_FOR) {
-                continue;
-            }
-            let attachment = tree.attach(&path.path);
-            let key = site.candidate.key.as_ref();
-            let is_bound = key.is_some_and(|key| key.authenticated);
-            let (trust, trial) = (&self.settings.trust, self.settings.wei_per_trial);
-            let payable = site
-                .offers()
-                .filter(|offer| site.may_be_rented(offer, trust, trial).is_ok());
-            candidates.extend(payable.map(|offer| Candidate {
-                site: id.clone(),
-                offer: Some(offer.id),
-                attachment,
-                price_per_second: offer.price_per_second,
-                slot: offer.slot,
-                already_running: false,
-                capacity: self.settings.edge_service.capacity,
-                trust: if is_bound { Trust::Bound } else { Trust::Named },
-                whereabouts: Whereabouts::default(),
-                outlook_percent: 100,
-            }));
-        }
-        let incumbents = self.agreements.sites_ending();
-        for candidate in &mut candidates {
-            if let Some(path) = self.path_to(&candidate.site) {
-                candidate.whereabouts = self.places.of(path.target);
-            }
-            if let Some(outlook) = &self.memory.outlook {
-                let serves = candidate.already_running || incumbents.contains(&candidate.site);
-                candidate.outlook_percent = outlook.percent(&candidate.site, serves);
-            }
-        }
-        candidates
-    }
-
-    fn allowed_systems(&self) -> Option<BTreeSet<u32>> {
-        let allowed = &self.settings.config.policy.autonomous_systems;
-        let allowed = allowed.as_ref()?;
-        Some(allowed.iter().copied().collect())
-    }
-
-    /// By what candidates are hung on the tree.
-    fn path_to(&self, site: &IepId) -> Option<PathObservation> {
-        let known = || Some(self.memory.known.get(site)?.path.as_ref()?.path.clone());
-        self.agreements
-            .path_to(site)
-            .or_else(|| self.predeployed.path_to(site))
-            .or_else(known)
-    }
-
-    fn publish(
-        &mut self,
-        planned: &Plan,
-        added: &[&Assignment],
-        ideal: &Plan,
-        waiting: &[IepId],
-        mode: Mode,
-    ) {
-        let names: Vec<IepId> = added.iter().map(|site| site.site.clone()).collect();
-        let error = Rtt(planned.prediction.planned_error());
-        let gap = planned.certificate.gap_ppm();
-        let gap_percent = gap.map(|ppm| ppm as f64 / 1e4);
-        // What is not acted on would be told with every plan again.
-        if !added.is_empty() && (mode == Mode::Act || self.memory.told != names) {
-            let proven = gap_percent.map_or_else(String::new, |percent| {
-                format!(", at most {percent:.1} % above the best possible")
-            });
-            let text = format!(
-                "plan {}: {} sites, {} of them {}, mean round trip {:.1} ± {:.1} ms instead of {:.1} ms{proven}, for {}",
-                planned.generation,
-                planned.chosen.len(),
-                added.len(),
-                if mode == Mode::Act {
-                    "new"
-                } else {
-                    "to rent, which the mode leaves to others"
-                },
-                planned.prediction.planned_mean().as_ms(),
-                error.as_ms(),
-                planned.prediction.cloud_only_mean().as_ms(),
-                planned.cost,
-            );
-            self.status.event(self.at_ms(), text);
-            if mode == Mode::Recommend {
-                for site in added {
-                    self.status.event(self.at_ms(), recommendation(site));
-                }
-            }
-        }
-        let waiting: Vec<String> = waiting.iter().map(ToString::to_string).collect();
-        if !waiting.is_empty() && self.memory.waiting != waiting {
-            let text = format!(
-                "plan {}: {} would serve better than what is rented, {:.1} ms instead of {:.1}, and waits for a lease to end",
-                planned.generation,
-                waiting.join(", "),
-                ideal.prediction.planned_mean().as_ms(),
-                planned.prediction.planned_mean().as_ms(),
-            );
-            self.status.event(self.at_ms(), text);
-        }
-        self.memory.waiting.clone_from(&waiting);
-        let recommended = if mode == Mode::Act {
-            Vec::new()
-        } else {
-            names.clone()
-        };
-        self.memory.told = names;
-        // The ideal plan had all candidates to say no to.
-        let chosen: BTreeSet<&IepId> = planned.chosen.iter().map(|site| &site.site).collect();
-        let rejected = ideal.rejected.iter().chain(&planned.rejected);
-        let rejected = rejected
-            .filter(|no| !chosen.contains(&no.site))
-            .map(|no| (no.site.to_string(), no.reason.to_string()));
-        let waits = waiting.iter().cloned();
-        let waits = waits.map(|site| (site, "it waits for a lease to end".to_owned()));
-        let plan = PlanStatus {
-            generation: planned.generation.0,
-            algorithm: planned.algorithm.to_string(),
-            sites: planned
-                .chosen
-                .iter()
-                .map(|assignment| assignment.site.to_string())
-                .collect(),
-            rejected: rejected.chain(waits).collect(),
-            cloud_only_ms: planned.prediction.cloud_only_mean().as_ms(),
-            planned_ms: planned.prediction.planned_mean().as_ms(),
-            planned_error_ms: error.as_ms(),
-            gap_percent,
-            recommended: recommended.iter().map(ToString::to_string).collect(),
-            waiting,
-        };
-        self.status.update(|report| report.plan = Some(plan));
-        self.status
-            .set_plan(PlanReport::of(planned, ideal, self.without_offer()));
-    }
-
-    /// Sites that are known and came to no offer to plan with, and why.
-    fn without_offer(&self) -> Vec<(String, String)> {
-        let verdict = |site: &KnownSite| {
-            let lost = site
-                .path
-                .as_ref()
-                .is_none_or(|path| path.path.end != PathEnd::Reached);
-            let is_old = site.offer_is_older_than(self.clock.monotonic(), 2 * OFFER_FRESH_FOR);
-            if lost {
-                "its distance is unknown: no trace reached it".to_owned()
-            } else if is_old {
-                "its offer is too old to plan with, and is asked for anew".to_owned()
-            } else {
-                site.verdict(&self.settings.trust, self.settings.wei_per_trial)
-            }
-        };
-        let known = self.memory.known.values();
-        known
-            .map(|site| (site.candidate.id.to_string(), verdict(site)))
-            .collect()
-    }
-
-    fn report(&self) {
-        let trail = self.discovery.trail();
-        let asked = |site: &&KnownSite| site.inquiry.is_some();
-        let sites: Vec<&KnownSite> = self.memory.known.values().collect();
-        let offers = OfferStatus {
-            asked: sites.iter().copied().filter(asked).count(),
-            offered: sites.iter().filter(|site| site.made_an_offer()).count(),
-            green_listed: sites
-                .iter()
-                .filter(|site| site.offers().next().is_some())
-                .count(),
-        };
-        let found = sites.iter().map(|site| FoundSite {
-            site: site.candidate.id.to_string(),
-            zone: site.candidate.zone.to_string(),
-            address: Some(site.entry_point()),
-            rtt_ms: site.rtt().map(Rtt::as_ms),
-            trust: site.assessment.tier.to_string(),
-            verdict: site.verdict(&self.settings.trust, self.settings.wei_per_trial),
-        });
-        let discovery = DiscoveryStatus {
-            addresses: trail.addresses.len(),
-            zones_asked: trail.zones.len(),
-            sites: found.collect(),
-        };
-        self.status.update(|report| {
-            report.discovery = discovery;
-            report.offers = offers;
-        });
     }
 
     fn at_ms(&self) -> u64 {

@@ -1,0 +1,94 @@
+//! What an application provider accepts of sites, and how much of it.
+
+use std::path::PathBuf;
+
+use edge_types::IpNet;
+use serde::Deserialize;
+
+/// What is acceptable.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Placement algorithm: `auto`, the best that can be done in about a second; the paper's `betweenness`; or others.
+    pub algorithm: String,
+    /// Most sites rented at once.
+    pub max_sites: usize,
+    /// Most sites rented at once as a share of those found, in percent, but at least one; the paper's Figure 5 uses half.
+    pub max_share_percent: u8,
+    /// Length of a lease in seconds.
+    pub lease_s: u64,
+    /// A site must beat the cloud by this much for a client to be sent there.
+    pub min_saving_ms: u64,
+    /// Highest price in wei per second.
+    pub price_ceiling_wei_per_s: String,
+    /// How a provider's key must be bound to its zone: `dnssec`, or `dns` where the resolver and the way to it are trusted.
+    pub key_binding: String,
+    /// Least trust with which an entry point is greeted: `unverified`, `measured` (something that its owner cannot make up
+    /// alone speaks for it) or `authenticated` (DNSSEC binds its key to its zone).
+    pub contact: String,
+    /// Least trust with which a site is rented for up to `budget.wei_per_trial`. `key_binding` comes on top.
+    pub trial: String,
+    /// Least trust with which a site is rented for more. `key_binding` comes on top.
+    pub money: String,
+    /// Deal only with entry points that announce TLS, by signed TLSA records or `https`. Default: no; who announces it is never
+    /// spoken to without.
+    pub require_tls: bool,
+    /// Tables of which autonomous system announces which addresses, with which origins of routers and entry points are
+    /// compared: lines `prefix asn domain organisation` or `first,last,asn,"organisation"`.
+    pub origins: Vec<PathBuf>,
+    /// Countries where sites may be rented, as two letters; an address that no table knows is in none. Default: all.
+    pub countries: Option<Vec<String>>,
+    /// Tables of which addresses are in which country: lines `first,last,CC` or `prefix CC`.
+    pub country_tables: Vec<PathBuf>,
+    /// Autonomous systems where sites may be rented, in the same way, by `origins`. Default: all.
+    pub autonomous_systems: Option<Vec<u32>>,
+    /// Prefixes outside global unicast that may be probed and contacted all the same.
+    pub allowed_prefixes: Vec<IpNet>,
+    /// Prefixes whose owners asked not to be probed.
+    pub opted_out: Vec<IpNet>,
+    /// Longest `max-age` of a redirect.
+    pub max_redirect_s: u32,
+    /// Prefix length by which client addresses are grouped, IPv4.
+    pub group_v4: u8,
+    /// Prefix length by which client addresses are grouped, IPv6.
+    pub group_v6: u8,
+    /// Prefix length by which router addresses are grouped into nodes of the tree, IPv4; the paper uses 24 and 16.
+    pub group_routers_v4: u8,
+    /// Prefix length by which router addresses are grouped into nodes of the tree, IPv6.
+    pub group_routers_v6: u8,
+    /// Requests from a prefix before it is traced.
+    pub requests_before_trace: u64,
+    /// Most client prefixes known at once.
+    pub max_prefixes: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            algorithm: "auto".to_owned(),
+            max_sites: 16,
+            max_share_percent: 50,
+            lease_s: 3600,
+            min_saving_ms: 5,
+            price_ceiling_wei_per_s: "1000000000000".to_owned(),
+            key_binding: "dnssec".to_owned(),
+            contact: "unverified".to_owned(),
+            trial: "measured".to_owned(),
+            money: "measured".to_owned(),
+            require_tls: false,
+            origins: Vec::new(),
+            countries: None,
+            country_tables: Vec::new(),
+            autonomous_systems: None,
+            allowed_prefixes: Vec::new(),
+            opted_out: Vec::new(),
+            max_redirect_s: 300,
+            group_v4: 24,
+            group_v6: 48,
+            group_routers_v4: 32,
+            group_routers_v6: 128,
+            requests_before_trace: 2,
+            max_prefixes: 100_000,
+        }
+    }
+}
