@@ -234,7 +234,7 @@ impl Cast {
              [policy]\nalgorithm = \"{algorithm}\"\nmax_sites = 24\nlease_s = {LEASE_S}\nmin_saving_ms = 3\nkey_binding = \"dns\"\n\
              allowed_prefixes = [\"240.0.0.0/4\", \"3fff::/20\"]\nmax_redirect_s = 300\n\n\
              [pace]\ntopology_ms = 50\nplatforms_ms = 5000\nprobes_per_s = 2000\n\
-             trace_limit_ms = 850\nsettle_ms = 2300\nrefresh_s = 8\nhealth_ms = 400\n",
+             trace_limit_ms = 750\nsettle_ms = 2300\nrefresh_s = 8\nhealth_ms = 400\n",
             state = self.admin.with_extension("state"),
             admin = self.admin,
             listen = quoted(
