@@ -113,7 +113,12 @@ fn genesis_deployer() -> Address {
 impl DevChain {
     /// Opens the chain in its directory, or begins a new one. Blocks the thread while it replays.
     pub fn open(config: &DevConfig) -> Result<Self, DevChainError> {
-        let node = Node::open(config, wall_clock())?;
+        Self::open_at(config, wall_clock())
+    }
+
+    /// The same when the clock says `now`, seconds since the epoch.
+    pub(crate) fn open_at(config: &DevConfig, now: u64) -> Result<Self, DevChainError> {
+        let node = Node::open(config, now)?;
         Ok(Self { node })
     }
 
@@ -125,7 +130,19 @@ impl DevChain {
 
 /// Serves the chain's JSON-RPC over HTTP until the listener fails or the future is dropped.
 pub async fn serve(chain: DevChain, listener: TcpListener) -> io::Result<()> {
-    let shared = Arc::new(Mutex::new(chain.node));
+    serve_by(chain, listener, Arc::new(wall_clock)).await
+}
+
+/// What tells seconds since the epoch.
+type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The same by another clock.
+pub(crate) async fn serve_by(
+    chain: DevChain,
+    listener: TcpListener,
+    clock: Clock,
+) -> io::Result<()> {
+    let shared = (Arc::new(Mutex::new(chain.node)), clock);
     let app = axum::Router::new()
         .route("/", axum::routing::post(answer))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -133,11 +150,11 @@ pub async fn serve(chain: DevChain, listener: TcpListener) -> io::Result<()> {
     axum::serve(listener, app).await
 }
 
-async fn answer(State(node): State<Arc<Mutex<Node>>>, body: Bytes) -> Response {
+async fn answer(State((node, clock)): State<(Arc<Mutex<Node>>, Clock)>, body: Bytes) -> Response {
     // Execution and the journal's fsync take milliseconds: off the threads that do the network.
     let answered = tokio::task::spawn_blocking(move || {
         let mut node = node.lock().unwrap_or_else(PoisonError::into_inner);
-        rpc::answer(&mut node, &body, wall_clock())
+        rpc::answer(&mut node, &body, clock())
     })
     .await;
     match answered {

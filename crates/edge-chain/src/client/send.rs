@@ -20,7 +20,7 @@ const MAX_VERSIONS: usize = 12;
 
 impl EthLedger {
     /// Signs and sends a transaction and waits until it counts.
-    pub(super) async fn transact(
+    pub(crate) async fn transact(
         &self,
         attempted: &'static str,
         to: TxKind,

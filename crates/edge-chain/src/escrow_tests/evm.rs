@@ -65,6 +65,16 @@ pub(super) struct Evm {
     pub(super) contract: Address,
     pub(super) now: u64,
     pub(super) last_gas: u64,
+    /// Calls that change anything, since this was last emptied, and what they came to.
+    pub(super) calls: Vec<Sent>,
+}
+
+/// A call as it was sent.
+pub(super) struct Sent {
+    pub(super) caller: ChainAddress,
+    pub(super) value: u128,
+    pub(super) data: Bytes,
+    pub(super) outcome: Result<(), Refused>,
 }
 
 impl Evm {
@@ -74,11 +84,22 @@ impl Evm {
             contract: Address::ZERO,
             now: START,
             last_gas: 0,
+            calls: Vec::new(),
         };
         let code = Escrow::artifact().creation_bytecode.clone();
         evm.contract = evm.create(code);
         let runtime = evm.db.basic_ref(evm.contract).unwrap().unwrap().code_hash;
         assert_eq!(runtime, Escrow::artifact().runtime_hash());
+        evm
+    }
+
+    /// The same with the escrow at this address.
+    pub(super) fn at(contract: ChainAddress) -> Self {
+        let mut evm = Self::new();
+        let info = evm.db.basic_ref(evm.contract).unwrap().unwrap();
+        let code = evm.db.code_by_hash_ref(info.code_hash).unwrap();
+        evm.put_code(contract, code.original_bytes().to_vec());
+        evm.contract = alloy(contract);
         evm
     }
 
@@ -137,7 +158,8 @@ impl Evm {
         call: &C,
     ) -> Result<C::Return, Refused> {
         let to = TxKind::Call(self.contract);
-        match self.transact(caller, to, value, call.abi_encode().into()) {
+        let data: Bytes = call.abi_encode().into();
+        let outcome = match self.transact(caller, to, value, data.clone()) {
             ExecutionResult::Success { output, .. } => {
                 Ok(C::abi_decode_returns(output.data()).unwrap())
             }
@@ -148,7 +170,22 @@ impl Evm {
                 Err(name.unwrap_or("a revert without a name").to_owned())
             }
             ExecutionResult::Halt { reason, .. } => panic!("halted: {reason:?}"),
+        };
+        let views = [
+            ExecEscrow::accountCall::SELECTOR,
+            ExecEscrow::agreementCall::SELECTOR,
+            ExecEscrow::totalsCall::SELECTOR,
+        ];
+        if !views.contains(&C::SELECTOR) {
+            let outcome = outcome.as_ref().map(drop).map_err(Clone::clone);
+            self.calls.push(Sent {
+                caller,
+                value,
+                data,
+                outcome,
+            });
         }
+        outcome
     }
 
     pub(super) fn propose(

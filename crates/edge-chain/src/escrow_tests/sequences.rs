@@ -16,16 +16,16 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::evm::{ARBITER, BUYER, Evm, Refused, START, STRANGER, key, party, plain_offer};
 
 const RICH: u128 = 1 << 100;
-const OFFERS: usize = 3;
-const PARTIES: u8 = 5;
+pub(super) const OFFERS: usize = 3;
+pub(super) const PARTIES: u8 = 5;
 
 #[derive(Clone, Debug)]
-struct OfferPlan {
+pub(super) struct OfferPlan {
     provider: u8,
     buyer: Option<u8>,
     start: u64,
     seconds: u64,
-    price: u128,
+    pub(super) price: u128,
     interval: u32,
     notice: u32,
     answer: u32,
@@ -35,7 +35,7 @@ struct OfferPlan {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Advance(u64),
     /// To the deadline that the offer's agreement has by now, or to the end of its service, give or take a second.
     ToDeadline {
@@ -74,20 +74,20 @@ enum Step {
 
 /// Who calls: guided, since random callers are almost always the wrong ones.
 #[derive(Clone, Copy, Debug)]
-enum Who {
+pub(super) enum Who {
     TheProvider,
     Party(u8),
 }
 
 /// Who signs an offer or its confirmation.
 #[derive(Clone, Copy, Debug)]
-enum Signed {
+pub(super) enum Signed {
     ByProvider,
     By(u8),
 }
 
 #[derive(Clone, Copy, Debug)]
-struct ReceiptPlan {
+pub(super) struct ReceiptPlan {
     signer: u8,
     /// Due, in hundredths of the deposit.
     percent: u8,
@@ -103,7 +103,7 @@ fn mostly<T: Clone + std::fmt::Debug + 'static>(
     prop_oneof![14 => usual, 1 => odd].boxed()
 }
 
-fn offer_plan() -> impl Strategy<Value = OfferPlan> {
+pub(super) fn offer_plan() -> impl Strategy<Value = OfferPlan> {
     let terms = (
         0..2u8,
         mostly(Just(None), (0..PARTIES).prop_map(Some)),
@@ -147,7 +147,7 @@ fn offer_plan() -> impl Strategy<Value = OfferPlan> {
     )
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let who = || {
         prop_oneof![
             6 => Just(Who::TheProvider),
@@ -213,17 +213,16 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Both sides, driven together.
-struct Pair {
-    evm: Evm,
-    model: Model,
-    offers: Vec<Offer>,
+pub(super) struct Pair {
+    pub(super) evm: Evm,
+    pub(super) model: Model,
+    pub(super) offers: Vec<Offer>,
 }
 
 type Both = (Result<(), EscrowError>, Result<(), Refused>);
 
 impl Pair {
-    fn new(plans: &[OfferPlan]) -> Self {
-        let evm = Evm::new();
+    pub(super) fn new(plans: &[OfferPlan], evm: Evm) -> Self {
         let plain = plain_offer(&evm);
         let offers = plans.iter().zip(1..).map(|(plan, nonce)| {
             let start = START + plan.start;
@@ -316,7 +315,7 @@ impl Pair {
     }
 
     /// What both said to a step; panics if they differ.
-    fn step(&mut self, step: &Step) -> Result<(), EscrowError> {
+    pub(super) fn step(&mut self, step: &Step) -> Result<(), EscrowError> {
         let (by_model, by_contract) = match *step {
             Step::Advance(seconds) => {
                 self.evm.now += seconds;
@@ -504,7 +503,7 @@ impl Pair {
     }
 
     /// Whatever happened, somebody without any stake can close everything, and all can take what is theirs.
-    fn wind_up(&mut self) {
+    pub(super) fn wind_up(&mut self) {
         for offer in self.offers.clone() {
             let Some(after) = self.model.closable_after(offer.id.into()) else {
                 continue;
@@ -574,7 +573,7 @@ fn the_contract_does_what_the_model_says() {
     };
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
         .run(&strategy, |(plans, steps)| {
-            let mut pair = Pair::new(&plans);
+            let mut pair = Pair::new(&plans, Evm::new());
             for (at, step) in steps.iter().enumerate() {
                 match pair.step(step) {
                     Ok(()) => *succeeded.borrow_mut().entry(name_of(step)).or_insert(0) += 1,
