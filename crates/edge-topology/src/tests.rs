@@ -467,6 +467,14 @@ fn a_silent_client_is_as_far_away_as_its_own_connections_show() {
         client("240.8.0.1").rtt.rtt.as_ms() < 30.0,
         "nothing is known"
     );
+    // A proxy that takes its connections is not the client.
+    let proxied = store(&[connected("240.9.0.1", "R1@10 R2@20 *", 1)]);
+    let silent = store(&[path("240.9.0.1", "R1@10 R2@20 *")]);
+    let [proxied, silent] = [proxied, silent].map(|store| {
+        let clients = demand(&clients[..1]);
+        store.tree(Generation(1), PrefixGrouping::SITE, &clients)
+    });
+    assert_eq!(proxied, silent);
     // What probes showed of a client that answers them is not replaced by it.
     let answered = connected("240.9.0.1", "R1@10 R2@20 !@40", 70);
     let answered =

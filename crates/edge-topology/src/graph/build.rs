@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_types::IpNet;
+use edge_types::{IpNet, Rtt};
 
 use crate::graph::order::{Rank, order};
 use crate::graph::{GraphNode, Link, PathGraph, Reading};
@@ -152,8 +152,11 @@ impl<'a> Union<'a> {
         if let Some(arrival) = path.arrival {
             let known = self.observations.known().get(arrival);
             self.vertices[client].add(known);
-        } else if let Some(minimum) = path.connected {
-            // Where on its way it is, is not known, but how far away is.
+        } else if let Some(minimum) = path.connected
+            && self.last_router(path).is_none_or(|least| least <= minimum)
+        {
+            // Where on its way it is, is not known, but how far away is. Nearer than the router before it there is only a proxy
+            // that takes its connections.
             self.vertices[client].reading.own = Some(RttSummary {
                 minimum,
                 jitter: Duration::ZERO,
@@ -173,6 +176,15 @@ impl<'a> Union<'a> {
             }
         }
         self.paths.push(way);
+    }
+
+    /// The least round trip to the last router on a path that has any.
+    fn last_router(&self, path: &StoredPath) -> Option<Rtt> {
+        let mut steps = path.steps.iter().rev();
+        let known = |interface| self.observations.known().get(interface);
+        steps
+            .find_map(|step| known(step.interface).summary())
+            .map(|summary| summary.minimum)
     }
 
     /// The vertices on one path, from the origin to the client.
