@@ -279,8 +279,8 @@ fn negotiation_pace(settings: &Settings) -> Pace {
     Pace {
         ledger_interval: Duration::from_millis(settings.config.pace.health_ms.min(250)),
         health_interval: Duration::from_millis(settings.config.pace.health_ms),
-        // Chains make a block at least each 12 s.
-        payment_lead_seconds: 13,
+        // Chains make a block at least each 12 s, and those with leases of seconds do sooner.
+        payment_lead_seconds: (settings.config.policy.lease_s / 4).min(13),
         ..Pace::default()
     }
 }
