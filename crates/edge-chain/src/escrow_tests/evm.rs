@@ -96,11 +96,17 @@ impl Evm {
     /// The same with the escrow at this address.
     pub(super) fn at(contract: ChainAddress) -> Self {
         let mut evm = Self::new();
-        let info = evm.db.basic_ref(evm.contract).unwrap().unwrap();
-        let code = evm.db.code_by_hash_ref(info.code_hash).unwrap();
-        evm.put_code(contract, code.original_bytes().to_vec());
+        let code = evm.code();
+        evm.put_code(contract, code.to_vec());
         evm.contract = alloy(contract);
         evm
+    }
+
+    /// The escrow's code as it is on the chain.
+    pub(super) fn code(&self) -> Bytes {
+        let info = self.db.basic_ref(self.contract).unwrap().unwrap();
+        let code = self.db.code_by_hash_ref(info.code_hash).unwrap();
+        code.original_bytes()
     }
 
     /// Puts a contract on the chain.
