@@ -275,6 +275,9 @@ pub struct Topology {
     pub imported_use: ImportedUse,
     /// Paths that are older than so many seconds, or of unknown age, are not used. Default: none is too old.
     pub imported_max_age_s: Option<u64>,
+    /// The latest paths are not written to the state directory, where the next process would begin with those of the last hour. They
+    /// name addresses of clients. Default: they are written.
+    pub forget: bool,
 }
 
 /// When imported paths are used.

@@ -27,6 +27,7 @@ mod place;
 mod provider;
 mod record;
 mod relay;
+mod remembered_paths;
 mod runtime_helper;
 mod simulate;
 mod topology;

@@ -36,6 +36,7 @@ use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
 use crate::logging;
 use crate::path_files::load;
+use crate::remembered_paths::{Remembered, recalled};
 
 /// RFC 3912 section 2.
 const WHOIS_PORT: u16 = 43;
@@ -116,7 +117,7 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
         table("policy.origins", &settings.config.policy.origins)?;
     let prober = Prober::start_with_clock(prober_config(&settings, origins.clone()), clock)
         .context("starting the prober")?;
-    let paths = path_source(&settings, Arc::new(prober), Arc::new(clock))?;
+    let (paths, remembered) = paths(&settings, Arc::new(prober), Arc::new(clock))?;
     let resolver = Resolver::new(resolver_config(&settings)?)
         .context("resolver")
         .map_err(Failure::usage)?;
@@ -160,9 +161,42 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
     tokio::select! {
         served = axum::serve(registry_listener, router) => served.context("serving the registry")?,
         ran = run_tasks(settings, adapters, listeners) => ran.context("the orchestrator stopped")?,
+        () = keep(remembered.clone()) => {}
         _ = tokio::signal::ctrl_c() => {}
     }
+    if let Some(remembered) = remembered {
+        remembered.write()?;
+    }
     Ok(())
+}
+
+/// Never ends.
+async fn keep(remembered: Option<Arc<Remembered>>) {
+    match remembered {
+        Some(remembered) => remembered.keep().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where paths come from: files first, then what the last process saw, then probes; and what keeps them for the next, unless that is
+/// not wanted.
+fn paths(
+    settings: &Settings,
+    prober: Arc<dyn PathSource>,
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<dyn PathSource>, Option<Arc<Remembered>>), Failure> {
+    let config = &settings.config;
+    if config.topology.forget {
+        return Ok((path_source(settings, prober, clock)?, None));
+    }
+    let file = config.state_directory.join("paths.jsonl");
+    let recalled = recalled(&file, settings.grouping, prober, Arc::clone(&clock));
+    let source = path_source(settings, recalled, Arc::clone(&clock))?;
+    let remembered = Arc::new(Remembered::new(file, source, clock));
+    Ok((
+        Arc::clone(&remembered) as Arc<dyn PathSource>,
+        Some(remembered),
+    ))
 }
 
 fn resolver_config(settings: &Settings) -> Result<ResolverConfig, Failure> {

@@ -183,7 +183,7 @@ fn only_sites_where_the_policy_allows_are_rented() {
 fn leases_are_renewed_before_they_end_and_clients_notice_nothing() {
     // Room for all sites, so that none is exchanged.
     let policy = "max_share_percent = 100\n";
-    let mut market = Market::start_with(&["orchestrator"], "act", policy, 12);
+    let mut market = Market::start_with(&["orchestrator"], "act", policy, 16);
     let all = usize::from(CLIENTS);
     market.await_report(|report| report.prefixes_redirected == all);
     let renewed = |report: &StatusReport| {
