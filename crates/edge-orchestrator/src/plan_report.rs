@@ -103,8 +103,14 @@ pub struct PlannedClients {
 }
 
 impl PlanReport {
-    /// Of a plan. `ideal` is the one that looked at all offers, and `others` are sites that came to none, with why.
-    pub fn of(planned: &Plan, ideal: &Plan, others: Vec<(String, String)>) -> Self {
+    /// Of a plan. `ideal` is the one that looked at all offers, `waiting` are sites of it for which leases leave no room, and `others` are
+    /// sites that came to no offer, with why.
+    pub fn of(
+        planned: &Plan,
+        ideal: &Plan,
+        waiting: &[String],
+        others: Vec<(String, String)>,
+    ) -> Self {
         let demand = planned.prediction.demand;
         let mut chosen: Vec<_> = planned.chosen.iter().collect();
         chosen.sort_by_key(|site| std::cmp::Reverse(site.saving));
@@ -144,6 +150,25 @@ impl PlanReport {
                 reason: no.reason.to_string(),
                 cost_wei: no.cost.map(|cost| cost.units.to_string()),
                 would_save_ms: mean_ms(no.would_save, demand),
+            });
+        }
+        // What the ideal plan has and this one has not.
+        for not_yet in &ideal.chosen {
+            let site = not_yet.site.to_string();
+            if is_chosen(&site) || rejected.iter().any(|known| known.site == site) {
+                continue;
+            }
+            let reason = if waiting.contains(&site) {
+                "would serve better than what is rented, and waits for a lease to end"
+            } else {
+                "hardly better than a site that serves already"
+            };
+            rejected.push(RejectedSite {
+                site,
+                offer: not_yet.offer.map(|offer| offer.to_string()),
+                reason: reason.to_owned(),
+                cost_wei: Some(not_yet.cost.units.to_string()),
+                would_save_ms: mean_ms(not_yet.marginal, demand),
             });
         }
         for (site, reason) in others {
