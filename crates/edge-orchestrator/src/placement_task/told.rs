@@ -124,8 +124,12 @@ impl PlacementTask {
             waiting,
         };
         self.status.update(|report| report.plan = Some(plan));
-        self.status
-            .set_plan(PlanReport::of(planned, ideal, self.without_offer()));
+        self.status.set_plan(PlanReport::of(
+            planned,
+            ideal,
+            &self.memory.waiting,
+            self.without_offer(),
+        ));
     }
 
     /// Sites that are known and came to no offer to plan with, and why.
