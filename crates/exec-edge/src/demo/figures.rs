@@ -112,14 +112,36 @@ impl Served {
     }
 }
 
-/// Seconds from a prefix's first request to its first answer from an edge, for prefixes first seen within
-/// `from..until` ms that got one. What `deployment` says in ms for the address that answered is taken off.
+/// How long a prefix waited for its first answer from an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Wait {
+    /// The prefix, by its number in the scenario.
+    pub(crate) prefix: usize,
+    /// Its first request, ms.
+    pub(crate) seen_ms: f64,
+    /// Its first answer from an edge, ms.
+    pub(crate) edge_ms: f64,
+    /// Who answered.
+    pub(crate) site: Option<SocketAddr>,
+    /// How long deploying to that site took, ms; 0 if that is not asked for.
+    pub(crate) deployment_ms: f64,
+}
+
+impl Wait {
+    /// Seconds without the deployment.
+    pub(crate) const fn seconds(&self) -> f64 {
+        (self.edge_ms - self.seen_ms - self.deployment_ms).max(0.0) / 1e3
+    }
+}
+
+/// The waits of prefixes first seen within `from..until` ms that got an answer from an edge, the longest first. What `deployment` says in
+/// ms for the address that answered is taken off.
 pub(crate) fn unseen_to_edge(
     records: &[Record],
     from: f64,
     until: f64,
     deployment: &BTreeMap<SocketAddr, f64>,
-) -> Summary {
+) -> Vec<Wait> {
     let mut first_seen: BTreeMap<usize, f64> = BTreeMap::new();
     let mut first_edge: BTreeMap<usize, (f64, Option<SocketAddr>)> = BTreeMap::new();
     for record in records {
@@ -133,13 +155,25 @@ pub(crate) fn unseen_to_edge(
             }
         }
     }
-    let waits = first_edge.iter().filter_map(|(prefix, (edge, site))| {
-        let seen = *first_seen.get(prefix)?;
+    let waits = first_edge.iter().filter_map(|(prefix, (edge_ms, site))| {
+        let seen_ms = *first_seen.get(prefix)?;
         let deployed_for = site.and_then(|site| deployment.get(&site).copied());
-        let wait = (edge - seen - deployed_for.unwrap_or(0.0)).max(0.0);
-        (seen >= from && seen < until).then_some(wait / 1e3)
+        (seen_ms >= from && seen_ms < until).then_some(Wait {
+            prefix: *prefix,
+            seen_ms,
+            edge_ms: *edge_ms,
+            site: *site,
+            deployment_ms: deployed_for.unwrap_or(0.0),
+        })
     });
-    Summary::of(waits.collect())
+    let mut waits: Vec<Wait> = waits.collect();
+    waits.sort_by(|a, b| b.seconds().total_cmp(&a.seconds()));
+    waits
+}
+
+/// Of waits in seconds.
+pub(crate) fn in_seconds(waits: &[Wait]) -> Summary {
+    Summary::of(waits.iter().map(Wait::seconds).collect())
 }
 
 #[cfg(test)]
@@ -221,7 +255,7 @@ mod tests {
             record(9000.0, 10.0, 4, Cohort::Exec, true),
         ];
         assert_eq!(
-            unseen_to_edge(&records, 0.0, 5000.0, &BTreeMap::new()),
+            in_seconds(&unseen_to_edge(&records, 0.0, 5000.0, &BTreeMap::new())),
             Summary {
                 mean: 2.0,
                 p50: 2.0,

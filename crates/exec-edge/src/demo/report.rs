@@ -20,7 +20,7 @@ use edge_types::{EscrowTotals, IpNet};
 use serde_json::{Value, json};
 
 use super::cast::{CHAIN, Cast};
-use super::figures::{Compared, Served, Summary, latency, unseen_to_edge};
+use super::figures::{Compared, Served, Summary, in_seconds, latency, unseen_to_edge};
 use super::watch::Seen;
 use super::{Args, latency_svg, say};
 use crate::drawing::tree::{Weight, draw};
@@ -28,6 +28,9 @@ use crate::exit::{Exit, Failure};
 
 /// Above this lateness of its forwarder a run says nothing about ExEC.
 const MOST_LATENESS: Duration = Duration::from_millis(2);
+
+/// Prefixes that waited longest for an edge, of which it is told one by one.
+const SLOWEST: usize = 10;
 
 /// Computes, writes and tells the report; the exit code is its verdict.
 pub(super) fn write(
@@ -124,7 +127,7 @@ impl Report {
         let served = Served::of(records);
         let nothing = BTreeMap::new();
         let late_from = cast.late_from_ms as f64;
-        let early = unseen_to_edge(records, 0.0, late_from, &nothing);
+        let early = in_seconds(&unseen_to_edge(records, 0.0, late_from, &nothing));
         // From the provider's confirmation to the first good health check: the image's way there, and little else.
         let deployments = status.agreements.iter().filter_map(|agreement| {
             let span = agreement
@@ -132,9 +135,10 @@ impl Report {
                 .saturating_sub(agreement.confirmed_ms?);
             Some((agreement.serving_at?, span as f64))
         });
-        let early_but_pull = unseen_to_edge(records, 0.0, late_from, &deployments.collect());
-        let late = unseen_to_edge(records, late_from, until, &nothing);
-        let any = unseen_to_edge(records, 0.0, until, &nothing);
+        let but_pull = unseen_to_edge(records, 0.0, late_from, &deployments.collect());
+        let early_but_pull = in_seconds(&but_pull);
+        let late = in_seconds(&unseen_to_edge(records, late_from, until, &nothing));
+        let any = in_seconds(&unseen_to_edge(records, 0.0, until, &nothing));
 
         let state = |wanted: &str| {
             status
@@ -205,7 +209,8 @@ impl Report {
             "core_byte_links": { "cloud_only": control_links, "exec": exec_links + infrastructure_links,
                 "exec_of_this_infrastructure": infrastructure_links },
             "unseen_prefix_to_edge_s": { "p50": any.p50, "p95": any.p95, "n": any.n,
-                "site_to_be_started": early, "site_to_be_started_less_deployment": early_but_pull, "site_running": late },
+                "site_to_be_started": early, "site_to_be_started_less_deployment": early_but_pull, "site_running": late,
+                "slowest_less_deployment": but_pull.iter().take(SLOWEST).collect::<Vec<_>>() },
             "image": { "transfer_bytes": cast.image.transfer_bytes, "unpacked_bytes": cast.image.unpacked_bytes },
             "agreement_log": status.agreements,
             "plan": status.plan,
