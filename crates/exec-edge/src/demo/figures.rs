@@ -119,11 +119,11 @@ pub(crate) struct Wait {
     pub(crate) prefix: usize,
     /// Its first request, ms.
     pub(crate) seen_ms: f64,
-    /// Its first answer from an edge, or from the one that was chosen for it, ms.
+    /// Its first answer from an edge, ms.
     pub(crate) edge_ms: f64,
     /// Who answered.
     pub(crate) site: Option<SocketAddr>,
-    /// How long deploying to that site took, ms; 0 if it is not known or not asked for.
+    /// How long deploying to that site took, ms; 0 if that is not asked for.
     pub(crate) deployment_ms: f64,
 }
 
@@ -134,79 +134,39 @@ impl Wait {
     }
 }
 
-/// The waits of prefixes first seen within `from..until` ms for their first answer from any edge.
-pub(crate) fn unseen_to_edge(records: &[Record], from: f64, until: f64) -> Vec<Wait> {
-    let first = |answers: &Answers| {
-        let of_sites = answers.by_site.iter();
-        of_sites
-            .map(|(site, (_, first))| (*site, *first, 0.0))
-            .min_by(|a, b| a.1.total_cmp(&b.1))
-    };
-    waits(records, from, until, first)
-}
-
-/// The waits for the first answer from the site that was chosen for the prefix, which is the one that answers it most often: until then
-/// it may have been sent to others that were ready. What `deployment` says in ms for that site is taken off.
-pub(crate) fn unseen_to_chosen(
+/// The waits of prefixes first seen within `from..until` ms that got an answer from an edge, the longest first. What `deployment` says in
+/// ms for the address that answered is taken off.
+pub(crate) fn unseen_to_edge(
     records: &[Record],
     from: f64,
     until: f64,
     deployment: &BTreeMap<SocketAddr, f64>,
 ) -> Vec<Wait> {
-    let chosen = |answers: &Answers| {
-        let of_sites = answers.by_site.iter();
-        let (site, (_, first)) = of_sites.max_by_key(|(site, (count, _))| (*count, *site))?;
-        let deployed_for = site.and_then(|site| deployment.get(&site).copied());
-        Some((*site, *first, deployed_for.unwrap_or(0.0)))
-    };
-    waits(records, from, until, chosen)
-}
-
-/// What a prefix was told.
-#[derive(Debug)]
-struct Answers {
-    /// Its first request, ms.
-    seen_ms: f64,
-    /// By the edge that answered: how often, and when for the first time, ms.
-    by_site: BTreeMap<Option<SocketAddr>, (usize, f64)>,
-}
-
-/// The longest first. `answer` picks site, time and deployment.
-fn waits(
-    records: &[Record],
-    from: f64,
-    until: f64,
-    answer: impl Fn(&Answers) -> Option<(Option<SocketAddr>, f64, f64)>,
-) -> Vec<Wait> {
-    let mut prefixes: BTreeMap<usize, Answers> = BTreeMap::new();
+    let mut first_seen: BTreeMap<usize, f64> = BTreeMap::new();
+    let mut first_edge: BTreeMap<usize, (f64, Option<SocketAddr>)> = BTreeMap::new();
     for record in records {
-        let answers = prefixes.entry(record.prefix).or_insert(Answers {
-            seen_ms: record.at_ms,
-            by_site: BTreeMap::new(),
-        });
-        answers.seen_ms = answers.seen_ms.min(record.at_ms);
+        let seen = first_seen.entry(record.prefix).or_insert(record.at_ms);
+        *seen = seen.min(record.at_ms);
         if record.edge && record.cohort == Cohort::Exec {
-            let at = record.at_ms + record.latency_ms;
-            let (count, first) = answers.by_site.entry(record.served_by).or_insert((0, at));
-            *count += 1;
-            *first = first.min(at);
+            let answer = (record.at_ms + record.latency_ms, record.served_by);
+            let edge = first_edge.entry(record.prefix).or_insert(answer);
+            if answer.0 < edge.0 {
+                *edge = answer;
+            }
         }
     }
-    let within = prefixes
-        .iter()
-        .filter(|(_, answers)| answers.seen_ms >= from && answers.seen_ms < until);
-    let mut waits: Vec<Wait> = within
-        .filter_map(|(prefix, answers)| {
-            let (site, edge_ms, deployment_ms) = answer(answers)?;
-            Some(Wait {
-                prefix: *prefix,
-                seen_ms: answers.seen_ms,
-                edge_ms,
-                site,
-                deployment_ms,
-            })
+    let waits = first_edge.iter().filter_map(|(prefix, (edge_ms, site))| {
+        let seen_ms = *first_seen.get(prefix)?;
+        let deployed_for = site.and_then(|site| deployment.get(&site).copied());
+        (seen_ms >= from && seen_ms < until).then_some(Wait {
+            prefix: *prefix,
+            seen_ms,
+            edge_ms: *edge_ms,
+            site: *site,
+            deployment_ms: deployed_for.unwrap_or(0.0),
         })
-        .collect();
+    });
+    let mut waits: Vec<Wait> = waits.collect();
     waits.sort_by(|a, b| b.seconds().total_cmp(&a.seconds()));
     waits
 }
@@ -295,7 +255,7 @@ mod tests {
             record(9000.0, 10.0, 4, Cohort::Exec, true),
         ];
         assert_eq!(
-            in_seconds(&unseen_to_edge(&records, 0.0, 5000.0)),
+            in_seconds(&unseen_to_edge(&records, 0.0, 5000.0, &BTreeMap::new())),
             Summary {
                 mean: 2.0,
                 p50: 2.0,
@@ -303,26 +263,5 @@ mod tests {
                 n: 1
             }
         );
-    }
-
-    #[test]
-    fn the_chosen_site_is_the_one_that_answers_most_and_its_deployment_is_taken_off() {
-        let [chosen, other] = ["240.0.0.1:80", "240.0.0.2:80"].map(|site| site.parse().unwrap());
-        let by = |at_ms, site| Record {
-            served_by: Some(site),
-            ..record(at_ms, 0.0, 3, Cohort::Exec, true)
-        };
-        let records = [
-            record(1000.0, 0.0, 3, Cohort::Exec, false),
-            by(4000.0, other),
-            by(9000.0, chosen),
-            by(9500.0, chosen),
-        ];
-        let deployment = BTreeMap::from([(chosen, 6000.0), (other, 500.0)]);
-        let waits = unseen_to_chosen(&records, 0.0, 5000.0, &deployment);
-        assert_eq!((waits.len(), waits[0].site), (1, Some(chosen)));
-        assert!((waits[0].seconds() - 2.0).abs() < 1e-9);
-        let first = unseen_to_edge(&records, 0.0, 5000.0);
-        assert!((first[0].seconds() - 3.0).abs() < 1e-9);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! This is the only part that compares what ExEC found with what is true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -20,9 +20,7 @@ use edge_types::{EscrowTotals, IpNet};
 use serde_json::{Value, json};
 
 use super::cast::{CHAIN, Cast};
-use super::figures::{
-    Compared, Served, Summary, in_seconds, latency, unseen_to_chosen, unseen_to_edge,
-};
+use super::figures::{Compared, Served, Summary, in_seconds, latency, unseen_to_edge};
 use super::watch::Seen;
 use super::{Args, latency_svg, say};
 use crate::drawing::tree::{Weight, draw};
@@ -127,8 +125,9 @@ impl Report {
         let whole = latency(records, Some("25k"), 0.0, f64::INFINITY);
         let in_steady = latency(records, Some("25k"), from, until);
         let served = Served::of(records);
+        let nothing = BTreeMap::new();
         let late_from = cast.late_from_ms as f64;
-        let early = in_seconds(&unseen_to_edge(records, 0.0, late_from));
+        let early = in_seconds(&unseen_to_edge(records, 0.0, late_from, &nothing));
         // From the provider's confirmation to the first good health check: the image's way there, and little else.
         let deployments = status.agreements.iter().filter_map(|agreement| {
             let span = agreement
@@ -136,10 +135,10 @@ impl Report {
                 .saturating_sub(agreement.confirmed_ms?);
             Some((agreement.serving_at?, span as f64))
         });
-        let but_pull = unseen_to_chosen(records, 0.0, late_from, &deployments.collect());
+        let but_pull = unseen_to_edge(records, 0.0, late_from, &deployments.collect());
         let early_but_pull = in_seconds(&but_pull);
-        let late = in_seconds(&unseen_to_edge(records, late_from, until));
-        let any = in_seconds(&unseen_to_edge(records, 0.0, until));
+        let late = in_seconds(&unseen_to_edge(records, late_from, until, &nothing));
+        let any = in_seconds(&unseen_to_edge(records, 0.0, until, &nothing));
 
         let state = |wanted: &str| {
             status
