@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,7 +95,7 @@ impl Remembered {
         let shown = self.file.display();
         let fresh = self.file.with_extension("new");
         let write = || -> std::io::Result<()> {
-            let mut out = BufWriter::new(std::fs::File::create(&fresh)?);
+            let mut out = BufWriter::new(private(&fresh)?);
             for (path, seen) in latest.into_values() {
                 let path = PathObservation {
                     observed_at: MonotonicTime::ZERO,
@@ -109,7 +110,12 @@ impl Remembered {
             out.flush()?;
             std::fs::rename(&fresh, &self.file)
         };
-        write().with_context(|| format!("writing {shown}"))
+        let wrote = write().with_context(|| format!("writing {shown}"));
+        if wrote.is_err() {
+            // It is tried again, whether or not anything new comes.
+            self.has_news.store(true, Ordering::Relaxed);
+        }
+        wrote
     }
 
     fn note(&self, path: &PathObservation) {
@@ -126,6 +132,13 @@ impl Remembered {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<IpAddr, (PathObservation, UtcTime)>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A new file that only its owner reads: it names clients.
+fn private(file: &Path) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(file)
 }
 
 impl PathSource for Remembered {
