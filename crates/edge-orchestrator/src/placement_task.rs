@@ -34,6 +34,8 @@ mod forgotten;
 mod incumbents;
 mod outlook;
 mod place;
+#[cfg(test)]
+mod testing;
 mod told;
 
 use forgotten::MOST_KNOWN;

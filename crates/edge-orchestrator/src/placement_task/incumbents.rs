@@ -64,82 +64,14 @@ pub(super) fn keep(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use edge_placement::{Algorithm, Application, Effort, Policy, Trust, Whereabouts};
-    use edge_topology::{ClientDemand, Limits, Observations};
-    use edge_types::{
-        Amount, Generation, Hop, HopReply, IpNet, MonotonicTime, OfferId, PathEnd, PathObservation,
-        PrefixGrouping, Rtt, Slot, UtcTime,
-    };
-
+    use super::super::testing::{candidates, input, site, tree};
     use super::*;
-
-    /// Behind one router 40 ms away the client and sites, each so many ms further.
-    fn path(target: &str, further: u64) -> PathObservation {
-        let reply = |address: &str, ms| {
-            let rtt = Rtt(Duration::from_millis(ms));
-            Hop::Reply(HopReply::new(address.parse().unwrap(), rtt))
-        };
-        PathObservation {
-            target: target.parse().unwrap(),
-            observed_at: MonotonicTime::ZERO,
-            hops: vec![reply("240.0.0.1", 40), reply(target, 40 + further)],
-            further: Vec::new(),
-            end: PathEnd::Reached,
-            probes_sent: 0,
-        }
-    }
-
-    fn site(number: usize) -> IepId {
-        IepId {
-            host: format!("edge{number}.example").parse().unwrap(),
-            port: 5060,
-        }
-    }
 
     /// Which site is kept of those at these distances, if the last one's lease ends.
     fn kept(further: &[u64]) -> Option<IepId> {
-        let client: IpNet = "241.0.0.0/24".parse().unwrap();
-        let mut observations = Observations::new(Limits::default());
-        observations.insert(&path("241.0.0.9", 10)).unwrap();
-        let demand = ClientDemand {
-            target: "241.0.0.9".parse().unwrap(),
-            milli_requests_per_second: 1000,
-        };
-        let grouping = PrefixGrouping::new(24, 48).unwrap();
-        let tree = observations.tree(Generation(1), grouping, &[(client, demand)].into());
-        let offered = further.iter().zip(1..).map(|(ms, number)| Candidate {
-            site: site(number),
-            offer: Some(OfferId([u8::try_from(number).unwrap(); 32])),
-            attachment: tree.attach(&path(&format!("242.0.{number}.9"), *ms)),
-            price_per_second: Amount::wei(1),
-            slot: Slot {
-                start: UtcTime(0),
-                end: UtcTime(10),
-            },
-            already_running: false,
-            capacity: None,
-            trust: Trust::Named,
-            whereabouts: Whereabouts::default(),
-            outlook_percent: 100,
-        });
-        let candidates: Vec<Candidate> = offered.collect();
-        let input = PlanInput {
-            generation: Generation(1),
-            tree: &tree,
-            sites_found: candidates.len(),
-            candidates: &candidates,
-            excluded: &BTreeSet::new(),
-            measured: &Default::default(),
-            application: Application::default(),
-            policy: Policy {
-                max_sites: 1,
-                ..Policy::within(Amount::wei(100))
-            },
-            algorithm: Algorithm::Auto,
-            effort: Effort::default(),
-        };
+        let tree = tree(1000);
+        let candidates = candidates(&tree, further);
+        let input = input(&tree, &candidates);
         let incumbent = site(further.len());
         let best = plan(&input);
         let (plan, among) = keep(&input, &best, &[incumbent].into())?;

@@ -124,76 +124,19 @@ impl Followed {
 
 #[cfg(test)]
 mod tests {
-    use edge_placement::{
-        Algorithm, Application, Candidate, Effort, PlanInput, Policy, Trust, Whereabouts, plan,
-    };
-    use edge_topology::{ClientDemand, Limits, Observations};
-    use edge_types::{
-        Amount, Generation, Hop, HopReply, IpNet, OfferId, PathEnd, PathObservation,
-        PrefixGrouping, Rtt, Slot, UtcTime,
-    };
+    use edge_placement::plan;
 
+    use super::super::testing::{self, candidates, input, tree};
     use super::*;
 
     fn site() -> IepId {
-        IepId {
-            host: "edge.example".parse().unwrap(),
-            port: 5060,
-        }
+        testing::site(1)
     }
 
     /// A plan for one client and the site, where so much is asked for.
     fn plan_at(demand: u64) -> Plan {
-        let path = |target: &str| {
-            let hops = [("240.0.0.1", 40), (target, 50)].map(|(address, ms)| {
-                let rtt = Rtt(Duration::from_millis(ms));
-                Hop::Reply(HopReply::new(address.parse().unwrap(), rtt))
-            });
-            PathObservation {
-                target: target.parse().unwrap(),
-                observed_at: MonotonicTime::ZERO,
-                hops: hops.to_vec(),
-                further: Vec::new(),
-                end: PathEnd::Reached,
-                probes_sent: 0,
-            }
-        };
-        let client: IpNet = "241.0.0.0/24".parse().unwrap();
-        let mut observations = Observations::new(Limits::default());
-        observations.insert(&path("241.0.0.9")).unwrap();
-        let demand = ClientDemand {
-            target: "241.0.0.9".parse().unwrap(),
-            milli_requests_per_second: demand,
-        };
-        let grouping = PrefixGrouping::new(24, 48).unwrap();
-        let tree = observations.tree(Generation(1), grouping, &[(client, demand)].into());
-        let candidates = [Candidate {
-            site: site(),
-            offer: Some(OfferId([1; 32])),
-            attachment: tree.attach(&path("242.0.0.9")),
-            price_per_second: Amount::wei(1),
-            slot: Slot {
-                start: UtcTime(0),
-                end: UtcTime(10),
-            },
-            already_running: false,
-            capacity: None,
-            trust: Trust::Named,
-            whereabouts: Whereabouts::default(),
-            outlook_percent: 100,
-        }];
-        plan(&PlanInput {
-            generation: Generation(1),
-            tree: &tree,
-            sites_found: 1,
-            candidates: &candidates,
-            excluded: &Default::default(),
-            measured: &Default::default(),
-            application: Application::default(),
-            policy: Policy::within(Amount::wei(100)),
-            algorithm: Algorithm::Auto,
-            effort: Effort::default(),
-        })
+        let tree = tree(demand);
+        plan(&input(&tree, &candidates(&tree, &[10])))
     }
 
     #[test]
