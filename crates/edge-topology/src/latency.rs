@@ -11,19 +11,20 @@
 //! | own(v) | smallest recent round trip to a member of `v`, over n samples |
 //! | mean(v) | mean of what is added to single replies: (median - minimum) / ln 2; the median of all nodes where that is more, or there are too few samples |
 //! | noise(v) | what own(v) may be above the truth, in 49 cases of 50: 4 mean(v) / n |
-//! | base | the constant that every router's reply takes |
-//! | est(v) | estimate: the least of own(v) - base and the same of everything seen behind `v` |
+//! | base(v) | the constant that a reply of router `v` takes; of routers whose replies vary alike it is the same |
+//! | est(v) | estimate: the least of own(v) - base(v) and the same of everything seen behind `v` |
 //! | extra(v) | hops that replies take more on the way back than probes on the way there, by the TTL they arrive with |
 //! | h | half-life of detour differences: half of those that exceed x exceed x + h |
 //!
 //! ## Rule
-//! 1. base follows from clients right behind routers. If a quarter of routers answer later than their nearest client, they do so
-//!    because of it.
+//! 1. base(v) follows from clients right behind routers with about the same mean. If a quarter of these routers answer later than
+//!    their nearest client, they do so because of it. One constant for all would be taken off fast routers, too.
 //! 2. est(v) is the largest value that no reply from `v` or from behind it contradicts. Since making a reply only adds time, it is
 //!    the most likely one under any law by which small additions are likelier than large ones. No link is negative.
 //! 3. Silent nodes, and those that answer from inside a tunnel, lie evenly between their neighbours; with nothing behind
 //!    them they take the parent's value, or half-way to what bounds them.
-//! 4. A link is est(child) - est(parent). Its bar is the larger noise of its ends, and an allowance for detours.
+//! 4. A link is est(child) - est(parent). Its bar is the larger noise of its ends, between a router and a client what base may be off
+//!    by, and an allowance for detours.
 //! 5. A link shows a detour if extra differs between its ends, or if something behind one of them answered sooner than it by more
 //!    than noise. Then the allowance is the link's own estimate, or what 19 of 20 links without a sign keep below, if that is more.
 //! 6. Where nothing shows, the allowance leaves out one case in twenty: h log2(20 q), where q is the share of links with a
@@ -107,7 +108,7 @@ pub(crate) fn estimate(
     parents: &[Option<NodeIndex>],
     paths: &Paths,
 ) -> Latencies {
-    let (own, base) = replies::reached(nodes, parents);
+    let own = replies::reached(nodes, parents);
     let mut clamped = own.clone();
     clamp_along_paths(&mut clamped, paths);
     let behind = nearest_behind(nodes, parents, &clamped);
@@ -155,6 +156,7 @@ pub(crate) fn estimate(
             RttBasis::Measured { .. } => own.map_or(Duration::ZERO, |own| own.noise),
             _ => estimate.error,
         },
+        base_noise: own.map_or(Duration::ZERO, |own| own.base_noise),
         extra_hops: match estimate.basis {
             RttBasis::Origin => Some(0),
             _ => node.reading.extra_hops,
@@ -162,7 +164,7 @@ pub(crate) fn estimate(
         is_router: node.client.is_none() && node.id != NodeId::Origin,
     });
     Latencies {
-        bars: Bars::new(bars.collect(), base.noise, parents),
+        bars: Bars::new(bars.collect(), parents),
         nodes: estimates,
     }
 }
@@ -201,6 +203,7 @@ fn nearest_behind(
                 reached: Reached {
                     rtt: bound.0,
                     noise: Duration::ZERO,
+                    base_noise: Duration::ZERO,
                 },
                 links: 1,
             });

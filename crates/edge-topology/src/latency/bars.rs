@@ -16,8 +16,6 @@ const ONE: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bars {
     nodes: Vec<NodeBar>,
-    /// What the constant part that was taken off all routers' replies may be off.
-    base_noise: Duration,
     detours: Detours,
 }
 
@@ -30,6 +28,8 @@ pub(super) struct NodeBar {
     pub(super) own: Option<Duration>,
     /// What that may be off.
     pub(super) noise: Duration,
+    /// What the constant part that was taken off its replies may be off.
+    pub(super) base_noise: Duration,
     /// By how many hops its replies' way back is longer than the way there, if that is known.
     pub(super) extra_hops: Option<i16>,
     /// Is it a router, rather than a client or the origin?
@@ -54,12 +54,12 @@ impl NodeBar {
 
     /// What the difference between the two may be off, detours apart. What was added to two replies has the same sign, so that the
     /// larger bar holds.
-    fn noise_against(&self, other: &Self, base_noise: Duration) -> Duration {
+    fn noise_against(&self, other: &Self) -> Duration {
         let noise = self.noise.max(other.noise);
         if self.is_router == other.is_router {
             noise
         } else {
-            noise.saturating_add(base_noise)
+            noise.saturating_add(self.base_noise.max(other.base_noise))
         }
     }
 
@@ -76,17 +76,9 @@ impl NodeBar {
 }
 
 impl Bars {
-    pub(super) fn new(
-        nodes: Vec<NodeBar>,
-        base_noise: Duration,
-        parents: &[Option<NodeIndex>],
-    ) -> Self {
-        let detours = Detours::of(&nodes, base_noise, parents);
-        Self {
-            nodes,
-            base_noise,
-            detours,
-        }
+    pub(super) fn new(nodes: Vec<NodeBar>, parents: &[Option<NodeIndex>]) -> Self {
+        let detours = Detours::of(&nodes, parents);
+        Self { nodes, detours }
     }
 
     /// How far off the `difference` between two nodes may be.
@@ -99,13 +91,13 @@ impl Bars {
         } else {
             self.detours.hidden[usize::from(a.is_router != b.is_router)]
         };
-        a.noise_against(b, self.base_noise).saturating_add(detour)
+        a.noise_against(b).saturating_add(detour)
     }
 }
 
 impl Detours {
     /// Measures them on all links between nodes that answered.
-    fn of(nodes: &[NodeBar], base_noise: Duration, parents: &[Option<NodeIndex>]) -> Self {
+    fn of(nodes: &[NodeBar], parents: &[Option<NodeIndex>]) -> Self {
         // How much sooner than the parent the child answered, beyond noise; and how long the links without a sign look.
         let mut excesses = Vec::new();
         let mut kinds = [LinksOfOneKind::default(), LinksOfOneKind::default()];
@@ -116,7 +108,7 @@ impl Detours {
             let (Some(near), Some(far)) = (parent.own, child.own) else {
                 continue;
             };
-            let noise = parent.noise_against(child, base_noise);
+            let noise = parent.noise_against(child);
             let excess = near.saturating_sub(far).saturating_sub(noise);
             if excess > Duration::ZERO {
                 excesses.push(excess);

@@ -8,6 +8,7 @@ const SLOW_PATH: Laws = Laws {
     clients: 180,
     slow_base: 1.0,
     slow_mean: 3.0,
+    uneven: None,
     avoided: 0.0,
     avoided_cost: 1.0,
     samples: 8,
@@ -105,6 +106,38 @@ fn slow_routers_disturb_links_five_times_less_than_single_differences() {
             "slow path, 5 ms constant part",
             Laws {
                 slow_base: 5.0,
+                ..SLOW_PATH
+            },
+        ),
+        (
+            "slow path, some routers slower and some fast",
+            Laws {
+                slow_base: 0.5,
+                slow_mean: 2.0,
+                uneven: Some(5.0),
+                ..SLOW_PATH
+            },
+        ),
+        (
+            "slow path, some routers slower and some fast, more of them",
+            Laws {
+                routers: 240,
+                clients: 186,
+                slow_base: 0.5,
+                slow_mean: 2.0,
+                uneven: Some(5.0),
+                ..SLOW_PATH
+            },
+        ),
+        (
+            "slow path, some routers slower and some fast, more of them, 16 samples",
+            Laws {
+                routers: 240,
+                clients: 186,
+                slow_base: 0.5,
+                slow_mean: 2.0,
+                uneven: Some(5.0),
+                samples: 16,
                 ..SLOW_PATH
             },
         ),

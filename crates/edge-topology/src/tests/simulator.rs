@@ -45,6 +45,8 @@ pub(super) struct Laws {
     /// Constant part in the making of a router's reply, and the mean of the exponential part.
     pub(super) slow_base: f64,
     pub(super) slow_mean: f64,
+    /// Of a third of the routers both are these times as much, of another third nothing.
+    pub(super) uneven: Option<f64>,
     /// Share of links that are avoided on the way back, and what their cost is multiplied with there.
     pub(super) avoided: f64,
     pub(super) avoided_cost: f64,
@@ -151,7 +153,12 @@ impl Network {
     /// A single round trip to a node.
     fn round_trip(&mut self, node: usize) -> f64 {
         let slow = if node < self.laws.routers {
-            self.laws.slow_base + self.random.exponential(self.laws.slow_mean)
+            let times = match (self.laws.uneven, node % 3) {
+                (Some(times), 0) => times,
+                (Some(_), 1) => 0.0,
+                _ => 1.0,
+            };
+            times * (self.laws.slow_base + self.random.exponential(self.laws.slow_mean))
         } else {
             0.0
         };
