@@ -10,8 +10,11 @@ use crate::tree::NodeIndex;
 /// Fewest routers with a client right behind them that tell what a router's reply costs at least.
 const ENOUGH: usize = 8;
 
-/// Of those, as many as fill one such share of them are taken to be alike.
+/// Of those, as many as fill one such share of them are taken to be alike, ...
 const GROUPS: usize = 4;
+
+/// ... but no more than this: more would tell little more, and each router looks at them.
+const MOST_ALIKE: usize = 64;
 
 /// What an exponential time exceeds in one case of 50, in means: ln 50. One router's bad luck is that of all links it has.
 const NOISE: u32 = 4;
@@ -123,7 +126,7 @@ impl RouterBase {
     /// of an exponential law, since a few routers may be odd for other reasons.
     fn of(&self, mean: Duration) -> (Duration, Duration) {
         let count = self.seen.len();
-        let group = (count / GROUPS).max(ENOUGH);
+        let group = (count / GROUPS).clamp(ENOUGH, MOST_ALIKE);
         if count < group {
             return (Duration::ZERO, Duration::ZERO);
         }
