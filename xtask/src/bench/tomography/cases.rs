@@ -175,10 +175,10 @@ pub(super) const CASES: &[Case] = &[
         name: "slow-path",
         conditions: "scenarios/paper-240.toml, errors of a third of the routers slow by 0.5 ms + Exp(2 ms), of a third by \
                      2 ms + Exp(10 ms); 500 packets/s; error of each link's round trip, the peer's from every two hops \
-                     of every trace; ours samples each interface 8 times",
+                     of every trace; ours samples each interface 16 times",
         scene: Scene::PaperSlow,
         rate: 500,
-        ours: tools::OURS_LINKS,
+        ours: tools::OURS_LINKS_TWICE,
         peers: &[tools::SCAMPER, tools::SCAMPER_TUNED, tools::SCAMPER_TWICE],
         kind: Kind::LinkErrors,
         figures: &[],

@@ -51,6 +51,7 @@ pub(super) const OURS: Tool = tool("ours", Kind::Ours, "--json-lines");
 pub(super) const OURS_PATIENT: Tool = tool("ours", Kind::Ours, "--json-lines --time-limit 30");
 /// Estimates of links want at least 5 samples.
 pub(super) const OURS_LINKS: Tool = tool("ours", Kind::Ours, "--output links --samples 8");
+pub(super) const OURS_LINKS_TWICE: Tool = tool("ours", Kind::Ours, "--output links --samples 16");
 pub(super) const OURS_PRIVILEGED: Tool = tool("ours privileged", Kind::Ours, "--json-lines");
 pub(super) const OURS_UNPRIVILEGED: Tool = tool(
     "ours",
