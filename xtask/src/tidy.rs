@@ -32,12 +32,15 @@ const LAYERS: &[(&str, u8)] = &[
     ("edge-provider", 3),
     ("edge-lab", 3),
     ("edge-sim", 3),
+    ("edge-console", 3),
+    ("edge-studies", 4),
     ("exec-edge", 4),
     ("xtask", 4),
 ];
 
 /// Edges within a layer, each with its reason in ARCHITECTURE.md.
 const SIDEWAYS: &[(&str, &str)] = &[
+    ("exec-edge", "edge-studies"),
     ("edge-placement", "edge-topology"),
     ("edge-ports", "edge-discovery"),
     ("edge-runtime", "edge-image"),
@@ -45,7 +48,7 @@ const SIDEWAYS: &[(&str, &str)] = &[
 ];
 
 /// Only these may know the lab's scenario types: the lab itself and the command that holds the report's checker.
-const MAY_USE_LAB: &[&str] = &["exec-edge"];
+const MAY_USE_LAB: &[&str] = &["exec-edge", "edge-studies"];
 
 /// What layers 0 and 1 must never reach: runtimes, sockets, clocks and random numbers of the machine.
 const FORBIDDEN_BELOW_2: &[&str] = &[

@@ -27,6 +27,9 @@ use crate::digest;
 pub use entry::{Begin, Decision, Entry, PlanLine, TreeLine, Unsound};
 pub use replay::{ReplayError, Replayed, Summary, Verdict, replay};
 
+/// What a file of entries says it holds; another version of entries gets another number.
+pub const KIND: &str = "exec-edge record 1";
+
 /// Prefixes of one entry; the demand of a tree with more takes several.
 const PREFIXES_OF_AN_ENTRY: usize = 10_000;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Largest answer that is read, in octets: a plan for a hundred thousand client prefixes.
 const LARGEST: u64 = 64 << 20;

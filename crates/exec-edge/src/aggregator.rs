@@ -9,9 +9,9 @@ use edge_ports::{Clock as _, Signer as _, SystemClock};
 use edge_wire::MAX_BODY_BYTES;
 use edge_wire::listing::{WellKnown, write_entry};
 
-use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Options of `exec-edge aggregator`.
 #[derive(Debug, clap::Subcommand)]

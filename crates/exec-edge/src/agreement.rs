@@ -12,8 +12,8 @@ use edge_provider::journal::Recovered as OfProvider;
 use edge_types::AgreementId;
 
 use crate::admin::Socket;
-use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Exit, Failure};
+use edge_console::output;
 use text::Told;
 
 /// Options of `exec-edge agreement`.

@@ -14,8 +14,8 @@ use std::time::Instant;
 use anyhow::Context;
 use edge_image::{ImageOptions, build_from_self};
 
-use crate::exit::Failure;
-use crate::output;
+use edge_console::exit::Failure;
+use edge_console::output;
 
 /// Port on which the edge service listens in its container.
 pub(crate) const EDGE_PORT: u16 = 8080;

@@ -12,8 +12,8 @@ use edge_ports::Signer;
 use edge_types::{ChainAddress, ChainId};
 use tokio::net::TcpListener;
 
-use crate::exit::{EXIT_CODES, Failure};
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Options of `exec-edge chain`.
 #[derive(Debug, clap::Subcommand)]

@@ -10,9 +10,9 @@ use edge_ports::{Ledger, LedgerError};
 use edge_types::{Amount, Asset, ChainAddress, ChainId};
 use serde_json::json;
 
-use crate::exit::{EXIT_CODES, Failure};
 use crate::key::{Password, read_key_by};
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Options of `exec-edge contract`.
 #[derive(Debug, clap::Subcommand)]

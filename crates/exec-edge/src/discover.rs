@@ -28,8 +28,8 @@ use self::measure::{Measured, Measurer};
 pub(crate) use self::report::{told, unanswered};
 use crate::authorities;
 use crate::dns::{DnsArgs, ResolvConf, zone_name};
-use crate::exit::{Exit, Failure};
-use crate::output;
+use edge_console::exit::{Exit, Failure};
+use edge_console::output;
 
 /// What the exit codes mean here.
 const EXIT_CODES: &str = "Exit codes: 0 an edge provider was found; 1 ran, but none was; 2 failed while running; 64 wrong usage or input.";

@@ -9,7 +9,7 @@ use edge_discovery::{Discovery, DiscoveryConfig, Limits, from_people, is_service
 use edge_resolver::{Mode, Resolver, ResolverConfig, TrustAnchor, random_label};
 use edge_types::{AddressPolicy, DnsName, IpNet};
 
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Where the machine's resolvers are told.
 const RESOLV_CONF: &str = "/etc/resolv.conf";

@@ -1,4 +1,3 @@
 //! Pictures: SVG without any script or outside reference.
 
-pub(crate) mod svg;
 pub(crate) mod tree;

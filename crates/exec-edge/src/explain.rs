@@ -20,8 +20,8 @@ use edge_types::DnsName;
 
 use crate::agreement;
 use crate::dns::{DnsArgs, zone_name};
-use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Exit, Failure};
+use edge_console::output;
 
 /// Questions under way at a time.
 const PARALLEL_QUESTIONS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");

@@ -12,8 +12,8 @@ use edge_chain::keys::{KeyError, KeyFile, KeystoreError};
 use edge_ports::Signer as _;
 use serde_json::json;
 
-use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Exit, Failure};
+use edge_console::output;
 
 /// Names the file with the password where no option does.
 const PASSWORD_VARIABLE: &str = "EXEC_EDGE_PASSWORD_FILE";

@@ -17,8 +17,8 @@ use edge_lab::sandbox::{self, Inside, Interrupts};
 use edge_lab::scenario::Scenario;
 use edge_lab::truth::{Flow, Truth};
 
-use crate::exit::{EXIT_CODES, Failure};
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Where the lab's name server listens.
 const DNS_PORT: u16 = 53;

@@ -14,14 +14,11 @@ mod demo;
 mod discover;
 mod dns;
 mod drawing;
-mod exit;
 mod explain;
 mod key;
 mod lab;
 mod logging;
 mod orchestrator;
-mod output;
-mod path_files;
 mod paths;
 mod place;
 mod provider;
@@ -29,7 +26,6 @@ mod record;
 mod relay;
 mod remembered_paths;
 mod runtime_helper;
-mod simulate;
 mod topology;
 mod trace;
 
@@ -39,7 +35,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use edge_lab::sandbox::{self, Begin};
 
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// ExEC: lets anyone be an edge provider, and lets cloud applications move closer to their users.
 ///
@@ -85,7 +81,7 @@ enum Command {
     Place(place::Args),
     /// The paper's evaluation again, whole runs in virtual time, and records made again.
     #[command(subcommand)]
-    Simulate(simulate::Args),
+    Simulate(edge_studies::Args),
     /// An Internet in a box.
     #[command(subcommand)]
     Lab(lab::Args),
@@ -116,7 +112,7 @@ fn main() -> ExitCode {
     let name = std::iter::once(OsString::from("exec-edge"));
     let cli = match Cli::try_parse_from(name.chain(arguments.iter().cloned())) {
         Ok(cli) => cli,
-        Err(error) => return exit::from_clap(&error),
+        Err(error) => return edge_console::exit::from_clap(&error),
     };
     let result = match cli.command {
         Command::Demo(args) => demo::run(&args, &arguments, inside),
@@ -134,7 +130,7 @@ fn main() -> ExitCode {
         Command::Paths(args) => paths::run(&args),
         Command::Topology(args) => topology::run(&args),
         Command::Place(args) => place::run(&args),
-        Command::Simulate(args) => simulate::run(&args),
+        Command::Simulate(args) => edge_studies::run(&args),
         Command::Lab(args) => lab::run(args, &arguments, inside),
         Command::Chain(args) => chain::run(args),
         Command::Contract(args) => contract::run(args),

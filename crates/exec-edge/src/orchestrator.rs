@@ -32,11 +32,11 @@ use edge_types::AddressPolicy;
 use tokio::net::TcpListener;
 
 use crate::authorities;
-use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
 use crate::logging;
-use crate::path_files::load;
 use crate::remembered_paths::{Remembered, recalled};
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::path_files::load;
 
 /// RFC 3912 section 2.
 const WHOIS_PORT: u16 = 43;

@@ -8,9 +8,9 @@ use edge_trace_files::{Format, write_json_line, write_scamper_json};
 use edge_types::{HopReply, PathEnd, PathObservation};
 use serde::Serialize;
 
-use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::output;
-use crate::path_files::{Loaded, load};
+use edge_console::exit::{EXIT_CODES, Exit, Failure};
+use edge_console::output;
+use edge_console::path_files::{Loaded, load};
 
 /// Options of `exec-edge paths`.
 #[derive(Debug, clap::Args)]

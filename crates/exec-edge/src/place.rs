@@ -16,8 +16,8 @@ use edge_trace_files::Format;
 use edge_types::Generation;
 
 use self::offers::{Located, Offer, Unplaced};
-use crate::exit::{EXIT_CODES, Exit, Failure};
 use crate::topology::{self, Group};
+use edge_console::exit::{EXIT_CODES, Exit, Failure};
 
 /// Most sites that are not chosen of which it is told what they would add; the others are counted.
 const MOST_RUNNERS_UP: usize = 200;

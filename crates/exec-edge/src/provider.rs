@@ -19,9 +19,9 @@ use edge_provider::config::{ConfigError, TEMPLATE};
 use edge_provider::{Listening, Provider, ProviderConfig, ProviderError, ProviderPorts};
 use edge_runtime::{OciRuntime, RuntimeConfig};
 
-use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Options of `exec-edge provider`.
 #[derive(Debug, clap::Args)]

@@ -9,14 +9,12 @@ use anyhow::{Context as _, anyhow};
 use edge_journal::{Journal, Keep};
 use edge_orchestrator::record::{Recorded, RecordedTree, Recorder, Recording};
 use edge_sim::anonymise::Anonymiser;
-use edge_sim::record::{Begin, Entry, Scribe};
+use edge_sim::record::{Begin, Entry, KIND, Scribe};
 use edge_types::{Generation, IpNet};
 
-use crate::exit::{EXIT_CODES, Failure};
-use crate::{orchestrator, output};
-
-/// What the file says it holds; another version of entries gets another number.
-pub(crate) const KIND: &str = "exec-edge record 1";
+use crate::orchestrator;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Trees that may wait for a plan that was made on them. Those before them are not written.
 const MOST_TREES: usize = 256;

@@ -11,8 +11,9 @@ use edge_ports::SystemClock;
 use edge_types::ChainAddress;
 use tokio::net::TcpListener;
 
-use crate::exit::{EXIT_CODES, Failure};
-use crate::{logging, output};
+use crate::logging;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Options of `exec-edge relay`.
 #[derive(Debug, clap::Args)]

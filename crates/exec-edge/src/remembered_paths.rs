@@ -15,7 +15,7 @@ use edge_probe::{ImportedConfig, ImportedPaths, ImportedUse};
 use edge_trace_files::{PathRecord, TraceDetails, write_json_line};
 use edge_types::{MonotonicTime, PathObservation, PrefixGrouping, UtcTime};
 
-use crate::path_files::load;
+use edge_console::path_files::load;
 
 /// Most targets whose path is kept.
 const MOST: usize = 100_000;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Options of `exec-edge runtime-helper`.
 #[derive(Debug, clap::Args)]

@@ -14,9 +14,9 @@ use edge_trace_files::{Format, PathRecord};
 use edge_types::{Generation, PrefixGrouping, UtcTime};
 use serde::Serialize;
 
-use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::output;
-use crate::path_files::load;
+use edge_console::exit::{EXIT_CODES, Exit, Failure};
+use edge_console::output;
+use edge_console::path_files::load;
 
 /// What every target asks for, in thousandths of a request per second: all weigh the same.
 const EACH_TARGET: u64 = 1000;

@@ -28,8 +28,8 @@ use self::progress::{Counts, Progress, Style};
 use self::resume::Earlier;
 use self::sink::{Sink, SinkError};
 use self::targets::Targets;
-use crate::exit::{Exit, Failure};
-use crate::output;
+use edge_console::exit::{Exit, Failure};
+use edge_console::output;
 
 /// Longest wait before progress and Ctrl-C are looked at.
 const PATIENCE: Duration = Duration::from_millis(100);

@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::find;
 use crate::contract::{Key, Node, failed};
-use crate::exit::{Exit, Failure};
-use crate::output;
+use edge_console::exit::{Exit, Failure};
+use edge_console::output;
 
 /// Beside the notice period, for the transaction to be included.
 const INCLUSION_SECONDS: u64 = 60;

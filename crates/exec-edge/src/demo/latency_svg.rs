@@ -3,7 +3,7 @@
 use edge_lab::clients::{Cohort, Record};
 
 use super::figures::{Summary, quantile};
-use crate::drawing::svg::{Path, Point, Svg, plain, point, round_step, shortened};
+use edge_console::svg::{Path, Point, Svg, plain, point, round_step, shortened};
 
 /// Points of a curve over time, and of a distribution.
 const MOST_STEPS: usize = 240;
@@ -514,7 +514,7 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drawing::svg::check;
+    use edge_console::svg::check;
 
     const MARKS: Marks = Marks {
         first_plan_ms: Some(10_000.0),

@@ -20,8 +20,9 @@ use edge_placement::Algorithm;
 
 pub(crate) use self::parts::{Args as PartArgs, run as run_part};
 
-use crate::exit::{EXIT_CODES, Failure};
-use crate::{lab, output};
+use crate::lab;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// The scenario that is shown if no other is asked for: 240 routers, 186 client networks, 48 edge sites.
 const PAPER_SCENARIO: &str = include_str!("../../../../scenarios/paper-240.toml");

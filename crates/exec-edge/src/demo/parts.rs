@@ -10,8 +10,8 @@ use edge_lab::clients::{self, Population};
 use edge_lab::dns_server::DnsServer;
 use edge_lab::zones::Zones;
 
-use crate::exit::Failure;
-use crate::output;
+use edge_console::exit::Failure;
+use edge_console::output;
 
 /// Which part.
 #[derive(Debug, clap::Subcommand)]

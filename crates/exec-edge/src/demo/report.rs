@@ -24,7 +24,7 @@ use super::figures::{Compared, Served, Summary, in_seconds, latency, unseen_to_e
 use super::watch::Seen;
 use super::{Args, latency_svg, say};
 use crate::drawing::tree::{Weight, draw};
-use crate::exit::{Exit, Failure};
+use edge_console::exit::{Exit, Failure};
 
 /// Above this lateness of its forwarder a run says nothing about ExEC.
 const MOST_LATENESS: Duration = Duration::from_millis(2);

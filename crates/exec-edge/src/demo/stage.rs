@@ -16,7 +16,7 @@ use edge_lab::scenario::Scenario;
 
 use super::cast::{CHAIN, Cast};
 use super::{Args, report, say, watch};
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// How long a process may take until it listens.
 const START: Duration = Duration::from_secs(15);

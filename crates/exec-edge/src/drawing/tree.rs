@@ -7,7 +7,7 @@ mod layout;
 use edge_orchestrator::status::TreeReport;
 
 use self::layout::{CENTRE, DrawnSite, INNER_RADIUS, Layout, MOST_LISTED, RENTED_SIZE, polar};
-use crate::drawing::svg::{Path, Point, Svg, plain, point, round_step, shortened};
+use edge_console::svg::{Path, Point, Svg, plain, point, round_step, shortened};
 
 const WIDTH: f64 = 1200.0;
 const HEIGHT: f64 = 970.0;
@@ -372,7 +372,7 @@ mod tests {
     use edge_orchestrator::status::{TreeReportNode, TreeReportSite};
 
     use super::*;
-    use crate::drawing::svg::check;
+    use edge_console::svg::check;
 
     fn node(parent: Option<usize>, rtt_ms: f64, demand_rps: f64, client: bool) -> TreeReportNode {
         TreeReportNode {

@@ -8,8 +8,8 @@ use anyhow::{Context as _, anyhow};
 use edge_orchestrator::plan_report::{ChosenSite, PlanReport, PlannedClients, RejectedSite};
 
 use crate::admin::Socket;
-use crate::exit::{Exit, Failure};
-use crate::output;
+use edge_console::exit::{Exit, Failure};
+use edge_console::output;
 
 /// Sites that are not used and told in words; `--json` has all.
 const MOST_TOLD: usize = 40;

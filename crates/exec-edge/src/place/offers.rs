@@ -11,7 +11,7 @@ use edge_trace_files::PathRecord;
 use edge_types::{IpNet, PrefixGrouping, UtcTime};
 use serde::Deserialize;
 
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Largest file of offers.
 const LARGEST: u64 = 8 << 20;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Answer;
 use crate::drawing::tree::{Weight, draw};
-use crate::output;
+use edge_console::output;
 
 #[derive(Serialize)]
 struct Report<'a> {

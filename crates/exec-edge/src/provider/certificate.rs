@@ -8,7 +8,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// What others have to know of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use edge_wire::message::VERSION;
 
 use super::certificate::Certificate;
 use crate::dns::service_name;
-use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Options of `exec-edge provider dns-records`.
 #[derive(Debug, clap::Args)]

@@ -25,9 +25,9 @@ use super::dns_records;
 use crate::authorities;
 use crate::discover::{told, unanswered};
 use crate::dns::{DnsArgs, zone_name};
-use crate::exit::{Exit, Failure};
 use crate::key::read_key;
-use crate::output;
+use edge_console::exit::{Exit, Failure};
+use edge_console::output;
 
 /// What the exit codes mean here.
 const EXIT_CODES: &str = "Exit codes: 0 no problem found; 1 there are problems; 2 failed while running; 64 wrong usage or input.";

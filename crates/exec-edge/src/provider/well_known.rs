@@ -9,9 +9,9 @@ use edge_wire::listing::WellKnown;
 
 use super::certificate::Certificate;
 use super::dns_records;
-use crate::exit::{EXIT_CODES, Failure};
 use crate::key::read_key;
-use crate::output;
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Options of `exec-edge provider well-known`.
 #[derive(Debug, clap::Args)]

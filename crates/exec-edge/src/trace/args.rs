@@ -12,7 +12,7 @@ use edge_probe::{
 use edge_types::{AddressPolicy, IpNet};
 
 use super::lines;
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Budget of all that an autonomous system announces in budgets of a /24 or /48.
 const PREFIXES_OF_AN_ORIGIN: u32 = 256;

@@ -37,7 +37,7 @@ impl Interrupted {
                             _ = terminate.recv() => {}
                         }
                         if flag.0.swap(true, Ordering::Relaxed) {
-                            std::process::exit(crate::exit::Exit::Runtime as i32);
+                            std::process::exit(edge_console::exit::Exit::Runtime as i32);
                         }
                     }
                 });

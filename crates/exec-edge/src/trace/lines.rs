@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Longest line; an address with a comment fits many times.
 const LONGEST: u64 = 1024;

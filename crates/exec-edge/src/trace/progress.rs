@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use super::table::counted;
-use crate::output;
+use edge_console::output;
 
 /// Characters of the bar.
 const BAR: usize = 24;

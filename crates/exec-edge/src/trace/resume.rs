@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
 
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Longest line that is read: a path of 255 hops with 16 samples each is a tenth of it.
 const LONGEST: u64 = 1 << 20;

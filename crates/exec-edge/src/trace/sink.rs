@@ -10,7 +10,7 @@ use edge_trace_files::{PathRecord, write_json_line, write_scamper_json};
 use super::args::Output;
 use super::table;
 use super::views::Gathered;
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Writes each path as it comes, or all at the end if the format needs them together.
 pub(super) struct Sink {
@@ -247,7 +247,7 @@ mod tests {
     fn links_and_picture_are_made_of_all_paths() {
         assert_eq!(written(Output::Links, &records()), "");
         let svg = written(Output::Svg, &records());
-        crate::drawing::svg::check(&svg);
+        edge_console::svg::check(&svg);
         assert!(svg.contains("Paths to 2 targets"), "{svg}");
         assert!(
             !svg.contains("requests") && !svg.contains("rented"),

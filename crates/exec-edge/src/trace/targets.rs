@@ -8,7 +8,7 @@ use anyhow::anyhow;
 
 use super::args::{Args, TargetArg};
 use super::lines;
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Most targets of one run: with 17 octets each, and twice that while they are read, what a small machine can hold.
 const MOST: usize = 16_000_000;

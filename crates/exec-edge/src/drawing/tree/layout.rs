@@ -4,7 +4,7 @@ use std::f64::consts::{FRAC_PI_2, TAU};
 
 use edge_orchestrator::status::TreeReport;
 
-use crate::drawing::svg::{Point, point};
+use edge_console::svg::{Point, point};
 
 /// Nodes drawn; of more, those with the least demand are left out.
 const MOST_NODES: usize = 5_000;

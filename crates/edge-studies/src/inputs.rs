@@ -16,13 +16,13 @@ use edge_types::{
 };
 use serde::Deserialize;
 
-use super::calculated::Calculated;
-use super::figures::Request;
-use crate::exit::Failure;
-use crate::path_files::load;
+use crate::calculated::Calculated;
+use crate::figures::Request;
+use edge_console::exit::Failure;
+use edge_console::path_files::load;
 
 /// The scenario that ships with the program, so that figures need no file.
-const SHIPPED: &str = include_str!("../../../../scenarios/paper-240.toml");
+const SHIPPED: &str = include_str!("../../../scenarios/paper-240.toml");
 const SHIPPED_NAME: &str = "scenarios/paper-240.toml";
 
 /// Real paths to targets all over the world, with the country of each.
@@ -206,7 +206,7 @@ fn countries(data: &Path) -> Result<BTreeMap<IpAddr, String>, Failure> {
         cc: Option<String>,
     }
     let file = data.join(REAL_PATHS);
-    let bytes = crate::path_files::contents(&file)
+    let bytes = edge_console::path_files::contents(&file)
         .with_context(|| format!("reading {}", file.display()))
         .map_err(Failure::usage)?;
     let lines = bytes.split(|byte| *byte == b'\n');

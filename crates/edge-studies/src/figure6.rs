@@ -9,12 +9,12 @@ use anyhow::{Context as _, anyhow};
 use edge_lab::clients::{Client, Cohort, Object, Population, Record};
 use edge_sim::figures::Estimate;
 
-use super::chart::{self, Axis, Chart, Frame, Series};
-use super::figures::{Cell, Drawn, Progress, Request, Table};
-use super::in_lab::{Directory, HeldLab};
-use super::statement::{Statement, Verdict};
-use crate::drawing::svg::{Svg, point};
-use crate::exit::Failure;
+use crate::chart::{self, Axis, Chart, Frame, Series};
+use crate::figures::{Cell, Drawn, Progress, Request, Table};
+use crate::in_lab::{Directory, HeldLab};
+use crate::statement::{Statement, Verdict};
+use edge_console::exit::Failure;
+use edge_console::svg::{Svg, point};
 
 /// A client in one city, an edge in the same, and the nearest facility of a cloud provider in another country.
 const SCENARIO: &str = r#"

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use edge_journal::Journal;
-use edge_sim::record::{Entry, replay};
+use edge_sim::record::{Entry, KIND, replay};
 use serde_json::json;
 
-use crate::exit::{EXIT_CODES, Exit, Failure};
-use crate::{output, record};
+use edge_console::exit::{EXIT_CODES, Exit, Failure};
+use edge_console::output;
 
 /// Longest file that is read, in octets.
 const LONGEST: u64 = (1 << 30) + (4 << 20);
@@ -18,7 +18,7 @@ const LONGEST: u64 = (1 << 30) + (4 << 20);
 /// Options of `exec-edge simulate replay`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(crate) struct Args {
+pub struct Args {
     /// What `exec-edge record` wrote.
     file: PathBuf,
     /// On how many threads; the result does not depend on it. Without, on as many as there are processors.
@@ -41,13 +41,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             "{shown} has {octets} octets; records have at most {LONGEST}"
         )));
     }
-    let entries: Vec<Entry> = Journal::peek(&args.file, record::KIND).map_err(Failure::usage)?;
+    let entries: Vec<Entry> = Journal::peek(&args.file, KIND).map_err(Failure::usage)?;
     if entries.is_empty() {
         return Err(Failure::usage(anyhow!(
             "{shown} is no record: it has no entries"
         )));
     }
-    let threads = super::threads(args.threads);
+    let threads = crate::threads(args.threads);
     let replayed = replay(&entries, threads, |plan| {
         if !args.json {
             output::line(&plan.to_string());

@@ -16,17 +16,17 @@ const LARGEST: u64 = 1 << 30;
 
 /// What a file held.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub struct Loaded {
     /// Its paths and what else came of it.
-    pub(crate) import: Import,
+    pub import: Import,
     /// Its size in bytes, inflated.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// How long opening, inflating and reading took.
-    pub(crate) took: Duration,
+    pub took: Duration,
 }
 
 /// Reads `file`, which may be compressed by gzip, in `format` or the one that it shows.
-pub(crate) fn load(file: &Path, format: Option<Format>) -> Result<Loaded, Failure> {
+pub fn load(file: &Path, format: Option<Format>) -> Result<Loaded, Failure> {
     let begun = Instant::now();
     let shown = file.display();
     let bytes = contents(file)
@@ -44,7 +44,7 @@ pub(crate) fn load(file: &Path, format: Option<Format>) -> Result<Loaded, Failur
 }
 
 /// The bytes of `file`, inflated if it is compressed by gzip.
-pub(crate) fn contents(file: &Path) -> anyhow::Result<Vec<u8>> {
+pub fn contents(file: &Path) -> anyhow::Result<Vec<u8>> {
     let bytes = bounded(File::open(file)?)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         return bounded(MultiGzDecoder::new(&bytes[..]));

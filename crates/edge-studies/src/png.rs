@@ -33,7 +33,7 @@ pub(crate) fn render(svg: &str) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drawing::svg::{Svg, point};
+    use edge_console::svg::{Svg, point};
 
     #[test]
     fn text_becomes_pixels() {

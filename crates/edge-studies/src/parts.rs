@@ -17,13 +17,13 @@ use edge_types::{Generation, IepId, IpNet};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use super::figure4b::{Manner, in_virtual_time};
-use crate::exit::Failure;
-use crate::output;
+use crate::figure4b::{Manner, in_virtual_time};
+use edge_console::exit::Failure;
+use edge_console::output;
 
 /// Which part.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Args {
+pub enum Args {
     /// Trace targets by a manner, and say how long it took, as JSON.
     MeasurePaths {
         /// How many at once.

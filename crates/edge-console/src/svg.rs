@@ -7,13 +7,13 @@ const FONTS: &str = "font-family:'Helvetica Neue',Helvetica,Arial,'DejaVu Sans',
 
 /// A picture being written.
 #[derive(Debug)]
-pub(crate) struct Svg {
+pub struct Svg {
     text: String,
 }
 
 impl Svg {
     /// Begins a picture of `width` by `height` on white. `style` is CSS for the classes that it uses.
-    pub(crate) fn new(width: f64, height: f64, title: &str, style: &'static str) -> Self {
+    pub fn new(width: f64, height: f64, title: &str, style: &'static str) -> Self {
         let mut svg = Self {
             text: String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"),
         };
@@ -33,13 +33,13 @@ impl Svg {
     }
 
     /// Begins an element; end it with [`Element::close`] or [`Element::content`].
-    pub(crate) fn element(&mut self, name: &'static str) -> Element<'_> {
+    pub fn element(&mut self, name: &'static str) -> Element<'_> {
         self.write(format_args!("<{name}"));
         Element { svg: self, name }
     }
 
     /// A circle.
-    pub(crate) fn circle(&mut self, class: &str, at: Point, radius: f64) -> Element<'_> {
+    pub fn circle(&mut self, class: &str, at: Point, radius: f64) -> Element<'_> {
         let circle = self.element("circle").attribute("class", class);
         circle
             .number("cx", at.x)
@@ -48,14 +48,14 @@ impl Svg {
     }
 
     /// A straight line.
-    pub(crate) fn line(&mut self, class: &str, from: Point, to: Point) {
+    pub fn line(&mut self, class: &str, from: Point, to: Point) {
         let line = self.element("line").attribute("class", class);
         let line = line.number("x1", from.x).number("y1", from.y);
         line.number("x2", to.x).number("y2", to.y).close();
     }
 
     /// A rectangle.
-    pub(crate) fn rectangle(&mut self, class: &str, at: Point, width: f64, height: f64) {
+    pub fn rectangle(&mut self, class: &str, at: Point, width: f64, height: f64) {
         let rectangle = self.element("rect").attribute("class", class);
         let rectangle = rectangle.number("x", at.x).number("y", at.y);
         rectangle
@@ -65,19 +65,19 @@ impl Svg {
     }
 
     /// A path.
-    pub(crate) fn path(&mut self, class: &str, path: &Path) -> Element<'_> {
+    pub fn path(&mut self, class: &str, path: &Path) -> Element<'_> {
         let element = self.element("path").attribute("class", class);
         element.attribute("d", path.data.trim_end())
     }
 
     /// A line of text with its baseline at `at`; the class says how it is anchored.
-    pub(crate) fn text(&mut self, class: &str, at: Point, content: &str) {
+    pub fn text(&mut self, class: &str, at: Point, content: &str) {
         let text = self.element("text").attribute("class", class);
         text.number("x", at.x).number("y", at.y).content(content);
     }
 
     /// The picture.
-    pub(crate) fn finish(mut self) -> String {
+    pub fn finish(mut self) -> String {
         self.text.push_str("</svg>\n");
         self.text
     }
@@ -91,40 +91,40 @@ impl Svg {
 /// An element whose attributes are being written.
 #[derive(Debug)]
 #[must_use = "an element must be closed"]
-pub(crate) struct Element<'a> {
+pub struct Element<'a> {
     svg: &'a mut Svg,
     name: &'static str,
 }
 
 impl Element<'_> {
     /// Adds an attribute.
-    pub(crate) fn attribute(self, name: &'static str, value: &str) -> Self {
+    pub fn attribute(self, name: &'static str, value: &str) -> Self {
         self.svg
             .write(format_args!(" {name}=\"{}\"", Escaped(value)));
         self
     }
 
     /// Adds a number.
-    pub(crate) fn number(self, name: &'static str, value: f64) -> Self {
+    pub fn number(self, name: &'static str, value: f64) -> Self {
         self.svg
             .write(format_args!(" {name}=\"{}\"", Number(value)));
         self
     }
 
     /// Ends the element.
-    pub(crate) fn close(self) {
+    pub fn close(self) {
         self.svg.text.push_str("/>\n");
     }
 
     /// Ends the element after a text.
-    pub(crate) fn content(self, content: &str) {
+    pub fn content(self, content: &str) {
         let name = self.name;
         self.svg
             .write(format_args!(">{}</{name}>\n", Escaped(content)));
     }
 
     /// Ends the element after the text that a viewer shows under the pointer.
-    pub(crate) fn tooltip(self, content: &str) {
+    pub fn tooltip(self, content: &str) {
         let name = self.name;
         self.svg.write(format_args!(
             "><title>{}</title></{name}>\n",
@@ -135,49 +135,49 @@ impl Element<'_> {
 
 /// A place in the picture; x to the right, y down.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Point {
+pub struct Point {
     /// To the right.
-    pub(crate) x: f64,
+    pub x: f64,
     /// Down.
-    pub(crate) y: f64,
+    pub y: f64,
 }
 
 /// A place in the picture.
-pub(crate) const fn point(x: f64, y: f64) -> Point {
+pub const fn point(x: f64, y: f64) -> Point {
     Point { x, y }
 }
 
 /// Data of a path, in absolute coordinates.
 #[derive(Debug, Default)]
-pub(crate) struct Path {
+pub struct Path {
     data: String,
 }
 
 impl Path {
     /// Begins at `to`.
-    pub(crate) fn from(to: Point) -> Self {
+    pub fn from(to: Point) -> Self {
         let mut path = Self::default();
         path.move_to(to);
         path
     }
 
     /// Lifts the pen.
-    pub(crate) fn move_to(&mut self, to: Point) {
+    pub fn move_to(&mut self, to: Point) {
         self.step('M', &[to]);
     }
 
     /// A straight line.
-    pub(crate) fn line_to(&mut self, to: Point) {
+    pub fn line_to(&mut self, to: Point) {
         self.step('L', &[to]);
     }
 
     /// A cubic curve.
-    pub(crate) fn curve_to(&mut self, leaving: Point, arriving: Point, to: Point) {
+    pub fn curve_to(&mut self, leaving: Point, arriving: Point, to: Point) {
         self.step('C', &[leaving, arriving, to]);
     }
 
     /// Back to where the pen came down.
-    pub(crate) fn closed(mut self) -> Self {
+    pub fn closed(mut self) -> Self {
         self.data.push('Z');
         self
     }
@@ -225,7 +225,7 @@ impl std::fmt::Display for Escaped<'_> {
 }
 
 /// At most `most` characters of a text, its middle left out if it is longer.
-pub(crate) fn shortened(text: &str, most: usize) -> String {
+pub fn shortened(text: &str, most: usize) -> String {
     let length = text.chars().take(most + 1).count();
     if length <= most {
         return text.to_owned();
@@ -242,7 +242,7 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 
 /// The smallest round number, 1, 2, 2.5 or 5 times a power of ten, of which at most `most` fit into `span`; 1 if there
 /// is none.
-pub(crate) fn round_step(span: f64, most: usize) -> f64 {
+pub fn round_step(span: f64, most: usize) -> f64 {
     let least = span / most.max(1) as f64;
     if !(least.is_finite() && least > 1e-9) {
         return 1.0;
@@ -255,13 +255,17 @@ pub(crate) fn round_step(span: f64, most: usize) -> f64 {
 }
 
 /// A number without needless decimals.
-pub(crate) fn plain(value: f64) -> String {
+pub fn plain(value: f64) -> String {
     Number(value).to_string()
 }
 
-/// Panics unless `drawing` is well-formed, has no active content and keeps every number within the picture.
-#[cfg(test)]
-pub(crate) fn check(drawing: &str) {
+/// Checks a picture.
+///
+/// # Panics
+/// Unless `drawing` is well-formed, has no active content and keeps every number within the picture.
+#[cfg(any(test, feature = "testing"))]
+#[expect(clippy::unwrap_used, reason = "for tests only")]
+pub fn check(drawing: &str) {
     let document = roxmltree::Document::parse(drawing).unwrap();
     let root = document.root_element();
     let view: Vec<f64> = numbers(root.attribute("viewBox").unwrap());
@@ -298,7 +302,8 @@ pub(crate) fn check(drawing: &str) {
 }
 
 /// Numbers parted by blanks; `inf` and `NaN` do not pass for numbers.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
+#[expect(clippy::unwrap_used, reason = "for tests only")]
 fn numbers(text: &str) -> Vec<f64> {
     let parse = |word: &str| {
         word.parse::<f64>()

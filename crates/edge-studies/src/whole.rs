@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use edge_sim::simulate::{Run, Step, simulate};
 use edge_sim::world::WorldSize;
 
-use crate::exit::Failure;
-use crate::output;
+use edge_console::exit::Failure;
+use edge_console::output;
 
 /// Options of `exec-edge simulate run`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Clients.
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     clients: u64,
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut steps: Vec<Step> = Vec::new();
     simulate(
         &run,
-        super::threads(args.threads),
+        crate::threads(args.threads),
         |_, _| {},
         |_, step| {
             output::line(&step.to_string());

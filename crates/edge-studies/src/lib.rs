@@ -1,4 +1,5 @@
-//! `exec-edge simulate`: the paper's evaluation again, on networks of our own and on real paths, whole runs in virtual time, and records.
+//! The paper's evaluation again (`exec-edge simulate`): figures and statements on networks of our own and on real paths, whole runs in
+//! virtual time, and records whose decisions are made again.
 
 mod calculated;
 mod chart;
@@ -20,11 +21,11 @@ mod whole;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use crate::exit::Failure;
+use edge_console::exit::Failure;
 
 /// Options of `exec-edge simulate`.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Args {
+pub enum Args {
     /// Draw the figures of the paper's evaluation, and say which of its statements hold.
     Figures(figures::Args),
     /// Run the whole loop in virtual time over a made-up world: one line a step, equal for equal options.
@@ -37,7 +38,10 @@ pub(crate) enum Args {
 }
 
 /// Runs it.
-pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+///
+/// # Errors
+/// What stopped it: options or a file are wrong, or the run failed.
+pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::Figures(args) => figures::run(args),
         Args::Run(args) => whole::run(args),

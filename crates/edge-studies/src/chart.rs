@@ -1,6 +1,6 @@
 //! Line charts and grids of numbers that can be read without color: every series has its own dashes and marker.
 
-use crate::drawing::svg::{Path, Point, Svg, plain, point, round_step};
+use edge_console::svg::{Path, Point, Svg, plain, point, round_step};
 
 /// CSS of everything that is drawn here.
 pub(crate) const STYLE: &str = "\
@@ -404,7 +404,7 @@ pub(super) fn between([light, dark]: [[u8; 3]; 2], share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drawing::svg::check;
+    use edge_console::svg::check;
 
     const FRAME: Frame = Frame {
         left: 60.0,

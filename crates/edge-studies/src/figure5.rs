@@ -2,13 +2,13 @@
 
 use edge_sim::figures::{Equipped, Estimate, Rounds, equipped};
 
-use super::chart::{self, Frame, Grid};
-use super::figure4a::{thousands, wrapped};
-use super::figures::{Cell, Drawn, Progress, Request, Table};
-use super::inputs::{self, Input};
-use super::statement::{Statement, Verdict};
-use crate::drawing::svg::{Svg, point};
-use crate::exit::Failure;
+use crate::chart::{self, Frame, Grid};
+use crate::figure4a::{thousands, wrapped};
+use crate::figures::{Cell, Drawn, Progress, Request, Table};
+use crate::inputs::{self, Input};
+use crate::statement::{Statement, Verdict};
+use edge_console::exit::Failure;
+use edge_console::svg::{Svg, point};
 
 /// What the paper says that latency stays below, in milliseconds.
 const PAPER_MS: f64 = 30.0;

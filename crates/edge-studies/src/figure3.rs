@@ -5,13 +5,13 @@ use std::f64::consts::TAU;
 use edge_placement::{evaluate, tree_betweenness};
 use edge_sim::figures::Places;
 
-use super::chart;
-use super::figure4a::wrapped;
-use super::figures::{Cell, Drawn, Request, Table};
-use super::inputs::{self, Input};
-use super::statement::{Statement, Verdict};
-use crate::drawing::svg::{Path, Point, Svg, point};
-use crate::exit::Failure;
+use crate::chart;
+use crate::figure4a::wrapped;
+use crate::figures::{Cell, Drawn, Request, Table};
+use crate::inputs::{self, Input};
+use crate::statement::{Statement, Verdict};
+use edge_console::exit::Failure;
+use edge_console::svg::{Path, Point, Svg, point};
 
 const CENTER: Point = point(400.0, 500.0);
 const RADIUS: f64 = 370.0;
@@ -232,7 +232,7 @@ impl<'a> Values<'a> {
             svg.text(
                 "",
                 point(column, y),
-                &crate::drawing::svg::shortened(&text, 26),
+                &edge_console::svg::shortened(&text, 26),
             );
             svg.text("q e", point(1076.0, y), &self.freeman[*place].to_string());
             y += 22.0;
@@ -248,7 +248,7 @@ impl<'a> Values<'a> {
                 svg.text(
                     "",
                     point(column, y),
-                    &crate::drawing::svg::shortened(&text, 26),
+                    &edge_console::svg::shortened(&text, 26),
                 );
                 svg.text("q e", point(1076.0, y), &self.freeman[place].to_string());
             }

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use crate::output;
 
 /// What the codes mean, for the help of commands that can end in more ways than well.
-pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done; 1 ran, but the answer is negative; 2 failed while running; 64 wrong usage or input.";
+pub const EXIT_CODES: &str = "Exit codes: 0 done; 1 ran, but the answer is negative; 2 failed while running; 64 wrong usage or input.";
 
 /// Why the process exits, as documented in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
+pub enum Exit {
     /// It ran, but the answer is negative.
     Negative = 1,
     /// It failed while running.
@@ -27,7 +27,7 @@ impl From<Exit> for ExitCode {
 
 /// What stopped a command, and what the user can do about it.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub struct Failure {
     exit: Exit,
     error: anyhow::Error,
     hint: Option<String>,
@@ -35,7 +35,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// Arguments, configuration or an input file are wrong (exit 64).
-    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit: Exit::Usage,
             error: error.into(),
@@ -44,7 +44,7 @@ impl Failure {
     }
 
     /// It failed while running (exit 2).
-    pub(crate) fn runtime(error: impl Into<anyhow::Error>) -> Self {
+    pub fn runtime(error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit: Exit::Runtime,
             error: error.into(),
@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// A configuration file is not TOML of the expected shape (exit 64): `file:line: what`, with the setting's name.
-    pub(crate) fn malformed(file: &Path, text: &str, error: &toml::de::Error) -> Self {
+    pub fn malformed(file: &Path, text: &str, error: &toml::de::Error) -> Self {
         let start = error.span().map_or(0, |span| span.start);
         let before = text.bytes().take(start);
         let line = 1 + before.filter(|octet| *octet == b'\n').count();
@@ -67,7 +67,8 @@ impl Failure {
     }
 
     /// Adds the remedy.
-    pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(hint.into()),
             ..self
@@ -75,7 +76,7 @@ impl Failure {
     }
 
     /// Prints one line: `error: …` with all causes, then the remedy.
-    pub(crate) fn report(self) -> ExitCode {
+    pub fn report(self) -> ExitCode {
         let hint = self
             .hint
             .map_or_else(String::new, |hint| format!("; {hint}"));
@@ -91,7 +92,7 @@ impl From<anyhow::Error> for Failure {
 }
 
 /// Help and version are answers; everything else that clap says is a usage error.
-pub(crate) fn from_clap(error: &clap::Error) -> ExitCode {
+pub fn from_clap(error: &clap::Error) -> ExitCode {
     let shown = error.print();
     match (error.use_stderr(), shown) {
         (true, _) => Exit::Usage.into(),

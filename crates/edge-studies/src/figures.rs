@@ -9,16 +9,16 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 #[cfg(feature = "png")]
-use super::png;
-use super::statement::Statement;
-use super::{figure3, figure4a, figure4b, figure5, figure6};
-use crate::exit::{EXIT_CODES, Failure};
-use crate::output;
+use crate::png;
+use crate::statement::Statement;
+use crate::{figure3, figure4a, figure4b, figure5, figure6};
+use edge_console::exit::{EXIT_CODES, Failure};
+use edge_console::output;
 
 /// Options of `exec-edge simulate figures`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
-pub(crate) struct Args {
+pub struct Args {
     /// The directory to write to; it is made if need be. Each figure is an SVG and the CSV behind it, and a PNG if the program was built
     /// with the feature `png`.
     #[arg(long, value_name = "DIR")]

@@ -14,15 +14,15 @@ use edge_sim::Random;
 use edge_sim::figures::Estimate;
 use edge_types::AddressPolicy;
 
-use super::calculated::Calculated;
-use super::chart::{self, Axis, Chart, Frame, Series};
-use super::figures::{Cell, Drawn, Progress, Request, Table};
-use super::in_lab::HeldLab;
-use super::inputs::{self, spoken};
-use super::parts::Measured;
-use super::statement::{Statement, Verdict};
-use crate::drawing::svg::{Svg, point};
-use crate::exit::Failure;
+use crate::calculated::Calculated;
+use crate::chart::{self, Axis, Chart, Frame, Series};
+use crate::figures::{Cell, Drawn, Progress, Request, Table};
+use crate::in_lab::HeldLab;
+use crate::inputs::{self, spoken};
+use crate::parts::Measured;
+use crate::statement::{Statement, Verdict};
+use edge_console::exit::Failure;
+use edge_console::svg::{Svg, point};
 
 /// Numbers of clients that the curves are drawn through.
 const CLIENTS: [usize; 10] = [10, 25, 50, 75, 100, 150, 200, 300, 400, 600];

@@ -2,12 +2,12 @@
 
 use edge_sim::figures::{INNER, LEAVES, OverShare, Rounds, Scheme, crossings, over_share};
 
-use super::chart::{self, Axis, Chart, Frame, Series};
-use super::figures::{Cell, Drawn, Progress, Request, Table};
-use super::inputs::{self, Input};
-use super::statement::{Statement, Verdict};
-use crate::drawing::svg::{Svg, point};
-use crate::exit::Failure;
+use crate::chart::{self, Axis, Chart, Frame, Series};
+use crate::figures::{Cell, Drawn, Progress, Request, Table};
+use crate::inputs::{self, Input};
+use crate::statement::{Statement, Verdict};
+use edge_console::exit::Failure;
+use edge_console::svg::{Svg, point};
 
 /// The largest share drawn, in percent.
 const LARGEST_SHARE: u32 = 60;
