@@ -33,7 +33,7 @@ type Problem = Box<dyn std::error::Error>;
 async fn main() -> Result<(), Problem> {
     let mut is_direct = false;
     let mut are_paths = false;
-    let mut at_a_time = 128;
+    let mut at_a_time = None;
     let mut per_second = 20_000;
     let mut anchor = None;
     let mut allowed = Vec::new();
@@ -51,10 +51,8 @@ async fn main() -> Result<(), Problem> {
                 anchor = Some(std::fs::read_to_string(file)?.parse()?);
             }
             "--at-a-time" => {
-                at_a_time = arguments
-                    .next()
-                    .ok_or("--at-a-time takes a number")?
-                    .parse()?;
+                let number = arguments.next().ok_or("--at-a-time takes a number")?;
+                at_a_time = Some(number.parse::<usize>()?);
             }
             "--per-second" => {
                 per_second = arguments
@@ -77,13 +75,14 @@ async fn main() -> Result<(), Problem> {
             ..ResolverConfig::new(servers)
         }
     };
+    let (all, per_server) = match at_a_time {
+        Some(all) if is_direct => (all, all.div_ceil(16)),
+        Some(all) => (all, all),
+        None => (config.max_in_flight, config.max_in_flight_per_server),
+    };
     let resolver = Arc::new(Resolver::new(ResolverConfig {
-        max_in_flight: at_a_time,
-        max_in_flight_per_server: if is_direct {
-            at_a_time.div_ceil(16)
-        } else {
-            at_a_time
-        },
+        max_in_flight: all,
+        max_in_flight_per_server: per_server,
         max_per_second: per_second,
         trust_anchor: anchor,
         ..config
