@@ -10,7 +10,7 @@ use edge_http::front_end::Sighting;
 use edge_ports::{Clock, PathSource, TraceError, TracePriority};
 use edge_topology::{AggregateTree, ClientDemand, Limits, Observations, change};
 use edge_types::{
-    Generation, HopReply, IpNet, MonotonicTime, PathEnd, PathObservation, PrefixGrouping, Rtt,
+    Generation, Hop, HopReply, IpNet, MonotonicTime, PathEnd, PathObservation, PrefixGrouping, Rtt,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,7 +23,7 @@ const MOST_TRACES: usize = 4096;
 /// So many of them may be of prefixes whose path is known already.
 const MOST_REFRESHES: usize = MOST_TRACES / 2;
 
-/// A trace that was cut short is completed by another this much later, ...
+/// A trace that was cut short, or on which routers between others did not answer, is completed by another this much later, ...
 const COMPLETE_AFTER: Duration = Duration::from_millis(800);
 
 /// ... at most so often; then it has to do until the next refresh.
@@ -127,7 +127,8 @@ struct TraceState {
     done_at: Option<MonotonicTime>,
     not_before: MonotonicTime,
     target: IpAddr,
-    /// How often in a row the time for the trace ran out.
+    /// How often in a row the time for the trace ran out, or routers between others did not answer that had before, or were not asked
+    /// before.
     cut_short: u32,
     /// Was the latest path another than the one before?
     is_unstable: bool,
@@ -348,9 +349,16 @@ impl TopologyTask {
                 self.traces_done += 1;
                 self.probes_sent += u64::from(observation.probes_sent);
                 state.done_at = Some(now);
-                state.cut_short = match observation.end {
-                    PathEnd::TimedOut => state.cut_short + 1,
-                    _ => 0,
+                let before = self.paths_seen.get(&observation.target);
+                // Routers ration what they answer, and most of all while many paths are traced at once.
+                let has_new_gaps =
+                    before.map_or_else(Vec::new, |before| gaps(before)) != gaps(&observation);
+                let is_incomplete = observation.end == PathEnd::TimedOut
+                    || (has_new_gaps && !gaps(&observation).is_empty());
+                state.cut_short = if is_incomplete {
+                    state.cut_short + 1
+                } else {
+                    0
                 };
                 if observation.target == state.target
                     && let Some(rtt) = state.connected_in.take()
@@ -358,7 +366,6 @@ impl TopologyTask {
                     add_sample(&mut observation, rtt);
                 }
                 state.target = observation.target;
-                let before = self.paths_seen.get(&observation.target);
                 state.is_unstable = before.is_some_and(|before| differs(before, &observation));
                 if let Some(recorder) = &self.recorder {
                     recorder.tell(Recorded::Path(observation.clone()));
@@ -426,6 +433,19 @@ impl TopologyTask {
             known
         });
     }
+}
+
+/// The distances at which nobody answered, before the last that somebody answered at.
+fn gaps(path: &PathObservation) -> Vec<u8> {
+    let mut gaps = Vec::new();
+    let mut since_reply = Vec::new();
+    for (ttl, hop) in (1..=u8::MAX).zip(&path.hops) {
+        match hop {
+            Hop::NoReply => since_reply.push(ttl),
+            Hop::Reply(_) => gaps.append(&mut since_reply),
+        }
+    }
+    gaps
 }
 
 /// Is there a distance at which both paths show routers, and none of them on both?

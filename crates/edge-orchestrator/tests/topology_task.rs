@@ -15,7 +15,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 /// Every target is 20 ms behind router 240.1.0.1, which is 5 ms away; targets in 240.9.0.0/16 are refused, those in 240.5.0.0/16
-/// are behind another router each time, for those in 240.6.0.0/16 the time runs out, and those in 240.7.0.0/16 are silent.
+/// are behind another router each time, for those in 240.6.0.0/16 the time runs out, those in 240.7.0.0/16 are silent, a router
+/// before those in 240.8.0.0/16 always is, and one before those in 240.10.0.0/16 the first time.
 #[derive(Debug)]
 struct Scripted {
     clock: TestClock,
@@ -47,7 +48,11 @@ impl PathSource for Scripted {
                 target,
                 observed_at: self.clock.monotonic(),
                 hops: vec![
-                    reply(router, 5),
+                    if is_within("240.8.") || (is_within("240.10.") && before == 0) {
+                        Hop::NoReply
+                    } else {
+                        reply(router, 5)
+                    },
                     if is_within("240.7.") {
                         Hop::NoReply
                     } else {
@@ -355,4 +360,24 @@ async fn refreshes_leave_half_of_the_traces_to_new_prefixes() {
     assert_eq!(bench.asked().len(), 3000);
     bench.pass(31 * SECOND).await;
     assert_eq!(bench.asked().len(), 3000 + 2048);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_with_gaps_is_looked_at_once_more() {
+    let bench = Bench::start();
+    for _ in 0..2 {
+        for client in ["240.2.0.10", "240.8.0.10", "240.10.0.10"] {
+            bench.request(client).await;
+        }
+    }
+    bench.pass(20 * SECOND).await;
+    let of = |client: &str| -> Vec<TracePriority> {
+        let asked = bench.asked().into_iter();
+        let asked = asked.filter(|(target, _)| target == client);
+        asked.map(|(_, priority)| priority).collect()
+    };
+    let again = vec![TracePriority::New, TracePriority::Unstable];
+    assert_eq!(of("240.2.0.10"), [TracePriority::New]);
+    assert_eq!(of("240.10.0.10"), again, "complete now");
+    assert_eq!(of("240.8.0.10"), again, "the same gap twice stays");
 }
