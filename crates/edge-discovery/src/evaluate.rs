@@ -170,7 +170,7 @@ fn targets(records: &[SrvRecord]) -> BTreeSet<(AnswerName, u16)> {
 fn target_of(record: &SrvRecord) -> Result<&DnsName, SiteRejection> {
     match &record.target {
         AnswerName::Root => Err(SiteRejection::NotAvailable),
-        AnswerName::Unacceptable(why) => Err(SiteRejection::UnacceptableTarget(why.clone())),
+        AnswerName::Unacceptable { why, .. } => Err(SiteRejection::UnacceptableTarget(why.clone())),
         AnswerName::Name(_) if record.port == 0 => Err(SiteRejection::PortZero),
         AnswerName::Name(name) => Ok(name),
     }

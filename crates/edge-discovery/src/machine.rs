@@ -15,7 +15,7 @@ use crate::trail::{
     AddressOutcome, AddressTrail, IepCandidate, Lookup, NameTrail, PtrTrail, RouterTrail,
     SiteOutcome, Trail, ZoneDecision, ZoneTrail,
 };
-use crate::zones::{CandidateZone, NameRefusal, candidate_zones};
+use crate::zones::{CandidateZone, NameRefusal, candidate_zones, zones_from};
 
 /// A router seen on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -350,8 +350,15 @@ impl Discovery {
                 Some(name.clone()),
                 candidate_zones(name, self.config.limits.zones_per_name),
             ),
-            RecordData::Ptr(AnswerName::Unacceptable(why)) => {
-                (None, Err(NameRefusal::NotAHostName(why.clone())))
+            // Routers' own labels may be odd; whose they are is told by the rest.
+            RecordData::Ptr(AnswerName::Unacceptable { why, above }) => {
+                let most = self.config.limits.zones_per_name;
+                let zones = above.as_ref().map(|above| zones_from(above, most));
+                let zones = zones.and_then(Result::ok);
+                (
+                    None,
+                    zones.ok_or_else(|| NameRefusal::NotAHostName(why.clone())),
+                )
             }
             _ => (None, Err(NameRefusal::NotAHostName("the root".to_owned()))),
         }

@@ -215,8 +215,13 @@ pub enum AnswerName {
     Root,
     /// An acceptable name.
     Name(DnsName),
-    /// Any other; why it is not acceptable, in words.
-    Unacceptable(String),
+    /// Any other.
+    Unacceptable {
+        /// Why it is not acceptable, in words.
+        why: String,
+        /// The part above its last label that is not acceptable, if there is one.
+        above: Option<DnsName>,
+    },
 }
 
 impl AnswerName {
@@ -226,10 +231,33 @@ impl AnswerName {
             return Self::Root;
         }
         text.parse().map_or_else(
-            |error: DnsNameError| Self::Unacceptable(error.to_string()),
+            |error: DnsNameError| Self::Unacceptable {
+                why: error.to_string(),
+                above: acceptable_end(text),
+            },
             Self::Name,
         )
     }
+}
+
+/// The longest end of a name in presentation form whose labels are all acceptable.
+fn acceptable_end(text: &str) -> Option<DnsName> {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let mut octets = text.bytes().enumerate();
+    let mut starts = vec![0];
+    while let Some((index, octet)) = octets.next() {
+        match octet {
+            // What follows is no border of labels, or digits.
+            b'\\' => drop(octets.next()),
+            b'.' => starts.push(index + 1),
+            _ => {}
+        }
+    }
+    let ends = starts.iter().map(|start| &text[*start..]);
+    // Of each end, all shorter ones are acceptable too.
+    ends.rev()
+        .map_while(|end| end.parse::<DnsName>().ok())
+        .last()
 }
 
 #[cfg(test)]
@@ -259,7 +287,28 @@ mod tests {
         );
         assert!(matches!(
             AnswerName::parse("a\\.b.example."),
-            AnswerName::Unacceptable(_)
+            AnswerName::Unacceptable { .. }
         ));
+    }
+
+    #[test]
+    fn of_unacceptable_names_the_part_above_is_known() {
+        for (text, want) in [
+            ("ge-0.paris.-.isp.example.", Some("isp.example")),
+            ("r_0/4/0.net.isp.example.", Some("net.isp.example")),
+            // One label, with a dot in it.
+            ("a\\.b.isp.example.", Some("isp.example")),
+            ("a\\046b.isp.example.", Some("isp.example")),
+            ("a\\\\.isp.example.", Some("isp.example")),
+            ("a..isp.example.", Some("isp.example")),
+            ("a.b c", None),
+            ("a\\", None),
+            ("\u{e4}\\\u{e4}.example", Some("example")),
+        ] {
+            let AnswerName::Unacceptable { above, .. } = AnswerName::parse(text) else {
+                panic!("{text} is acceptable");
+            };
+            assert_eq!(above.as_ref().map(DnsName::as_str), want, "{text}");
+        }
     }
 }

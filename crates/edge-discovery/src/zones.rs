@@ -129,6 +129,22 @@ pub fn candidate_zones(
     host: &DnsName,
     max_zones: usize,
 ) -> Result<Vec<CandidateZone>, NameRefusal> {
+    zones_of(host, true, max_zones)
+}
+
+/// As [`candidate_zones`], of a host right below `parent` whose own name cannot be shown.
+pub(crate) fn zones_from(
+    parent: &DnsName,
+    max_zones: usize,
+) -> Result<Vec<CandidateZone>, NameRefusal> {
+    zones_of(parent, false, max_zones)
+}
+
+fn zones_of(
+    host: &DnsName,
+    is_host: bool,
+    max_zones: usize,
+) -> Result<Vec<CandidateZone>, NameRefusal> {
     let mut labels = host.labels();
     let top = labels.next_back().unwrap_or_default();
     if let Some(service) = host.labels().find(|label| label.starts_with('_')) {
@@ -166,7 +182,7 @@ pub fn candidate_zones(
     let mut names: Vec<DnsName> = std::iter::successors(Some(host.clone()), DnsName::parent)
         .take_while(|name| name.as_str().len() >= registrable.as_str().len())
         .collect();
-    if names.len() > 1 {
+    if is_host && names.len() > 1 {
         names.remove(0);
     }
     let mut zones: Vec<CandidateZone> = names
@@ -335,6 +351,18 @@ mod tests {
         ] {
             assert_eq!(zones(host), Err(want), "{host}");
         }
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_shown_is_below_its_parent() {
+        let zones = |parent: &str| {
+            let zones = zones_from(&parent.parse().unwrap(), 8);
+            zones.map(|zones| zones.iter().map(|found| found.zone.to_string()).collect())
+        };
+        let want: Vec<String> = vec!["fra.isp.example".to_owned(), "isp.example".to_owned()];
+        assert_eq!(zones("fra.isp.example"), Ok(want));
+        assert!(zones("co.uk").is_err() && zones("example").is_err());
+        assert!(zones("_tcp.isp.example").is_err());
     }
 
     #[test]

@@ -187,7 +187,7 @@ fn record(record: &RecordData) -> String {
     let host = |name: &AnswerName| match name {
         AnswerName::Root => ".".to_owned(),
         AnswerName::Name(name) => name.to_string(),
-        AnswerName::Unacceptable(why) => format!("({why})"),
+        AnswerName::Unacceptable { why, .. } => format!("({why})"),
     };
     match record {
         RecordData::Ptr(name) => host(name),

@@ -93,7 +93,7 @@ fn is_instance<'n>(
     match name {
         AnswerName::Name(name) if name.parent().as_ref() == Some(service) => Ok(name),
         AnswerName::Name(_) | AnswerName::Root => Err(InstanceRefusal::NotOfThisService),
-        AnswerName::Unacceptable(why) => Err(InstanceRefusal::UnacceptableName(why.clone())),
+        AnswerName::Unacceptable { why, .. } => Err(InstanceRefusal::UnacceptableName(why.clone())),
     }
 }
 

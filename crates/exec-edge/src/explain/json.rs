@@ -59,7 +59,7 @@ fn zone(zone: &ZoneTrail) -> Value {
             let instances = found.instances.iter().map(|instance| {
                 let name = match &instance.name {
                     AnswerName::Name(name) => Some(name.to_string()),
-                    AnswerName::Root | AnswerName::Unacceptable(_) => None,
+                    AnswerName::Root | AnswerName::Unacceptable { .. } => None,
                 };
                 match &instance.outcome {
                     InstanceOutcome::Refused(refusal) => {

@@ -264,7 +264,7 @@ fn instances(found: &InstancesTrail) -> Vec<Node> {
             let name = match &instance.name {
                 AnswerName::Name(name) => shown(name),
                 AnswerName::Root => ".".to_owned(),
-                AnswerName::Unacceptable(_) => "a name that cannot be shown".to_owned(),
+                AnswerName::Unacceptable { .. } => "a name that cannot be shown".to_owned(),
             };
             match &instance.outcome {
                 InstanceOutcome::Refused(refusal) => Node::leaf(format!("{name}: no, {refusal}")),
@@ -312,11 +312,12 @@ fn instances(found: &InstancesTrail) -> Vec<Node> {
     vec![Node::new(line, below)]
 }
 
-pub(super) fn entry_point(record: &SrvRecord) -> String {
+/// Target and port of a record, as far as they can be shown.
+pub(crate) fn entry_point(record: &SrvRecord) -> String {
     match &record.target {
         AnswerName::Name(name) => format!("{}:{}", shown(name), record.port),
         AnswerName::Root => ".".to_owned(),
-        AnswerName::Unacceptable(_) => "a target that cannot be shown".to_owned(),
+        AnswerName::Unacceptable { .. } => "a target that cannot be shown".to_owned(),
     }
 }
 

@@ -241,7 +241,7 @@ fn name_of(site: &SiteTrail) -> String {
     match &site.record.target {
         edge_discovery::AnswerName::Name(name) => format!("{name}:{}", site.record.port),
         edge_discovery::AnswerName::Root => ".".to_owned(),
-        edge_discovery::AnswerName::Unacceptable(_) => "an unacceptable name".to_owned(),
+        edge_discovery::AnswerName::Unacceptable { .. } => "an unacceptable name".to_owned(),
     }
 }
 

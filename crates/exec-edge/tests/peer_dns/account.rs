@@ -161,7 +161,8 @@ fn of_router(trail: &Trail, address: IpAddr, number: usize) -> Vec<String> {
         .collect()
 }
 
-fn of_zones(trail: &Trail, apex: &str) -> Vec<String> {
+/// What it says about the zones at and below `apex`.
+pub(crate) fn of_zones(trail: &Trail, apex: &str) -> Vec<String> {
     let below = format!(".{apex}");
     let mut lines = Vec::new();
     for zone in &trail.zones {
@@ -181,7 +182,7 @@ fn of_site(site: &SiteTrail) -> String {
     let target = match &site.record.target {
         edge_discovery::AnswerName::Root => ".".to_owned(),
         edge_discovery::AnswerName::Name(name) => name.to_string(),
-        edge_discovery::AnswerName::Unacceptable(_) => "?".to_owned(),
+        edge_discovery::AnswerName::Unacceptable { .. } => "?".to_owned(),
     };
     let port = site.record.port;
     let mut line = format!("{target}:{port}");
