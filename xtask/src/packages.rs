@@ -15,6 +15,8 @@ const DEBIAN: &[(&str, &str)] = &[
     ("named", "bind9"),
     ("dnssec-signzone", "bind9-utils"),
     ("knotd", "knot"),
+    ("kzonesign", "knot-dnssecutils"),
+    ("ldns-signzone", "ldnsutils"),
     ("nsd", "nsd"),
     ("pdns_server", "pdns-server"),
     ("pdnsutil", "pdns-backend-bind"),

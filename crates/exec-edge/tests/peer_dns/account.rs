@@ -79,10 +79,34 @@ pub(crate) async fn discover_at(
     policy: AddressPolicy,
     limits: Limits,
 ) -> Run {
-    let config = DiscoveryConfig::new(DiscoveryConfig::SERVICE, "t0ken", policy, limits).unwrap();
-    let mut discovery = Discovery::new(config);
     let clock = SystemClock::start();
     let started = Instant::now();
+    let mut discovery = begin(cases, first, hosts, policy, limits, clock);
+    let counted = Counted {
+        lookup,
+        questions: AtomicUsize::new(0),
+    };
+    let parallelism = NonZeroUsize::new(256).unwrap();
+    drive(&mut discovery, &counted, &clock, parallelism, |_| {}).await;
+    Run {
+        trail: discovery.trail(),
+        candidates: discovery.candidates(),
+        questions: counted.questions.into_inner(),
+        took: started.elapsed(),
+    }
+}
+
+/// A discovery that has just begun, from the routers of all cases on `hosts`.
+pub(crate) fn begin(
+    cases: &[Case],
+    first: usize,
+    hosts: &[Host],
+    policy: AddressPolicy,
+    limits: Limits,
+    clock: SystemClock,
+) -> Discovery {
+    let config = DiscoveryConfig::new(DiscoveryConfig::SERVICE, "t0ken", policy, limits).unwrap();
+    let mut discovery = Discovery::new(config);
     discovery.start_run(clock.monotonic());
     for host in hosts {
         for (number, case) in cases.iter().enumerate() {
@@ -96,18 +120,7 @@ pub(crate) async fn discover_at(
             }
         }
     }
-    let counted = Counted {
-        lookup,
-        questions: AtomicUsize::new(0),
-    };
-    let parallelism = NonZeroUsize::new(256).unwrap();
-    drive(&mut discovery, &counted, &clock, parallelism, |_| {}).await;
-    Run {
-        trail: discovery.trail(),
-        candidates: discovery.candidates(),
-        questions: counted.questions.into_inner(),
-        took: started.elapsed(),
-    }
+    discovery
 }
 
 /// What a discovery says about each case of each server, one line for each thing, sorted:

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use edge_lab::lab::Lab;
 use edge_lab::network::PartyId;
+use edge_lab::party::PartyNamespace;
 
 use crate::place::Host;
 use crate::zones::{Case, Delegation};
@@ -73,6 +74,20 @@ pub(crate) fn expected(cases: &[Case], host: Host) -> Vec<Said> {
         }
     }
     all
+}
+
+/// The records with which `host` answers one question from `party`.
+pub(crate) fn records(party: &PartyNamespace, host: Host, name: &str, kind: &str) -> Vec<String> {
+    let mut dig = party.command("dig").unwrap();
+    let server = format!("@{}", host.address());
+    let output = dig
+        .args([
+            &server, "+nocmd", "+nostats", "+tries=2", "+time=5", name, kind,
+        ])
+        .output()
+        .unwrap();
+    let said = read(&String::from_utf8(output.stdout).unwrap());
+    said.into_iter().flat_map(|said| said.records).collect()
 }
 
 /// Asks `host` each of these questions from the cloud; what it says, in the same order.

@@ -14,6 +14,7 @@ mod hostile;
 mod place;
 mod servers;
 mod signing;
+mod split;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +36,7 @@ use edge_types::{AddressPolicy, IepId, MonotonicTime};
 use hostile::Hostile;
 use place::Host;
 use servers::Server;
-use zones::{Case, Served};
+use zones::{Case, Served, Split};
 
 /// Far more than a run takes that has only dead servers to wait for.
 const RUN_TIME: Duration = Duration::from_secs(12);
@@ -55,20 +56,36 @@ fn main() -> ExitCode {
             "peer_dns_hostile_zones_give_nothing_false_and_no_packet_to_refused_addresses",
             nothing_false,
         ),
+        (
+            "peer_dns_of_split_answers_each_is_taken_as_it_was_given",
+            split::each_is_taken_as_given,
+        ),
     ])
 }
 
 /// Starts the authoritative servers with all cases.
 fn serve(lab: &Lab, cases: &[Case], hosts: &[Host], hostile: &[Case]) -> (Served, Vec<Server>) {
+    serve_with(lab, cases, hosts, hostile, &[])
+}
+
+/// As [`serve`], with zones that are not the same for everybody.
+fn serve_with(
+    lab: &Lab,
+    cases: &[Case],
+    hosts: &[Host],
+    hostile: &[Case],
+    splits: &[Split],
+) -> (Served, Vec<Server>) {
     let home = &lab.inside().directory;
-    let served = zones::write(cases, hosts, hostile, home);
+    let served = zones::write(cases, hosts, hostile, splits, home);
     let mut servers: Vec<Server> = served
         .zones
         .iter()
         .map(|(host, zones)| Server::start(lab, *host, zones, &home.join(host.name())))
         .collect();
-    for server in &mut servers {
+    for (server, zones) in servers.iter_mut().zip(served.zones.values()) {
         server.wait_until_it_listens(lab);
+        server.wait_until_it_signs(lab, zones);
     }
     (served, servers)
 }

@@ -78,16 +78,51 @@ impl Host {
     }
 }
 
-/// Starts the lab: the cloud, the servers 2 ms away from it, and all sites' addresses in the clients' namespace, where
-/// nothing listens.
+/// Starts the lab: the cloud, the servers twice `access_ms` away from it, and all sites' addresses in the clients' namespace,
+/// where nothing listens.
 pub(crate) fn start(inside: Inside, access_ms: f64) -> Lab {
+    start_with(inside, access_ms, |_| None)
+}
+
+/// As [`start`]; servers are as many ms farther away, there and back, as `farther` says.
+pub(crate) fn start_with(
+    inside: Inside,
+    access_ms: f64,
+    farther: impl Fn(Host) -> Option<f64>,
+) -> Lab {
+    let far: Vec<(Host, f64)> = Host::PEERS
+        .into_iter()
+        .filter_map(|host| Some((host, farther(host)?)))
+        .collect();
+    let routers: String = (2..)
+        .zip(&far)
+        .map(|(n, (host, _))| {
+            format!(
+                ", {{ id = \"{}\", addresses = [\"240.0.9.{n}\"] }}",
+                host.name()
+            )
+        })
+        .collect();
+    let links: Vec<String> = far
+        .iter()
+        .map(|(host, ms)| {
+            format!(
+                "{{ a = \"core\", b = \"{}\", delay_ms = {} }}",
+                host.name(),
+                ms / 2.0
+            )
+        })
+        .collect();
+    let links = links.join(", ");
     let providers: String = Host::PEERS
         .into_iter()
         .chain([Host::Hostile])
         .map(|host| {
             let (name, address) = (host.name(), host.address());
+            let is_far = far.iter().any(|(known, _)| *known == host);
+            let router = if is_far { name } else { "core" };
             format!(
-                "[[providers]]\ndomain = \"{name}.example\"\nsites = [{{ host = \"ns.{name}.example\", router = \"core\", \
+                "[[providers]]\ndomain = \"{name}.example\"\nsites = [{{ host = \"ns.{name}.example\", router = \"{router}\", \
                  addresses = [\"{address}\"], price_wei_per_second = \"1\" }}]\n"
             )
         })
@@ -97,7 +132,8 @@ pub(crate) fn start(inside: Inside, access_ms: f64) -> Lab {
          cloud = {{ router = \"core\", addresses = [\"240.0.0.10\", \"3fff::10\"], host = \"app.cloud.example\" }}\n\
          dns = {{ router = \"core\", addresses = [\"240.0.0.53\"] }}\n\
          chain = {{ router = \"core\", addresses = [\"240.0.0.80\"] }}\n\
-         routers = [{{ id = \"core\", addresses = [\"240.0.9.1\", \"3fff:0:9::1\"] }}]\n\
+         routers = [{{ id = \"core\", addresses = [\"240.0.9.1\", \"3fff:0:9::1\"] }}{routers}]\n\
+         links = [{links}]\n\
          clients = [{{ prefix = \"240.99.0.0/16\", router = \"core\" }}, {{ prefix = \"3fff:99::/48\", router = \"core\" }}]\n\
          {providers}"
     );

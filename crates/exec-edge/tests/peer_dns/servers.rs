@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use edge_lab::lab::Lab;
 
 use crate::place::Host;
+use crate::signing::{self, OWN_POLICY};
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +24,10 @@ pub(crate) struct ZoneFile {
     pub(crate) is_signed: bool,
     /// Absent names are denied by hash.
     pub(crate) is_hashed: bool,
+    /// The key with which the server signs it itself: its files without their endings.
+    pub(crate) own_key: Option<PathBuf>,
+    /// What Unbound is served instead; only by BIND.
+    pub(crate) for_unbound: Option<PathBuf>,
 }
 
 /// A running server; its process ends when this is dropped.
@@ -102,6 +107,32 @@ impl Server {
         Self { host, process, log }
     }
 
+    /// Waits until it has signed what it is to sign itself, which BIND does when it already answers.
+    pub(crate) fn wait_until_it_signs(&self, lab: &Lab, zones: &[ZoneFile]) {
+        let start = Instant::now();
+        for zone in zones.iter().filter(|zone| zone.own_key.is_some()) {
+            let is_signed = || {
+                let mut dig = self.host.party(lab).command("dig").unwrap();
+                let server = format!("@{}", self.host.address());
+                dig.args([
+                    &server, "+dnssec", "+short", "+tries=1", &zone.apex, "DNSKEY",
+                ]);
+                // The key, and a line with its signature.
+                let said = signing::run(&mut dig).stdout;
+                said.iter().filter(|octet| **octet == b'\n').count() > 1
+            };
+            while !is_signed() {
+                assert!(start.elapsed() < PATIENCE, "{} is not signed", zone.apex);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Lets it read its zones again.
+    pub(crate) fn reload(&self) {
+        signing::run(Command::new("kill").args(["-HUP", &self.process.id().to_string()]));
+    }
+
     /// Waits until it takes connections, which all of them do only when their zones are loaded.
     pub(crate) fn wait_until_it_listens(&mut self, lab: &Lab) {
         let start = Instant::now();
@@ -130,25 +161,54 @@ fn write(home: &Path, name: &str, text: &str) -> String {
     file.display().to_string()
 }
 
-/// The zones in the language of BIND's configuration, which PowerDNS reads too.
-fn bind_zones(zones: &[ZoneFile]) -> String {
+/// The zones in the language of BIND's configuration, which PowerDNS reads too, each with what `more` says of it.
+fn bind_zones(zones: &[ZoneFile], more: impl Fn(&ZoneFile) -> String) -> String {
     zones.iter().fold(String::new(), |mut text, zone| {
-        let (apex, file) = (&zone.apex, zone.file.display());
+        let (apex, file, more) = (&zone.apex, zone.file.display(), more(zone));
         let _infallible = writeln!(
             text,
-            "zone \"{apex}\" {{ type master; file \"{file}\"; check-names ignore; }};"
+            "zone \"{apex}\" {{ type master; file \"{file}\"; check-names ignore;{more} }};"
         );
         text
     })
+}
+
+/// What BIND is told of a zone that it signs itself.
+fn own_signing(zone: &ZoneFile) -> String {
+    let keys = zone.own_key.as_deref().and_then(Path::parent);
+    keys.map_or_else(String::new, |keys| {
+        let keys = keys.display();
+        format!(" dnssec-policy own; inline-signing yes; key-directory \"{keys}\";")
+    })
+}
+
+/// The zones, Unbound's own version of some in a view of its own.
+fn bind_views(zones: &[ZoneFile]) -> String {
+    if zones.iter().all(|zone| zone.for_unbound.is_none()) {
+        return bind_zones(zones, own_signing);
+    }
+    let unbounds: Vec<ZoneFile> = zones
+        .iter()
+        .map(|zone| ZoneFile {
+            file: zone.for_unbound.clone().unwrap_or(zone.file.clone()),
+            ..zone.clone()
+        })
+        .collect();
+    format!(
+        "view \"unbound\" {{ match-clients {{ {}; }};\n{} }};\nview \"others\" {{\n{} }};\n",
+        Host::Unbound.address(),
+        bind_zones(&unbounds, own_signing),
+        bind_zones(zones, own_signing)
+    )
 }
 
 fn bind(zones: &[ZoneFile], home: &Path) -> (&'static str, Vec<String>) {
     let config = format!(
         "options {{ directory \"{}\"; listen-on {{ any; }}; listen-on-v6 {{ none; }}; recursion no; pid-file none;\n\
          lock-file none; session-keyfile none; dnssec-validation no; notify no; empty-zones-enable no; }};\n\
-         controls {{ }};\n{}",
+         controls {{ }};\n{OWN_POLICY}{}",
         home.display(),
-        bind_zones(zones)
+        bind_views(zones)
     );
     let file = write(home, "named.conf", &config);
     (
@@ -162,6 +222,7 @@ fn knot(zones: &[ZoneFile], home: &Path, host: Host) -> (&'static str, Vec<Strin
     let mut config = format!(
         "server:\n  rundir: {directory}\n  listen: {}@53\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
          database:\n  storage: {directory}\nlog:\n  - target: stderr\n    any: info\n\
+         policy:\n  - id: own\n    manual: on\n    algorithm: ECDSAP256SHA256\n    single-type-signing: on\n\
          template:\n  - id: default\n    storage: {directory}\n    semantic-checks: off\n    journal-content: none\n\
          \x20   zonefile-sync: -1\nzone:\n",
         host.address()
@@ -173,8 +234,22 @@ fn knot(zones: &[ZoneFile], home: &Path, host: Host) -> (&'static str, Vec<Strin
             zone.apex,
             zone.file.display()
         );
+        if zone.own_key.is_some() {
+            config.push_str("    dnssec-signing: on\n    dnssec-policy: own\n");
+        }
     }
     let file = write(home, "knot.conf", &config);
+    for zone in zones {
+        let Some(key) = &zone.own_key else { continue };
+        let keymgr = |arguments: &[&str]| {
+            let mut command = Command::new("/usr/sbin/keymgr");
+            let command = command.args(["-c", &file, &zone.apex]).args(arguments);
+            String::from_utf8(signing::run(command).stdout).unwrap()
+        };
+        let said = keymgr(&["import-bind", &format!("{}.key", key.display())]);
+        let id = said.lines().next().unwrap();
+        keymgr(&["set", id, "zsk=yes"]);
+    }
     ("/usr/sbin/knotd", vec!["-c".to_owned(), file])
 }
 
@@ -204,7 +279,7 @@ fn nsd(zones: &[ZoneFile], home: &Path, host: Host) -> (&'static str, Vec<String
 }
 
 fn pdns(zones: &[ZoneFile], home: &Path) -> (&'static str, Vec<String>) {
-    write(home, "named.conf", &bind_zones(zones));
+    write(home, "named.conf", &bind_zones(zones, |_| String::new()));
     let directory = home.display();
     let config = format!(
         "launch=bind\nbind-config={directory}/named.conf\nbind-dnssec-db={directory}/dnssec.db\nlocal-address=0.0.0.0\n\
@@ -214,15 +289,8 @@ fn pdns(zones: &[ZoneFile], home: &Path) -> (&'static str, Vec<String>) {
     write(home, "pdns.conf", &config);
     let options = format!("--config-dir={directory}");
     let pdnsutil = |arguments: &[&str]| {
-        let output = Command::new("/usr/bin/pdnsutil")
-            .arg(&options)
-            .args(arguments)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "pdnsutil {arguments:?}: {output:?}"
-        );
+        let mut command = Command::new("/usr/bin/pdnsutil");
+        signing::run(command.arg(&options).args(arguments));
     };
     pdnsutil(&["create-bind-db", &format!("{directory}/dnssec.db")]);
     for zone in zones.iter().filter(|zone| zone.is_signed) {
@@ -230,6 +298,14 @@ fn pdns(zones: &[ZoneFile], home: &Path) -> (&'static str, Vec<String>) {
         if zone.is_hashed {
             // It does not look for the parameters in the zone.
             pdnsutil(&["set-nsec3", &zone.apex, "1 0 0 -"]);
+        }
+    }
+    for zone in zones {
+        if let Some(key) = &zone.own_key {
+            let key = format!("{}.private", key.display());
+            pdnsutil(&["import-zone-key", &zone.apex, &key, "ksk"]);
+            // Every name that is asked for gets a denial made for it alone.
+            pdnsutil(&["set-nsec3", &zone.apex, "1 0 0 -", "narrow"]);
         }
     }
     ("/usr/sbin/pdns_server", vec![options])

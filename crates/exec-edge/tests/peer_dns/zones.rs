@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::place::Host;
 use crate::servers::ZoneFile;
@@ -152,9 +152,69 @@ pub(crate) struct Served {
     pub(crate) key: String,
 }
 
+/// A zone that does not say the same to everybody, or everywhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Split {
+    /// Its apex, without final dot.
+    pub(crate) apex: &'static str,
+    /// Whom the registry names for it.
+    pub(crate) servers: &'static [Host],
+    /// Who has it, and with which records; one that is not named for it is out of date.
+    pub(crate) copies: Vec<(Host, String)>,
+    /// What BIND says to Unbound instead.
+    pub(crate) for_unbound: Option<String>,
+}
+
+impl Split {
+    /// What `host` says in place of a copy.
+    fn text(&self, host: Host, records: &str) -> String {
+        let others = self.servers.iter().filter(|server| **server != host);
+        others.fold(heading(host), |text, server| {
+            text + &format!("@ IN NS ns-{}.example.\n", server.name())
+        }) + records
+    }
+
+    /// Writes a copy of it; returns the file.
+    pub(crate) fn write(&self, host: Host, records: &str, home: &Path) -> PathBuf {
+        let file = home.join(format!("zones-{}/{}.zone", host.name(), self.apex));
+        fs::write(&file, self.text(host, records)).unwrap();
+        file
+    }
+
+    /// Gives all copies to their servers; returns the registry's lines.
+    fn serve(&self, served: &mut Served, home: &Path) -> String {
+        for (host, records) in &self.copies {
+            let for_unbound = self.for_unbound.as_ref().filter(|_| *host == Host::Bind);
+            let for_unbound = for_unbound.map(|records| {
+                let file = home.join(format!("zones-bind/{}.for-unbound", self.apex));
+                fs::write(&file, self.text(*host, records)).unwrap();
+                file
+            });
+            served.zones.get_mut(host).unwrap().push(ZoneFile {
+                apex: self.apex.to_owned(),
+                file: self.write(*host, records, home),
+                is_signed: false,
+                is_hashed: false,
+                own_key: None,
+                for_unbound,
+            });
+        }
+        let servers = self.servers.iter();
+        servers
+            .map(|server| format!("{}. IN NS ns-{}.example.\n", self.apex, server.name()))
+            .collect()
+    }
+}
+
 /// Writes and signs the zones of all cases for `hosts`, and the registry's, which delegates the zones of `hostile` to our own
 /// server too.
-pub(crate) fn write(cases: &[Case], hosts: &[Host], hostile: &[Case], home: &Path) -> Served {
+pub(crate) fn write(
+    cases: &[Case],
+    hosts: &[Host],
+    hostile: &[Case],
+    splits: &[Split],
+    home: &Path,
+) -> Served {
     let mut served = Served::default();
     // Signing is a process for each zone.
     let written: Vec<(Host, Vec<ZoneFile>, String)> = std::thread::scope(|scope| {
@@ -171,6 +231,9 @@ pub(crate) fn write(cases: &[Case], hosts: &[Host], hostile: &[Case], home: &Pat
     for (host, zones, lines) in written {
         served.zones.insert(host, zones);
         delegations.push_str(&lines);
+    }
+    for split in splits {
+        delegations.push_str(&split.serve(&mut served, home));
     }
     let mut all = hosts.to_vec();
     if !hostile.is_empty() {
@@ -229,14 +292,14 @@ fn write_host(cases: &[Case], host: Host, home: &Path) -> (Host, Vec<ZoneFile>, 
             );
         }
         let text = heading(host) + &case.fill(&case.records, host);
-        let (zone, ds) = signing::write(&apex, &text, case.signing, &directory);
+        let (zone, ds) = signing::write(&apex, &text, case.signing, host, &directory);
         lines.push_str(&ds);
         if !matches!(case.delegation, Delegation::Lame) {
             zones.push(zone);
         }
     }
     let apex = format!("{}.240.in-addr.arpa", host.block());
-    zones.push(signing::write(&apex, &reverse, Signing::None, &directory).0);
+    zones.push(signing::write(&apex, &reverse, Signing::None, host, &directory).0);
     (host, zones, lines)
 }
 
@@ -274,8 +337,14 @@ fn write_registry(hosts: &[Host], delegations: &str, home: &Path) -> (Vec<ZoneFi
     ] {
         let _infallible = writeln!(example, "ns-inside IN AAAA {inside}");
     }
-    let (example, ds) = signing::write("example", &example, Signing::Good, &directory);
+    let (example, ds) = signing::write(
+        "example",
+        &example,
+        Signing::Good,
+        Host::Registry,
+        &directory,
+    );
     root.push_str(&ds);
-    let (root, anchor) = signing::write("", &root, Signing::Good, &directory);
+    let (root, anchor) = signing::write("", &root, Signing::Good, Host::Registry, &directory);
     (vec![root, example], anchor.trim().to_owned())
 }
