@@ -383,3 +383,19 @@ pub enum SiteRejection {
         found: Lookup<()>,
     },
 }
+
+impl SiteRejection {
+    /// A word for programs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NotAvailable => "not_available",
+            Self::UnacceptableTarget(_) => "unacceptable_target",
+            Self::PortZero => "port_zero",
+            Self::Wildcard => "wildcard",
+            Self::ControlUnanswered => "control_unanswered",
+            Self::NoAddress { .. } => "no_address",
+            Self::NoAllowedAddress { .. } => "no_allowed_address",
+            Self::TlsUnknown { .. } => "tls_unknown",
+        }
+    }
+}

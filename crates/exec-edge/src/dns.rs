@@ -73,7 +73,8 @@ impl DnsArgs {
         Resolver::new(config).map_err(Failure::usage)
     }
 
-    pub(crate) fn discovery(&self) -> Result<Discovery, Failure> {
+    /// A discovery; one that `asks_owners` wants to know who holds routers whose names lead nowhere.
+    pub(crate) fn discovery(&self, asks_owners: bool) -> Result<Discovery, Failure> {
         let label = random_label().context("drawing a random label")?;
         let config = DiscoveryConfig::new(
             self.service.as_str(),
@@ -82,7 +83,11 @@ impl DnsArgs {
             Limits::default(),
         )
         .context("configuring discovery")?;
-        Ok(Discovery::new(config))
+        Ok(Discovery::new(if asks_owners {
+            config.asking_owners()
+        } else {
+            config
+        }))
     }
 }
 

@@ -7,6 +7,8 @@ mod json;
 mod plan;
 mod text;
 
+pub(crate) use self::text::entry_point;
+
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -80,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let servers = options.dns.servers(&DnsArgs::resolv_conf())?;
     let resolver = options.dns.resolver(servers)?;
-    let mut discovery = options.dns.discovery()?;
+    let mut discovery = options.dns.discovery(false)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -26,6 +26,7 @@ mod record;
 mod relay;
 mod remembered_paths;
 mod runtime_helper;
+mod sources;
 mod topology;
 mod trace;
 

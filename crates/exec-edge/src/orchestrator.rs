@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edge_chain::client::{EthLedger, GWEI, LedgerConfig};
-use edge_discovery::{Bootstrap, NoOwner, OriginRanges, OriginTable, RangeValue, Ranges};
+use edge_discovery::{OriginRanges, OriginTable};
 use edge_http::entry_tls::TlsPolicy;
-use edge_http::fetch::{Fetcher, WebAddress};
-use edge_http::site_lists::{FeedList, WellKnownList};
 use edge_image::registry::{ReadAccess, Registry};
 use edge_orchestrator::places::Places;
 use edge_orchestrator::record::Recorder;
@@ -19,14 +17,10 @@ use edge_orchestrator::{
     Adapters, ConfigError, ImageAccess, ImportedUse, ResolverMode, Settings, Validation,
     run as run_tasks,
 };
-use edge_ports::{
-    BoxFuture, Clock, FixedList, Ledger, LedgerError, NameLookup, PathSource, PrefixOwner,
-    SiteList, SystemClock,
-};
+use edge_ports::{Clock, Ledger, LedgerError, NameLookup, PathSource, SystemClock};
 use edge_probe::{ImportedConfig, ImportedPaths, OriginAs, Prober, ProberConfig};
 use edge_resolver::{
-    DNS_PORT, HttpAnswer, HttpGet, Limited, Mode, ROOT_SERVERS, Registries, Resolver,
-    ResolverConfig, TrustAnchor, random_label,
+    DNS_PORT, Mode, ROOT_SERVERS, Resolver, ResolverConfig, TrustAnchor, random_label,
 };
 use edge_types::AddressPolicy;
 use tokio::net::TcpListener;
@@ -35,11 +29,9 @@ use crate::authorities;
 use crate::key::read_key;
 use crate::logging;
 use crate::remembered_paths::{Remembered, recalled};
+use crate::sources::{Sources, table};
 use edge_console::exit::{EXIT_CODES, Failure};
 use edge_console::path_files::load;
-
-/// RFC 3912 section 2.
-const WHOIS_PORT: u16 = 43;
 
 /// How long tasks may take to end.
 const END: Duration = Duration::from_secs(1);
@@ -122,9 +114,10 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
         .context("resolver")
         .map_err(Failure::usage)?;
     let lookup: Arc<dyn NameLookup> = Arc::new(resolver);
-    let fetcher = fetcher(&settings, &lookup)?;
-    let lists = site_lists(&settings, fetcher.as_ref(), clock);
-    let owners = owners(&settings, origins.clone(), &lookup, fetcher, clock)?;
+    let sources = sources(&settings);
+    let fetcher = sources.fetcher(&lookup)?;
+    let lists = sources.site_lists(fetcher.as_ref(), clock);
+    let owners = sources.owners(origins.clone(), &lookup, fetcher, clock)?;
     let control_label = random_label().context("drawing a random label")?;
     match ledger.verify_contract().await {
         Ok(()) => {}
@@ -233,33 +226,6 @@ fn resolver_config(settings: &Settings) -> Result<ResolverConfig, Failure> {
     Ok(asked)
 }
 
-/// Reads the tables of addresses that a field names; none if there are none.
-fn table<T: RangeValue>(field: &str, files: &[PathBuf]) -> Result<Option<Arc<Ranges<T>>>, Failure> {
-    if files.is_empty() {
-        return Ok(None);
-    }
-    let mut text = String::new();
-    for file in files {
-        let shown = file.display();
-        let read = std::fs::read_to_string(file)
-            .with_context(|| format!("{field}: reading the table {shown}"))
-            .map_err(Failure::usage)?;
-        text.push_str(&read);
-        text.push('\n');
-    }
-    let table = Ranges::read(&text);
-    for problem in &table.problems {
-        tracing::warn!(%problem, field, "a line of a table is not used");
-    }
-    tracing::info!(
-        field,
-        ranges = table.len(),
-        refused = table.refused,
-        "table read"
-    );
-    Ok(Some(Arc::new(table)))
-}
-
 /// Binds a configured address; before anything else, so that a port in use is told at once.
 async fn listen(address: SocketAddr, field: &str) -> Result<TcpListener, Failure> {
     let bound = TcpListener::bind(address).await;
@@ -290,19 +256,17 @@ impl ImageAccess for Tokens {
     }
 }
 
-/// Fetches documents from the web, if the configuration names any.
-fn fetcher(settings: &Settings, lookup: &Arc<dyn NameLookup>) -> Result<Option<Fetcher>, Failure> {
+/// Where else than in the zones of routers is looked.
+fn sources(settings: &Settings) -> Sources {
     let discovery = &settings.config.discovery;
-    if !settings.lists.needs_web() && discovery.rdap.is_empty() {
-        return Ok(None);
+    Sources {
+        lists: settings.lists.clone(),
+        rdap: discovery.rdap.clone(),
+        plain_http: discovery.plain_http,
+        certificates: discovery.certificates.clone(),
+        policy: AddressPolicy::new(settings.config.policy.allowed_prefixes.clone()),
+        prefix: "discovery.",
     }
-    let roots = authorities::read(discovery.certificates.as_deref()).map_err(|error| {
-        Failure::usage(error)
-            .with_hint("install ca-certificates, or set discovery.certificates to a PEM file")
-    })?;
-    let policy = AddressPolicy::new(settings.config.policy.allowed_prefixes.clone());
-    let fetcher = Fetcher::new(Arc::clone(lookup), policy, roots, discovery.plain_http);
-    Ok(Some(fetcher))
 }
 
 /// Which entry points are spoken to over TLS, and who is believed there.
@@ -312,100 +276,6 @@ fn tls(settings: &Settings) -> Result<TlsPolicy, Failure> {
         .context("discovery.certificates")
         .map_err(Failure::usage)?;
     Ok(TlsPolicy::new(roots, !settings.config.policy.require_tls))
-}
-
-/// Who is asked for the holders of addresses; nobody where neither a table nor a registry is named.
-fn owners(
-    settings: &Settings,
-    table: Option<Arc<OriginRanges>>,
-    lookup: &Arc<dyn NameLookup>,
-    fetcher: Option<Fetcher>,
-    clock: SystemClock,
-) -> Result<Option<Arc<dyn PrefixOwner>>, Failure> {
-    let (files, whois) = (&settings.config.discovery.rdap, &settings.lists.whois);
-    if table.is_none() && files.is_empty() && whois.is_none() {
-        return Ok(None);
-    }
-    let mut bootstrap = Bootstrap::default();
-    for file in files {
-        let context = || format!("discovery.rdap: reading {}", file.display());
-        let text = std::fs::read(file)
-            .with_context(context)
-            .map_err(Failure::usage)?;
-        bootstrap
-            .read(&text)
-            .with_context(context)
-            .map_err(Failure::usage)?;
-    }
-    Ok(Some(Arc::new(Registries {
-        table,
-        bootstrap,
-        http: fetcher.map(|fetcher| Arc::new(Rdap(fetcher)) as Arc<dyn HttpGet>),
-        whois: whois.clone(),
-        whois_port: WHOIS_PORT,
-        lookup: Arc::clone(lookup),
-        policy: AddressPolicy::new(settings.config.policy.allowed_prefixes.clone()),
-        clock: Arc::new(clock),
-        limited: Limited::default(),
-    })))
-}
-
-/// RDAP servers, over https.
-#[derive(Debug)]
-struct Rdap(Fetcher);
-
-impl HttpGet for Rdap {
-    fn get<'a>(
-        &'a self,
-        url: &'a str,
-        accept: &'static str,
-        most: usize,
-    ) -> BoxFuture<'a, Result<HttpAnswer, NoOwner>> {
-        Box::pin(async move {
-            let failed = |cause: anyhow::Error| NoOwner::Unreachable(format!("{cause:#}"));
-            let address = url
-                .parse::<WebAddress>()
-                .map_err(|cause| failed(anyhow::Error::new(cause)))?;
-            let fetched = self.0.get(&address, accept, most).await;
-            let fetched = fetched.map_err(|cause| failed(anyhow::Error::new(cause)))?;
-            Ok(HttpAnswer {
-                status: fetched.status,
-                retry_after: fetched.retry_after,
-                body: fetched.body.to_vec(),
-            })
-        })
-    }
-}
-
-/// The lists of entry points that the configuration names.
-fn site_lists(
-    settings: &Settings,
-    fetcher: Option<&Fetcher>,
-    clock: SystemClock,
-) -> Vec<Arc<dyn SiteList>> {
-    let named = &settings.lists;
-    let mut lists: Vec<Arc<dyn SiteList>> = Vec::new();
-    if !named.sites.is_empty() {
-        lists.push(Arc::new(FixedList(named.sites.clone())));
-    }
-    if let Some(fetcher) = fetcher {
-        for domain in &named.well_known {
-            lists.push(Arc::new(WellKnownList::new(
-                domain.clone(),
-                fetcher.clone(),
-            )));
-        }
-        for (address, key) in &named.feeds {
-            let clock = Arc::new(clock);
-            lists.push(Arc::new(FeedList::new(
-                address.clone(),
-                *key,
-                fetcher.clone(),
-                clock,
-            )));
-        }
-    }
-    lists
 }
 
 /// The prober, behind what is known from files if there are any.

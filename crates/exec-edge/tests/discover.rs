@@ -235,6 +235,113 @@ fn a_clients_own_domains_are_its_names_and_what_its_subnet_says_to_browse() {
 }
 
 #[test]
+fn what_is_left_out_is_told_with_its_reason_and_what_is_found_with_its_trust() {
+    let zone = "_edge._tcp 60 IN SRV 10 0 9 site\n_edge._tcp 60 IN SRV 10 0 9 inside\n_edge._tcp 60 IN SRV 10 0 0 port\n\
+                site 60 IN A 127.0.0.1\ninside 60 IN A 10.0.0.1\nport 60 IN A 127.0.0.1\n";
+    let parking = "*._tcp 60 IN SRV 10 0 9 site\nsite 60 IN A 127.0.0.1\n";
+    let server = ZoneServer::start(&[("isp.example", zone), ("parking.example", parking)]);
+    let asked = ["--zone", "isp.example", "--zone", "parking.example"];
+    let found = discover(&server, &asked);
+    for line in [
+        "not used, 3 in all:",
+        "inside.isp.example:9 (isp.example): none of the target's 1 addresses may be contacted (10.0.0.1 is private and not allowed by prefix)",
+        "port.isp.example:0 (isp.example): port 0",
+        "site.parking.example:9 (parking.example): a wildcard answers for every service",
+    ] {
+        assert!(found.out.contains(line), "{line}: {}", found.out);
+    }
+    assert!(found.out.contains("unverified"), "{}", found.out);
+    let found = json(&discover(&server, &[&asked[..], &["--json"]].concat()));
+    let mut reasons: Vec<&str> = found["dropped"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|dropped| dropped["reason"].as_str().unwrap())
+        .collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["no_allowed_address", "port_zero", "wildcard"]);
+    let trust = &found["sites"][0]["trust"];
+    assert_eq!(trust["tier"], "unverified");
+    assert_eq!(trust["objection"], Value::Null);
+}
+
+#[test]
+fn an_address_without_a_name_leads_to_its_holders_sites_which_one_network_speaks_for() {
+    let zone = "_edge._tcp 60 IN SRV 10 0 9 site\nsite 60 IN A 127.9.0.1\n";
+    let server = ZoneServer::start(&[("isp.example", zone), ("7.9.127.in-addr.arpa", "")]);
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    std::fs::write(&table, "127.9.0.0/16 64500 isp.example Example ISP\n").unwrap();
+    let here = ["--here", "--address", "127.9.7.5", "--json"];
+    let without = json(&discover(&server, &here));
+    assert_eq!(without["sites"], Value::Array(Vec::new()), "{without}");
+    let origins = ["--origins", table.to_str().unwrap()];
+    let found = json(&discover(&server, &[&here[..], &origins].concat()));
+    let site = &found["sites"][0];
+    assert_eq!(site["found_by"][0], "holder of 127.9.7.5", "{found}");
+    assert_eq!(site["trust"]["tier"], "measured");
+    assert_eq!(
+        site["trust"]["signs"][0],
+        "AS64500 announces it and router 127.9.7.5"
+    );
+}
+
+#[test]
+fn the_sites_of_a_signed_feed_are_found_and_one_that_may_not_be_contacted_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let command = |arguments: &[&str]| run(&mut program(arguments), PATIENCE);
+    let account = command(&["chain", "key", &path("key")]).out;
+    let list = r#"{"version":1,"sites":[
+        {"entry_point":{"host":"home.crowd.example","port":9},"addresses":["127.0.0.1"]},
+        {"entry_point":{"host":"inside.crowd.example","port":9},"addresses":["10.0.0.1"]}]}"#;
+    std::fs::write(path("list"), list).unwrap();
+    let feed = command(&["aggregator", "sign", "--key", &path("key"), &path("list")]).out;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "http://edges.example:{}/feed",
+        listener.local_addr().unwrap().port()
+    );
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 2048];
+            let _read = std::io::Read::read(&mut stream, &mut request);
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{feed}",
+                feed.len()
+            );
+            let _written = std::io::Write::write_all(&mut stream, answer.as_bytes());
+        }
+    });
+    let server = ZoneServer::start(&[("edges.example", "@ 60 IN A 127.0.0.1\n")]);
+    let account = account.trim();
+    let refused = discover(&server, &["--feed", &url, account]);
+    assert_eq!(refused.code, Some(64), "{refused:?}");
+    assert!(refused.err.contains("--plain-http"), "{}", refused.err);
+    let asked = ["--feed", &url, account, "--plain-http", "--json"];
+    let found = json(&discover(&server, &asked));
+    let site = &found["sites"][0];
+    assert_eq!(site["site"], "home.crowd.example:9", "{found}");
+    let origin = format!("the feed of {account}");
+    assert_eq!(
+        (&site["origin"], &site["found_by"][0]),
+        (&origin.clone().into(), &origin.into())
+    );
+    let problem = found["problems"][0].as_str().unwrap();
+    assert!(problem.contains("inside.crowd.example:9"), "{problem}");
+    // Lines that another signed count for nothing.
+    let other = [
+        "--feed",
+        &url,
+        "0x00000000000000000000000000000000000000bb",
+        "--plain-http",
+        "--json",
+    ];
+    let found = json(&discover(&server, &other));
+    assert_eq!(found["sites"], Value::Array(Vec::new()), "{found}");
+}
+
+#[test]
 fn finding_nothing_tells_where_was_looked() {
     let server = ZoneServer::start(&[("isp.example", "")]);
     let found = discover(&server, &["--zone", "isp.example"]);

@@ -218,6 +218,7 @@ fn told(error: ClientError) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
+    use edge_discovery::{Assessment, Tier};
     use edge_types::{AddressPolicy, IepOrigin, ListedSite};
 
     use super::*;
@@ -243,6 +244,11 @@ mod tests {
             },
             found_by: BTreeSet::new(),
             measured: Measured::default(),
+            trust: Assessment {
+                tier: Tier::Unverified,
+                signs: Vec::new(),
+                objection: None,
+            },
         }
     }
 

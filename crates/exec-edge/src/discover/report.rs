@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use edge_discovery::{Absence, Lookup, NoAnswer, SiteOutcome, Trail, shown};
+use edge_discovery::{
+    Absence, InstanceOutcome, Lookup, NoAnswer, SiteOutcome, SiteRejection, Trail, shown,
+};
 use edge_http::entry_tls::Proof;
-use edge_types::DnsName;
+use edge_types::{AddressRefusal, DnsName, IepOrigin};
 use serde_json::{Value, json};
 
-use super::{Site, Source};
+use super::{Look, Site, Source};
+use crate::explain::entry_point;
 
 /// A zone that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,78 @@ pub(super) fn zones(trail: &Trail, led_by: &BTreeMap<DnsName, BTreeSet<Source>>)
         }
     });
     asked.collect()
+}
+
+/// An entry point that a zone names and that is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Dropped {
+    zone: DnsName,
+    entry_point: String,
+    why: SiteRejection,
+    addresses_refused: Vec<AddressRefusal>,
+}
+
+/// Entry points that are told one by one to people.
+const DROPPED_TOLD: usize = 20;
+
+/// The entry points of a discovery that are not used, by zone.
+pub(super) fn dropped(trail: &Trail) -> Vec<Dropped> {
+    let mut all = Vec::new();
+    for asked in &trail.zones {
+        let followed = match &asked.instances {
+            Some(Lookup::Records(found)) => found.instances.as_slice(),
+            _ => &[],
+        };
+        let followed = followed
+            .iter()
+            .filter_map(|instance| match &instance.outcome {
+                InstanceOutcome::Followed { service, .. } => Some(service),
+                InstanceOutcome::Refused(_) => None,
+            });
+        for service in std::iter::once(&asked.service).chain(followed) {
+            let Lookup::Records(service) = service else {
+                continue;
+            };
+            all.extend(service.sites.iter().filter_map(|site| {
+                let SiteOutcome::Rejected(why) = &site.outcome else {
+                    return None;
+                };
+                Some(Dropped {
+                    zone: asked.zone.clone(),
+                    entry_point: entry_point(&site.record),
+                    why: why.clone(),
+                    addresses_refused: site.addresses_refused.clone(),
+                })
+            }));
+        }
+    }
+    all
+}
+
+impl Dropped {
+    /// Why, in words.
+    fn told(&self) -> String {
+        let refused = self.addresses_refused.iter();
+        let refused: Vec<String> = refused.map(ToString::to_string).collect();
+        if refused.is_empty() {
+            self.why.to_string()
+        } else {
+            format!("{} ({})", self.why, refused.join("; "))
+        }
+    }
+}
+
+/// A line for each of them, and how to learn more.
+pub(super) fn left_out(dropped: &[Dropped]) -> String {
+    let mut lines = vec![format!("not used, {} in all:", dropped.len())];
+    lines.extend(dropped.iter().take(DROPPED_TOLD).map(|dropped| {
+        let zone = shown(&dropped.zone);
+        format!("  {} ({zone}): {}", dropped.entry_point, dropped.told())
+    }));
+    if dropped.len() > DROPPED_TOLD {
+        lines.push("  …; --json tells all, `exec-edge explain zone` why".to_owned());
+    }
+    lines.join("\n")
 }
 
 /// Why a question gave no records.
@@ -82,27 +157,29 @@ pub(super) fn table(sites: &[Site]) -> String {
     if sites.is_empty() {
         return "no edge provider found".to_owned();
     }
-    let cells: Vec<[String; 5]> = sites.iter().map(cells).collect();
-    let header = ["RTT", "ENTRY POINT", "ADDRESS", "KEY", "FOUND BY"].map(str::to_owned);
+    let cells: Vec<[String; 6]> = sites.iter().map(cells).collect();
+    let header = ["RTT", "ENTRY POINT", "ADDRESS", "KEY", "TRUST", "FOUND BY"].map(str::to_owned);
     let width = |column: usize| {
         let rows = std::iter::once(&header).chain(&cells);
         rows.map(|row| row[column].chars().count())
             .max()
             .unwrap_or(0)
     };
-    let widths = [width(0), width(1), width(2), width(3)];
-    let line = |row: &[String; 5]| {
+    let widths = [width(0), width(1), width(2), width(3), width(4)];
+    let line = |row: &[String; 6]| {
         format!(
-            "{:>w0$}  {:<w1$}  {:<w2$}  {:<w3$}  {}",
+            "{:>w0$}  {:<w1$}  {:<w2$}  {:<w3$}  {:<w4$}  {}",
             row[0],
             row[1],
             row[2],
             row[3],
             row[4],
+            row[5],
             w0 = widths[0],
             w1 = widths[1],
             w2 = widths[2],
             w3 = widths[3],
+            w4 = widths[4],
         )
         .trim_end()
         .to_owned()
@@ -113,6 +190,9 @@ pub(super) fn table(sites: &[Site]) -> String {
         lines.push(line(row));
         if let Some(problem) = &site.measured.problem {
             lines.push(format!("{indent}! {problem}"));
+        }
+        if let Some(objection) = &site.trust.objection {
+            lines.push(format!("{indent}! not where it seems: {objection}"));
         }
         match &site.measured.services {
             None => {}
@@ -139,7 +219,7 @@ pub(super) fn table(sites: &[Site]) -> String {
     lines.join("\n")
 }
 
-fn cells(site: &Site) -> [String; 5] {
+fn cells(site: &Site) -> [String; 6] {
     let rtt = site
         .measured
         .rtt
@@ -166,7 +246,11 @@ fn cells(site: &Site) -> [String; 5] {
         site.candidate.id.to_string(),
         address.map_or_else(String::new, |address| address.to_string()),
         key,
-        format!("{} ({})", shown(&site.candidate.zone), found_by.join(", ")),
+        site.trust.tier.to_string(),
+        match &site.candidate.origin {
+            IepOrigin::Zone(zone) => format!("{} ({})", shown(zone), found_by.join(", ")),
+            _ => found_by.join(", "),
+        },
     ]
 }
 
@@ -201,7 +285,7 @@ pub(super) fn changes(before: &[Site], now: &[Site]) -> Vec<String> {
     let (old, new) = (by_id(before), by_id(now));
     let mut lines = Vec::new();
     for (id, site) in &new {
-        let [rtt, _, address, key, found_by] = cells(site);
+        let [rtt, _, address, key, _, found_by] = cells(site);
         match old.get(id) {
             None => lines.push(format!("+ {id} at {address}, {rtt}, key {key}, {found_by}")),
             Some(known)
@@ -213,6 +297,9 @@ pub(super) fn changes(before: &[Site], now: &[Site]) -> Vec<String> {
             Some(known) if known.measured.services != site.measured.services => {
                 lines.push(format!("~ {id} offers other services"));
             }
+            Some(known) if known.trust.tier != site.trust.tier => {
+                lines.push(format!("~ {id} is {} now", site.trust.tier));
+            }
             Some(_) => {}
         }
     }
@@ -222,12 +309,16 @@ pub(super) fn changes(before: &[Site], now: &[Site]) -> Vec<String> {
 }
 
 /// Everything, on one line.
-pub(super) fn json(sites: &[Site], zones: &[Zone]) -> String {
+pub(super) fn json(look: &Look) -> String {
     let led =
         |led_by: &BTreeSet<Source>| led_by.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let sites: Vec<Value> = sites
+    let sites: Vec<Value> = look
+        .sites
         .iter()
         .map(|site| {
+            let trust = &site.trust;
+            let signs: Vec<String> = trust.signs.iter().map(ToString::to_string).collect();
+            let objection = trust.objection.map(|objection| objection.to_string());
             let candidate = &site.candidate;
             let key = candidate.key.as_ref().map(|key| {
                 json!({
@@ -247,6 +338,12 @@ pub(super) fn json(sites: &[Site], zones: &[Zone]) -> String {
             json!({
                 "site": candidate.id.to_string(),
                 "zone": candidate.zone.as_str(),
+                "origin": candidate.origin.to_string(),
+                "trust": {
+                    "tier": trust.tier.to_string(),
+                    "signs": signs,
+                    "objection": objection,
+                },
                 "found_by": led(&site.found_by),
                 "addresses": candidate.addresses,
                 "priority": candidate.priority,
@@ -263,9 +360,20 @@ pub(super) fn json(sites: &[Site], zones: &[Zone]) -> String {
             })
         })
         .collect();
-    let zones: Vec<Value> = zones
+    let zones: Vec<Value> = look
+        .zones
         .iter()
         .map(|zone| json!({ "zone": zone.zone.as_str(), "found_by": led(&zone.led_by), "answer": zone.answer }))
         .collect();
-    json!({ "sites": sites, "zones": zones }).to_string()
+    let dropped = look.dropped.iter().map(|dropped| {
+        json!({
+            "entry_point": dropped.entry_point,
+            "zone": dropped.zone.as_str(),
+            "reason": dropped.why.kind(),
+            "told": dropped.told(),
+        })
+    });
+    let dropped: Vec<Value> = dropped.collect();
+    json!({ "sites": sites, "dropped": dropped, "zones": zones, "problems": look.problems })
+        .to_string()
 }

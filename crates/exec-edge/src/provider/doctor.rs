@@ -116,7 +116,7 @@ async fn examine(args: &Args, expected: &Expected) -> Result<Findings, Failure> 
     let resolver = args
         .dns
         .resolver(args.dns.servers(&DnsArgs::resolv_conf())?)?;
-    let mut discovery = args.dns.discovery()?;
+    let mut discovery = args.dns.discovery(false)?;
     discovery.start_run(clock.monotonic());
     discovery.observe_zone(args.zone.clone(), clock.monotonic());
     drive(
