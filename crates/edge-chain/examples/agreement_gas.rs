@@ -123,6 +123,7 @@ impl World {
                 availability_ppm: 990_000,
                 receipt_interval_seconds: 30,
                 notice_seconds: 10,
+                round_trip_ms: 0,
             },
             guarantee: Guarantee {
                 stake: 1_000_000_000_000,

@@ -44,6 +44,8 @@ pub struct GreenListPolicy {
     pub escrow: (ChainId, ChainAddress),
     /// Least promised availability, parts per million.
     pub min_availability_ppm: u32,
+    /// A round trip of at most this many milliseconds has to be promised; 0: none.
+    pub max_round_trip_ms: u32,
     /// Longest acceptable notice period, seconds: time that is paid but serves nobody.
     pub max_notice_seconds: u32,
     /// Shortest acceptable time between receipts, seconds; each costs a request.
@@ -76,6 +78,7 @@ impl GreenListPolicy {
             price_ceiling_per_second,
             escrow,
             min_availability_ppm: 900_000,
+            max_round_trip_ms: 0,
             max_notice_seconds: 60,
             min_receipt_interval_seconds: 5,
             max_receipt_interval_seconds: 300,
@@ -141,6 +144,14 @@ pub enum GreenListRefusal {
         offered: u32,
         /// Required.
         required: u32,
+    },
+    /// No round trip is promised, or too long a one.
+    #[error("a round trip of {offered} ms promised (0: none), at most {limit} ms accepted")]
+    RoundTripTooLong {
+        /// Promised, milliseconds; 0 for none.
+        offered: u32,
+        /// Accepted, milliseconds.
+        limit: u32,
     },
     /// Too much of the slot is notice period.
     #[error("a notice period of {offered} s, at most {limit} accepted")]
@@ -267,6 +278,13 @@ pub fn green_list(
             required: policy.min_availability_ppm,
         });
     }
+    let most = policy.max_round_trip_ms;
+    if most > 0 && !(1..=most).contains(&sla.round_trip_ms) {
+        return Err(Refusal::RoundTripTooLong {
+            offered: sla.round_trip_ms,
+            limit: most,
+        });
+    }
     if sla.notice_seconds > policy.max_notice_seconds
         || u64::from(sla.notice_seconds) >= offer.slot.seconds()
     {
@@ -345,6 +363,7 @@ mod tests {
                 availability_ppm: 950_000,
                 receipt_interval_seconds: 10,
                 notice_seconds: 10,
+                round_trip_ms: 0,
             },
             guarantee: Guarantee::default(),
             settlement: Settlement::Escrow {
@@ -448,6 +467,16 @@ mod tests {
                 required: 900_000
             })
         );
+        for offered in [0, 31] {
+            let limit = 30;
+            assert_eq!(
+                check(|o, _, p| {
+                    p.max_round_trip_ms = limit;
+                    o.sla.round_trip_ms = offered;
+                }),
+                Err(R::RoundTripTooLong { offered, limit })
+            );
+        }
         assert_eq!(
             check(|o, _, _| o.sla.notice_seconds = 61),
             Err(R::NoticeTooLong {

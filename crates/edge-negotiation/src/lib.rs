@@ -19,7 +19,8 @@ pub use green_list::{
     Evidence, GreenListPolicy, GreenListRefusal, GreenListed, KeyBinding, green_list,
 };
 pub use orchestrator::{
-    Action, Negotiation, NegotiationFailure, NegotiationRecord, NegotiationState, Now, Pace,
+    Action, FEWEST_OF_ONE, Heard, Interval, Negotiation, NegotiationFailure, NegotiationRecord,
+    NegotiationState, Now, Pace, Verdict, is_too_short,
 };
 pub use provider::{
     Agreement, Answer, BookLimits, Change, Division, Ending, ProviderAction, ProviderBook,

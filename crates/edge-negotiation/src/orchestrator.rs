@@ -14,7 +14,8 @@
 //!
 //! ## What is due
 //! Seconds between two good health checks, times the price; the whole deposit if they reach the promised share of the
-//! slot. Time in which nobody was served is not paid.
+//! slot. Time in which nobody was served is not paid, and neither are receipt intervals in which clients were farther from the site
+//! than it promised (see `level.rs`).
 //!
 //! ## Claims and notice
 //! What a provider claims is denied if silence would pay more of it than is due and than was watched over. A provider that
@@ -29,12 +30,15 @@ use edge_types::{
 
 use crate::escrow::{ARBITRATION_SECONDS, CHALLENGE_WINDOW_SECONDS};
 use crate::green_list::{Evidence, GreenListPolicy, GreenListed, green_list};
+use level::Levels;
 
 mod ledger;
+mod level;
 mod resume;
 mod service;
 mod state;
 
+pub use level::{FEWEST_OF_ONE, Heard, Interval, Verdict, is_too_short};
 pub use resume::NegotiationRecord;
 pub use state::{Action, NegotiationFailure, NegotiationState, Now, Pace};
 
@@ -67,6 +71,7 @@ pub struct Negotiation {
     failure: Option<NegotiationFailure>,
     step: Step,
     service: Service,
+    levels: Levels,
 }
 
 /// The action under way and its history.
@@ -124,6 +129,7 @@ impl Negotiation {
             failure: None,
             step: Step::default(),
             service: Service::default(),
+            levels: Levels::default(),
         }
     }
 
@@ -552,6 +558,7 @@ impl Negotiation {
             // The site was healthy when the notice period began, and answers clients in it as promised.
             self.count_service(now);
         }
+        self.close_interval(now);
         self.failure = self.failure.take().or(failure);
         self.enter(NegotiationState::Settling, now);
     }

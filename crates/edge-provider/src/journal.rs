@@ -435,6 +435,7 @@ mod tests {
                 availability_ppm: 5,
                 receipt_interval_seconds: 6,
                 notice_seconds: 7,
+                round_trip_ms: 0,
             },
             guarantee: edge_types::Guarantee {
                 stake: 11,

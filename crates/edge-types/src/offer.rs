@@ -88,6 +88,9 @@ pub struct SlaTerms {
     pub receipt_interval_seconds: u32,
     /// Time before the end of the slot in which the site only answers "go back to the cloud" (rule 18).
     pub notice_seconds: u32,
+    /// Promised round trip between the site and its clients, in milliseconds, as clients see it: in each receipt interval, for half
+    /// of the client networks for which the buyer's plan expects less. 0: nothing is promised.
+    pub round_trip_ms: u32,
 }
 
 /// What stands behind an offer beside the provider's word.

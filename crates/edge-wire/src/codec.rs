@@ -279,6 +279,13 @@ pub(crate) struct SlaJson {
     availability_ppm: u32,
     receipt_interval_seconds: u32,
     notice_seconds: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    round_trip_ms: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use crate::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Hello,
     OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest,
 };
+use crate::nel::failed_servers;
 use crate::problem::{ProblemJson, read_problem};
 use crate::relay::RelayLine;
 use crate::services::Services;
@@ -36,6 +37,7 @@ pub fn messages(body: &[u8]) {
     again::<WellKnown>(body);
     again::<RelayLine>(body);
     let _some_sites = read_feed(body, ChainAddress([0; 20]), UtcTime(0));
+    let _some_failures = failed_servers(body);
     let _some_problem = read_problem(500, body);
 }
 

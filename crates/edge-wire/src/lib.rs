@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod limits;
 pub mod listing;
 pub mod message;
+pub mod nel;
 pub mod openapi;
 pub mod problem;
 pub mod relay;
@@ -39,6 +40,9 @@ pub const BASE: &str = "/exec/v1";
 
 /// No body of this API, in either direction, is larger (security rule 5).
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Longest token of a bounced client, in characters.
+pub const MAX_BOUNCE_TOKEN: usize = 1024;
 
 /// Media type of every body but a problem.
 pub const JSON: &str = "application/json";

@@ -44,11 +44,19 @@ pub(crate) fn hardware(hardware: &HardwareProfile) -> Result<(), WireError> {
     )
 }
 
+/// A longer round trip promises nothing.
+pub(crate) const MAX_ROUND_TRIP_MS: u32 = 60_000;
+
 pub(crate) fn sla(sla: &SlaTerms) -> Result<(), WireError> {
     require(
         sla.availability_ppm <= 1_000_000,
         "sla.availability_ppm",
         "at most a million",
+    )?;
+    require(
+        sla.round_trip_ms <= MAX_ROUND_TRIP_MS,
+        "sla.round_trip_ms",
+        "at most a minute",
     )
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::signing::{EXPIRES_HEADER, MAX_REQUEST_SECONDS, NONCE_HEADER, SIGNATURE_HEADER};
-use crate::{BASE, JSON, problem};
+use crate::{BASE, JSON, MAX_BOUNCE_TOKEN, limits, problem};
 
 /// A call of the API.
 struct Call {
@@ -147,6 +147,7 @@ pub fn document() -> Value {
             }]);
         }
     }
+    paths["/agreements/{id}/bounce/{token}"] = bounce();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -202,6 +203,38 @@ fn operation(call: &Call) -> Value {
         operation["security"] = json!([{ "signature": [], "nonce": [], "expiry": [] }]);
     }
     operation
+}
+
+/// The one call that clients make; it answers with a redirect.
+fn bounce() -> Value {
+    json!({
+        "parameters": [
+            {
+                "name": "id", "in": "path", "required": true,
+                "description": "The agreement, which has the id of its offer",
+                "schema": reference("Hash"),
+            },
+            {
+                "name": "token", "in": "path", "required": true,
+                "description": "What the buyer reads when its client comes back",
+                "schema": { "type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": MAX_BOUNCE_TOKEN },
+            },
+        ],
+        "get": {
+            "operationId": "bounce",
+            "summary": "Send a client of the buyer straight back, so that the buyer sees how far the client is from the site",
+            "responses": {
+                "302": {
+                    "description": "To the origin of the agreement's deployment, at /.exec/bounced/ and the token; the connection is closed",
+                    "headers": { "Location": { "schema": { "type": "string" } } },
+                },
+                "default": {
+                    "description": "Refused, and why",
+                    "content": { problem::PROBLEM_JSON: { "schema": reference("Problem") } },
+                },
+            },
+        },
+    })
 }
 
 fn reference(schema: &str) -> Value {
@@ -276,7 +309,8 @@ fn schemas() -> Value {
             ("availability_ppm", number(0, 1_000_000)),
             ("receipt_interval_seconds", number(0, U32)),
             ("notice_seconds", number(0, U32)),
-        ], &[], false),
+            ("round_trip_ms", number(0, limits::MAX_ROUND_TRIP_MS.into())),
+        ], &["round_trip_ms"], false),
         "Guarantee": object(&[
             ("stake", json!({ "type": "string", "pattern": "^[0-9]+$", "maxLength": 39 })),
             ("arbiter", reference("Address")),

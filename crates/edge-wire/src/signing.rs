@@ -119,13 +119,17 @@ pub fn sla_hash(sla: &SlaTerms, settlement: &Settlement) -> Hash32 {
         Settlement::Contact(contact) => keccak256(contact),
         Settlement::Escrow { .. } => B256::ZERO,
     };
-    let words = [
+    let mut words = vec![
         word(sla.text_hash),
         number(sla.availability_ppm),
         number(sla.receipt_interval_seconds),
         number(sla.notice_seconds),
         contact,
     ];
+    // Its own word only where it is promised: as long as none is, everybody's hash is the same as before it could be.
+    if sla.round_trip_ms > 0 {
+        words.push(number(sla.round_trip_ms));
+    }
     Hash32(keccak256(words.concat()).0)
 }
 
@@ -354,6 +358,7 @@ mod tests {
                 availability_ppm: 990_000,
                 receipt_interval_seconds: 30,
                 notice_seconds: 10,
+                round_trip_ms: 0,
             },
             guarantee: Guarantee {
                 stake: 1_000_000_000_000_000_000,
@@ -500,7 +505,7 @@ mod tests {
     #[test]
     fn every_term_of_an_offer_is_signed() {
         let good = escrow_offer();
-        let mut variants = vec![good.clone(); 16];
+        let mut variants = vec![good.clone(); 17];
         variants[0].provider = ChainAddress([1; 20]);
         variants[1].site.port = 8081;
         variants[2].slot.start = UtcTime(1);
@@ -517,6 +522,7 @@ mod tests {
         variants[13].guarantee.stake = 0;
         variants[14].guarantee.arbiter = None;
         variants[15].guarantee.answer_seconds = 0;
+        variants[16].sla.round_trip_ms = 20;
         for forged in variants {
             assert_eq!(
                 verify_offer(&forged),

@@ -447,6 +447,7 @@ pub(super) fn plain_offer(evm: &Evm) -> Offer {
             availability_ppm: 990_000,
             receipt_interval_seconds: 10,
             notice_seconds: 5,
+            round_trip_ms: 0,
         },
         guarantee: Guarantee {
             stake: 0,

@@ -109,6 +109,7 @@ pub fn offer(provider: &LocalKey, nonce: u8) -> Offer {
             availability_ppm: 990_000,
             receipt_interval_seconds: 10,
             notice_seconds: 5,
+            round_trip_ms: 0,
         },
         guarantee: Guarantee {
             answer_seconds: 60,

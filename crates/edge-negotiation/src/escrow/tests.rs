@@ -36,6 +36,7 @@ pub(crate) fn offer(number: u8) -> Offer {
             availability_ppm: 0,
             receipt_interval_seconds: 10,
             notice_seconds: 5,
+            round_trip_ms: 0,
         },
         guarantee: Guarantee {
             stake: 500,

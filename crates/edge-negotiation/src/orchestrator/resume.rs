@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use edge_types::{Confirmation, Offer, RejectReason, ReservationId, UtcTime};
 
-use super::{Negotiation, NegotiationFailure, NegotiationState, Now, Pace, Service, Step};
+use super::level::Levels;
+use super::{
+    Interval, Negotiation, NegotiationFailure, NegotiationState, Now, Pace, Service, Step,
+};
 use crate::green_list::GreenListed;
 
 /// Everything of a negotiation that its next process has to know. Written before what [`Negotiation::poll_action`] gives is
@@ -35,6 +38,8 @@ pub struct NegotiationRecord {
     pub served: Duration,
     /// The last good health check, while it serves.
     pub good_at: Option<UtcTime>,
+    /// The latest receipt intervals, oldest first.
+    pub intervals: Vec<Interval>,
 }
 
 impl Negotiation {
@@ -61,6 +66,7 @@ impl Negotiation {
             failure: self.failure.clone(),
             served: self.service.served,
             good_at: good_at.or(self.service.away_since),
+            intervals: self.intervals().cloned().collect(),
         })
     }
 
@@ -97,6 +103,7 @@ impl Negotiation {
                 away_since: record.good_at,
                 ..Service::default()
             },
+            levels: Levels::resume(record.intervals, record.served),
         }
     }
 }

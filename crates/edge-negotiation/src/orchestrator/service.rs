@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use edge_types::{AgreementId, Amount, UtcTime};
+use edge_types::{AgreementId, Amount, Rtt, UtcTime};
 
-use super::{Action, Asked, Negotiation, NegotiationState, Now};
+use super::{Action, Asked, Heard, Interval, Negotiation, NegotiationState, Now};
 
 impl Negotiation {
     /// Everything due to the provider by now.
@@ -33,6 +33,7 @@ impl Negotiation {
             self.state == NegotiationState::Running && now.monotonic >= self.service.next_receipt;
         let (asked, action) = if receipt_is_due {
             self.service.next_receipt = now.monotonic.after(self.receipt_interval());
+            self.close_interval(now);
             (Asked::Receipt, Action::SendReceipt(id, self.due()))
         } else if now.monotonic >= self.service.next_check {
             (Asked::Health, Action::CheckHealth(id))
@@ -43,6 +44,34 @@ impl Negotiation {
         };
         self.service.asked = asked;
         Some(action)
+    }
+
+    /// Takes note of what a client, or the site, tells of the service while the workload runs.
+    pub fn hear(&mut self, heard: Heard) {
+        if matches!(
+            self.state,
+            NegotiationState::Running | NegotiationState::Draining
+        ) {
+            self.levels.hear(heard);
+        }
+    }
+
+    /// The latest receipt intervals, oldest first.
+    pub fn intervals(&self) -> impl Iterator<Item = &Interval> {
+        self.levels.past()
+    }
+
+    /// A receipt interval is over: what was served in it is taken off again if the promised round trip was missed.
+    pub(super) fn close_interval(&mut self, now: Now) {
+        let Some(offer) = self.offer() else { return };
+        if now.utc < offer.slot.start || !self.was_deployed {
+            return;
+        }
+        let promised = u64::from(offer.sla.round_trip_ms);
+        let promise = (promised > 0).then_some(Rtt(Duration::from_millis(promised)));
+        let (start, served) = (offer.slot.start, self.service.served);
+        let unpaid = self.levels.close(promise, start, now.utc, served);
+        self.service.served = served.saturating_sub(unpaid);
     }
 
     pub(super) fn receipt_interval(&self) -> Duration {
@@ -107,6 +136,7 @@ mod tests {
             failure: None,
             served: Duration::ZERO,
             good_at: None,
+            intervals: Vec::new(),
         };
         Negotiation::resume(Pace::default(), record, now(0))
     }

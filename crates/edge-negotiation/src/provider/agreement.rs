@@ -169,17 +169,22 @@ impl Agreement {
 
     /// When the buyer's silence ends the service, or receipts that are worth no more than silence.
     pub(super) fn patience_ends(&self, limits: &BookLimits) -> UtcTime {
-        let interval = u64::from(self.offer.sla.receipt_interval_seconds.max(1));
-        let patience = interval * u64::from(limits.missed_receipts);
-        let patience = patience.max(limits.patience_at_least_seconds);
+        let patience = self.patience(limits);
         let silence = self.receipt_at.max(self.offer.slot.start);
         let silence = silence.plus_seconds(patience);
         let credit = self.credit_ends(patience);
         credit.map_or(silence, |credit| credit.min(silence))
     }
 
+    /// How long is served on credit, seconds.
+    pub(super) fn patience(&self, limits: &BookLimits) -> u64 {
+        let interval = u64::from(self.offer.sla.receipt_interval_seconds.max(1));
+        let patience = interval * u64::from(limits.missed_receipts);
+        patience.max(limits.patience_at_least_seconds)
+    }
+
     /// When so many seconds were served beyond what the buyer acknowledged. It may find the service worse than we do, but
-    /// only by as much as the promised availability leaves open. `None` while nothing runs.
+    /// only by as much as the promised availability leaves open, intervals that missed the promised round trip included. `None` while nothing runs.
     fn credit_ends(&self, patience: u64) -> Option<UtcTime> {
         let since = self.runs_since?;
         let price = self.offer.price_per_second.units;

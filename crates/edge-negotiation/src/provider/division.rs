@@ -1,7 +1,7 @@
 //! How an agreement's money is divided, as its provider sees it: what is owed, and which way leads there.
 //!
 //! The buyer's last word is taken if it is at most one receipt interval short of the time served, since both measure for
-//! themselves. Otherwise what time proves is claimed, once the ledger too shows the service as over. Silence after a claim
+//! themselves; where a round trip is promised, which only the buyer's clients can measure, by as much as is served on credit. Otherwise what time proves is claimed, once the ledger too shows the service as over. Silence after a claim
 //! pays the receipt and one interval; who wants more needs an arbiter.
 
 use edge_types::{
@@ -63,11 +63,19 @@ impl Agreement {
         interval.saturating_mul(self.offer.price_per_second.units)
     }
 
+    /// By how much the buyer's last word may be short of what we measured.
+    fn tolerated(&self, limits: &BookLimits) -> u128 {
+        if self.offer.sla.round_trip_ms == 0 {
+            return self.one_interval();
+        }
+        u128::from(self.patience(limits)).saturating_mul(self.offer.price_per_second.units)
+    }
+
     /// The buyer's receipt, if it is as good as what could be had without it.
-    fn good_receipt(&self) -> Option<Receipt> {
+    fn good_receipt(&self, limits: &BookLimits) -> Option<Receipt> {
         let receipt = self.receipt?;
         let due = receipt.due.units;
-        let is_near = due.saturating_add(self.one_interval()) >= self.owed().units;
+        let is_near = due.saturating_add(self.tolerated(limits)) >= self.owed().units;
         let is_good = match (self.state, self.claim) {
             (AgreementState::Claimed, Some(claim)) => due >= paid_by_silence(&self.offer, claim),
             (AgreementState::Disputed, Some(claim)) => due >= paid_by_time(&self.offer, claim),
@@ -83,7 +91,7 @@ impl Agreement {
             self.state,
             AgreementState::Claimed | AgreementState::Disputed
         );
-        if let Some(receipt) = self.good_receipt() {
+        if let Some(receipt) = self.good_receipt(limits) {
             let is_last = self.closed_by_buyer || receipt.due == self.deposit || is_claimed;
             let wait = if is_last {
                 0

@@ -190,12 +190,19 @@ fn confirmed() -> (ProviderBook, AgreementId) {
 }
 
 fn confirmed_for(slot: Slot) -> (ProviderBook, AgreementId) {
+    confirmed_with(slot, 0)
+}
+
+/// With a promised round trip.
+fn confirmed_with(slot: Slot, round_trip_ms: u32) -> (ProviderBook, AgreementId) {
     let now = UtcTime(START);
     let limits = BookLimits {
         patience_at_least_seconds: 30,
         ..BookLimits::default()
     };
-    let mut book = ProviderBook::new(limits, [terms(1, 120, false)]);
+    let mut terms = terms(1, 120, false);
+    terms.sla.round_trip_ms = round_trip_ms;
+    let mut book = ProviderBook::new(limits, [terms]);
     let offer = reserved(&mut book, 1, 1, slot, now).unwrap();
     let id = offer.id.into();
     let record = AgreementRecord {
@@ -343,6 +350,45 @@ fn a_buyer_that_acknowledges_nothing_is_served_no_longer() {
         served_until(|served| served.saturating_sub(20)),
         (205, None)
     );
+}
+
+/// Only the buyer's clients measure the round trip: where one is promised, its last word may be short by what is served on credit, and
+/// no more.
+#[test]
+fn a_promised_round_trip_leaves_as_much_to_the_buyers_word_as_is_served_on_credit() {
+    let at = |seconds| UtcTime(START + seconds);
+    let divides = |round_trip_ms, acknowledged: u64| {
+        let (mut book, id) = confirmed_with(slot(10, 210), round_trip_ms);
+        book.handle_running(id, at(10));
+        for second in (20..=200).step_by(10) {
+            let due = Amount::wei(100 * u128::from((second - 10).min(acknowledged)));
+            book.handle_receipt(receipt(id, due), at(second)).unwrap();
+            assert_eq!(due_but_drain(&mut book, at(second)), None);
+        }
+        let last = receipt(id, Amount::wei(100 * u128::from(acknowledged)));
+        book.handle_receipt(last, at(209)).unwrap();
+        due_but_drain(&mut book, at(209));
+        book.handle_close(id, ChainAddress([1; 20]), at(210))
+            .unwrap();
+        let stopped = due_but_drain(&mut book, at(210));
+        assert_eq!(stopped, Some(ProviderAction::Stop(id)));
+        match due(&mut book, at(260)) {
+            Some(ProviderAction::Settle(_, division)) => division,
+            other => panic!("{other:?}"),
+        }
+    };
+    let is_taken = |division| matches!(division, Division::ByReceipt(_));
+    assert!(is_taken(divides(0, 190)), "an interval short");
+    assert!(!is_taken(divides(0, 175)));
+    assert!(is_taken(divides(20, 175)));
+    assert!(!is_taken(divides(20, 165)));
+}
+
+fn due_but_drain(book: &mut ProviderBook, at: UtcTime) -> Option<ProviderAction> {
+    match due(book, at) {
+        Some(ProviderAction::Drain(_)) => due(book, at),
+        other => other,
+    }
 }
 
 /// Running and not paid ends at once where the ledger says so, and after a while where it says nothing, with the reason.

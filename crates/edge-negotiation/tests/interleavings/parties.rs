@@ -46,6 +46,7 @@ pub(crate) fn terms(leases: u32, answer_seconds: u32, has_arbiter: bool) -> Site
             availability_ppm: 950_000,
             receipt_interval_seconds: 10,
             notice_seconds: 5,
+            round_trip_ms: 0,
         },
         guarantee: Guarantee {
             answer_seconds,
