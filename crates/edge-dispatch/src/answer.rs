@@ -111,6 +111,7 @@ mod tests {
             site: site.clone(),
             address: "240.5.0.1:8080".parse().unwrap(),
             usable_until: UtcTime(1000),
+            bounce: None,
         };
         let prefix = "240.9.0.0/16".parse().unwrap();
         let table = DispatchTable::new(Generation(1), [(prefix, target)]).unwrap();

@@ -8,6 +8,7 @@
 //! behind it (security rule 18), and its location comes from the table alone (rule 17).
 
 mod answer;
+mod bounce;
 mod host;
 mod lookup;
 mod returning;
@@ -15,6 +16,10 @@ mod table;
 mod target;
 
 pub use answer::{Answer, CloudReason, Request, answer};
+pub use bounce::{
+    BOUNCE_EXPIRES, BOUNCED_PATH, BounceKey, BounceTarget, BounceTicket, MAX_TOKEN_OCTETS,
+    MAX_WANTED_OCTETS, Opened, client_network, round_trip_bound,
+};
 pub use host::{HostClass, HostPolicy, HostRefusal};
 pub use returning::{RETURN_MARK, is_returning, mark_returning, strip_return_mark};
 pub use table::{

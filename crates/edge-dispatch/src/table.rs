@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use edge_types::{Generation, IepId, IpNet, UtcTime};
 
+use crate::bounce::BounceTarget;
 use crate::lookup::PrefixMap;
 
 /// Where clients of one prefix are sent.
@@ -16,6 +17,8 @@ pub struct SiteTarget {
     /// First second in which no client may use it any more: the end of the paid slot, less the notice period that the site
     /// needs to send stragglers back.
     pub usable_until: UtcTime,
+    /// Where its clients can be bounced; none where how far they are is not asked.
+    pub bounce: Option<BounceTarget>,
 }
 
 /// For how long redirects hold.
@@ -187,6 +190,7 @@ mod tests {
             },
             address: "240.5.0.1:8080".parse().unwrap(),
             usable_until: UtcTime(until),
+            bounce: None,
         }
     }
 

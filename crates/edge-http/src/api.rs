@@ -25,6 +25,9 @@ pub trait IepService: Send + Sync + fmt::Debug {
     fn greeting(&self) -> Greeting;
     /// `GET /services`: what is offered to clients here, if the owner lets it be known.
     fn services(&self) -> Result<Services, Problem>;
+    /// `GET /agreements/{id}/bounce/{token}`: `http://authority` of the buyer's cloud service, while one of its workloads is deployed under
+    /// this agreement.
+    fn origin(&self, id: AgreementId) -> Option<String>;
     /// `POST /hello`.
     fn hello(&self, preferences: Preferences) -> Reply<'_, Offers>;
     /// `POST /reservations`, from this address.

@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use edge_dispatch::{Answer, DispatchTable, HostPolicy, RedirectPolicy, answer, strip_return_mark};
+use edge_dispatch::{
+    Answer, BOUNCED_PATH, BounceKey, DispatchTable, HostPolicy, RedirectPolicy, answer,
+    strip_return_mark,
+};
 use edge_ports::Clock;
 use edge_types::{MonotonicTime, Rtt};
 use http::header::{CACHE_CONTROL, CONNECTION, HOST, LOCATION};
@@ -28,6 +31,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::passive::shortest_round_trip;
+
+mod bounces;
+mod reports;
+
+pub use bounces::{BounceSettings, ClientWord};
+use bounces::{Bounces, Connection};
+use reports::Collector;
+pub use reports::REPORTS_PATH;
 
 /// A client that completed a TCP handshake with us and sent a request (security rule 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +81,12 @@ pub struct FrontEndCounters {
     pub failed: AtomicU64,
     /// Sightings dropped because the queue was full.
     pub sightings_dropped: AtomicU64,
+    /// Redirected requests that went by the site's entry point first.
+    pub bounced: AtomicU64,
+    /// Of these, how many came back and counted.
+    pub returned: AtomicU64,
+    /// Tokens that counted for nothing: forged, used before, too late, or another client's.
+    pub tokens_refused: AtomicU64,
 }
 
 /// The front end's parts, shared by all connections.
@@ -81,6 +98,8 @@ pub struct FrontEnd {
     clock: Arc<dyn Clock>,
     counters: Arc<FrontEndCounters>,
     upstream: Client<HttpConnector, Incoming>,
+    bounces: Option<Bounces>,
+    collector: Option<Collector>,
 }
 
 type Body = BoxBody<Bytes, hyper::Error>;
@@ -103,6 +122,24 @@ impl FrontEnd {
             clock,
             counters: Arc::default(),
             upstream,
+            bounces: None,
+            collector: None,
+        }
+    }
+
+    /// The same, which bounces some of its clients off their sites, collects reports of requests that failed there, and tells what
+    /// clients say. Without random numbers from the machine it does neither.
+    #[must_use]
+    pub fn hearing(self, settings: BounceSettings, words: mpsc::Sender<ClientWord>) -> Self {
+        let mut random = [0; 16];
+        if getrandom::fill(&mut random).is_err() {
+            tracing::error!("no random numbers: no client is bounced");
+            return self;
+        }
+        Self {
+            collector: Some(Collector::new(words.clone())),
+            bounces: Some(Bounces::new(settings, BounceKey::new(random), words)),
+            ..self
         }
     }
 
@@ -127,12 +164,16 @@ impl FrontEnd {
                 Err(error) => return Err(error),
             };
             let _without_delay = stream.set_nodelay(true);
-            let rtt = shortest_round_trip(&stream);
+            let connection = Connection {
+                client: peer.ip(),
+                rtt: shortest_round_trip(&stream),
+                accepted: self.clock.monotonic(),
+            };
             let front_end = Arc::clone(&self);
             tokio::spawn(async move {
                 let service = service_fn(|request| {
                     let front_end = Arc::clone(&front_end);
-                    async move { Ok::<_, Infallible>(front_end.respond(request, peer.ip(), rtt).await) }
+                    async move { Ok::<_, Infallible>(front_end.respond(request, &connection).await) }
                 });
                 let served = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -148,12 +189,8 @@ impl FrontEnd {
         }
     }
 
-    async fn respond(
-        &self,
-        request: Request<Incoming>,
-        client: IpAddr,
-        rtt: Option<Rtt>,
-    ) -> Response<Body> {
+    async fn respond(&self, request: Request<Incoming>, connection: &Connection) -> Response<Body> {
+        let Connection { client, rtt, .. } = *connection;
         let mut hosts = request.headers().get_all(HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
             (Some(host), None) => host.to_str().ok(),
@@ -168,20 +205,26 @@ impl FrontEnd {
                 .map_or("/", |target| target.as_str()),
             is_get_or_head: matches!(*request.method(), Method::GET | Method::HEAD),
         };
-        let decided = answer(
-            &self.table.load(),
-            &self.config.hosts,
-            &self.config.redirects,
-            &facts,
-            self.clock.utc(),
-        );
+        if let Some(token) = facts.path_and_query.strip_prefix(BOUNCED_PATH)
+            && let Some(bounces) = &self.bounces
+        {
+            return self.bounced(bounces, token, &facts, connection);
+        }
+        if facts.path_and_query == REPORTS_PATH
+            && let Some(collector) = &self.collector
+        {
+            if self.config.hosts.classify(facts.host).is_err() {
+                return misdirected();
+            }
+            let taken = collector.take(request, client, self.clock.monotonic());
+            return taken.await.map(|()| empty());
+        }
+        let table = self.table.load();
+        let decided = self.decide(&table, &facts);
         if let Answer::Refuse(refusal) = decided {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%refusal, %client, "request refused");
-            return text(
-                StatusCode::MISDIRECTED_REQUEST,
-                "this server does not serve that host\n",
-            );
+            return misdirected();
         }
         let sighting = Sighting {
             client,
@@ -198,12 +241,86 @@ impl FrontEnd {
             cache_control,
             ..
         } = &decided
-            && let Some(response) = redirect(location, cache_control)
+            && let Some(response) = self
+                .bounce(&table, &request, &facts, connection)
+                .or_else(|| redirect(location, cache_control))
         {
             self.counters.redirected.fetch_add(1, Ordering::Relaxed);
             return response;
         }
+        drop(table);
         self.forward(request, client).await
+    }
+
+    fn decide(&self, table: &DispatchTable, facts: &edge_dispatch::Request<'_>) -> Answer {
+        let FrontEndConfig {
+            hosts, redirects, ..
+        } = &self.config;
+        answer(table, hosts, redirects, facts, self.clock.utc())
+    }
+
+    /// The redirect to the entry point of the client's site, for one in N of those that are redirected.
+    fn bounce(
+        &self,
+        table: &DispatchTable,
+        request: &Request<Incoming>,
+        facts: &edge_dispatch::Request<'_>,
+        connection: &Connection,
+    ) -> Option<Response<Body>> {
+        let bounces = self.bounces.as_ref()?;
+        if request.method() != Method::GET || !bounces.is_turn() {
+            return None;
+        }
+        // A second change of origin would take the page's name from its request.
+        let mode = request.headers().get("sec-fetch-mode");
+        if mode.is_some_and(|mode| mode.as_bytes() == b"cors") {
+            return None;
+        }
+        let target = table.find(connection.client)?.1.bounce.as_ref()?;
+        let now = self.clock.monotonic();
+        let location = bounces.send(target, connection, facts.path_and_query, now)?;
+        let response = redirect(&location, "no-store")?;
+        self.counters.bounced.fetch_add(1, Ordering::Relaxed);
+        Some(response)
+    }
+
+    /// A client comes back from an entry point: it goes where it wanted to go, whatever its token is worth.
+    fn bounced(
+        &self,
+        bounces: &Bounces,
+        token: &str,
+        facts: &edge_dispatch::Request<'_>,
+        connection: &Connection,
+    ) -> Response<Body> {
+        let (wanted, counts) = bounces.receive(token, connection, self.clock.monotonic());
+        let counter = if counts {
+            &self.counters.returned
+        } else {
+            &self.counters.tokens_refused
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let wanted = edge_dispatch::Request {
+            path_and_query: &wanted,
+            ..*facts
+        };
+        let response = match self.decide(&self.table.load(), &wanted) {
+            Answer::Redirect {
+                location,
+                cache_control,
+                ..
+            } => redirect(&location, &cache_control),
+            Answer::Refuse(_) => {
+                self.counters.refused.fetch_add(1, Ordering::Relaxed);
+                return misdirected();
+            }
+            // The host is one of ours, or it would have been refused.
+            Answer::Cloud(_) => {
+                let host = facts.host.unwrap_or_default();
+                let location = format!("http://{host}{}", wanted.path_and_query);
+                redirect(&location, "no-store")
+            }
+        };
+        response.unwrap_or_else(|| text(StatusCode::BAD_REQUEST, "malformed target\n"))
     }
 
     async fn forward(&self, mut request: Request<Incoming>, client: IpAddr) -> Response<Body> {
@@ -249,6 +366,13 @@ impl FrontEnd {
     }
 }
 
+fn misdirected() -> Response<Body> {
+    text(
+        StatusCode::MISDIRECTED_REQUEST,
+        "this server does not serve that host\n",
+    )
+}
+
 fn redirect(location: &str, cache_control: &str) -> Option<Response<Body>> {
     let mut response = text(StatusCode::FOUND, "");
     let headers = response.headers_mut();
@@ -264,6 +388,12 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
         error.kind(),
         ConnectionRefused | ConnectionAborted | ConnectionReset
     )
+}
+
+fn empty() -> Body {
+    Full::new(Bytes::new())
+        .map_err(|never| match never {})
+        .boxed()
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<Body> {

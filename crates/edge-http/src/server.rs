@@ -1,7 +1,7 @@
 //! The provider's side of the IEP API.
 //!
 //! Serves one [`IepService`] on one listener. Requests are bounded in size, time and number per source; all but the
-//! greeting, services, hello, health and the OpenAPI document must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
+//! greeting, services, hello, health, bounces and the OpenAPI document must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
 //! too). Refusals are RFC 9457 problems.
 
 mod nonces;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edge_dispatch::BOUNCED_PATH;
 use edge_ports::Clock;
 use edge_types::agreement::detail;
 use edge_types::{AgreementId, ChainAddress, RejectReason, UtcTime};
@@ -21,8 +22,10 @@ use edge_wire::signing::{
     EXPIRES_HEADER, MAX_REQUEST_SECONDS, NONCE_HEADER, RequestToSign, SIGNATURE_HEADER,
     verify_request,
 };
-use edge_wire::{BASE, JSON, MAX_BODY_BYTES, Message, Problem, WireError};
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use edge_wire::{BASE, JSON, MAX_BODY_BYTES, MAX_BOUNCE_TOKEN, Message, Problem, WireError};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -173,8 +176,12 @@ impl IepServer {
                     retry_after_seconds,
                 })?;
             let (head, body) = request.into_parts();
+            if let Some(bounced) = self.bounce(&head) {
+                return bounced;
+            }
             let body = self.read_body(body).await?;
-            self.route(peer.ip(), &head, &body).await
+            let answered = self.route(peer.ip(), &head, &body).await;
+            answered.map(|body| respond(StatusCode::OK, JSON, body))
         });
         let answer = answer.await.unwrap_or_else(|_| {
             Err(Problem::Unavailable {
@@ -182,7 +189,7 @@ impl IepServer {
             })
         });
         let mut response = match answer {
-            Ok(body) => respond(StatusCode::OK, JSON, body),
+            Ok(response) => response,
             Err(problem) => refuse(&problem),
         };
         if is_for_pages {
@@ -192,6 +199,37 @@ impl IepServer {
                 .insert(ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
         }
         response
+    }
+
+    /// A client of a buyer on its way from the buyer's cloud service and back (see `edge_dispatch::BounceTarget`); `None` for other
+    /// requests. It goes back to where the buyer deployed from and nowhere else, and the connection is closed, since the buyer counts
+    /// on a new one.
+    fn bounce(&self, head: &Parts) -> Option<Result<Response<Full<Bytes>>, Problem>> {
+        let path = head.uri.path().strip_prefix(BASE)?;
+        let (id, token) = path
+            .strip_prefix("/agreements/")?
+            .split_once("/bounce/")
+            .filter(|_| head.method == Method::GET)?;
+        let may_stand = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+        let is_token =
+            (1..=MAX_BOUNCE_TOKEN).contains(&token.len()) && token.bytes().all(may_stand);
+        let origin = id
+            .parse()
+            .ok()
+            .filter(|_| is_token)
+            .and_then(|id| self.service.origin(id));
+        let location = origin.and_then(|origin| {
+            HeaderValue::from_str(&format!("{origin}{BOUNCED_PATH}{token}")).ok()
+        });
+        let Some(location) = location else {
+            return Some(Err(Problem::NotFound));
+        };
+        let mut response = respond(StatusCode::FOUND, JSON, Vec::new());
+        let headers = response.headers_mut();
+        headers.insert(LOCATION, location);
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.remove(CONTENT_TYPE);
+        Some(Ok(response))
     }
 
     async fn read_body(&self, body: Incoming) -> Result<Bytes, Problem> {

@@ -60,6 +60,10 @@ impl IepService for Iep {
         Err(Problem::NotFound)
     }
 
+    fn origin(&self, _: AgreementId) -> Option<String> {
+        None
+    }
+
     fn hello(&self, _: Preferences) -> Reply<'_, Offers> {
         nothing()
     }

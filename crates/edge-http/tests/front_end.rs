@@ -84,6 +84,7 @@ impl Bench {
             site,
             address: "240.5.0.1:20000".parse().unwrap(),
             usable_until,
+            bounce: None,
         };
         let prefix = "127.0.0.0/8".parse().unwrap();
         self.table.store(Arc::new(

@@ -115,8 +115,16 @@ impl Agent {
     }
 
     /// The terms of one agreement.
-    fn offer(&self, id: AgreementId) -> Option<Offer> {
+    pub(crate) fn offer(&self, id: AgreementId) -> Option<Offer> {
         self.book().agreement(id).map(|known| known.offer.clone())
+    }
+
+    /// Where clients of what is deployed under an agreement are sent back to.
+    pub(crate) fn origin(&self, id: AgreementId) -> Option<String> {
+        let deployments = lock(&self.deployments);
+        deployments
+            .get(&id)
+            .map(|deployed| deployed.deployment.origin.clone())
     }
 
     /// Has the book decide, and writes the decision down. If that fails nothing may rest on it; it is written with the next.
@@ -423,10 +431,7 @@ impl Agent {
             }
             ProviderAction::Compare(id) => self.compare(id).await,
             ProviderAction::Drain(id) => {
-                let origin = lock(&self.deployments)
-                    .get(&id)
-                    .map(|deployed| deployed.deployment.origin.clone());
-                if let Some(origin) = origin {
+                if let Some(origin) = self.origin(id) {
                     let drained = self.ports.runtime.drain(id, &origin).await;
                     tracing::info!(agreement = %id, ok = drained.is_ok(), "draining");
                 }

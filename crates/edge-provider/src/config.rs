@@ -314,6 +314,8 @@ struct Site {
     receipt_interval_seconds: u32,
     #[serde(default = "defaults::notice_seconds")]
     notice_seconds: u32,
+    #[serde(default)]
+    round_trip_ms: u32,
     #[serde(default = "defaults::stake_wei")]
     stake_wei: String,
     #[serde(default)]
@@ -419,6 +421,9 @@ impl Site {
         if self.availability_ppm > 1_000_000 {
             return Err(refuse("availability_ppm", "at most a million"));
         }
+        if self.round_trip_ms > 60_000 {
+            return Err(refuse("round_trip_ms", "at most 60000"));
+        }
         if self.receipt_interval_seconds == 0 {
             return Err(refuse("receipt_interval_seconds", "at least 1"));
         }
@@ -462,6 +467,7 @@ impl Site {
                 availability_ppm: self.availability_ppm,
                 receipt_interval_seconds: self.receipt_interval_seconds,
                 notice_seconds: self.notice_seconds,
+                round_trip_ms: self.round_trip_ms,
             },
             guarantee,
             contact: self.contact,

@@ -175,6 +175,11 @@ impl IepService for SiteApi {
         }
     }
 
+    fn origin(&self, id: AgreementId) -> Option<String> {
+        let offer = self.agent.offer(id)?;
+        self.agent.origin(id).filter(|_| offer.site == self.site)
+    }
+
     fn hello(&self, preferences: Preferences) -> Reply<'_, Offers> {
         Box::pin(async move {
             let now = self.agent.ports.clock.utc();

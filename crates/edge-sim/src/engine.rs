@@ -320,6 +320,7 @@ impl Engine {
                 site: assignment.site.clone(),
                 address: SocketAddr::new(path.target, assignment.site.port),
                 usable_until: assignment.slot.end,
+                bounce: None,
             };
             targets.insert(assignment.site.clone(), target);
         }

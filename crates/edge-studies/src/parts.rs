@@ -142,6 +142,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
                 },
                 address: *site,
                 usable_until: clock.utc().plus_seconds(lease),
+                bounce: None,
             };
             let table = DispatchTable::new(Generation(1), [(*clients, target)])
                 .context("making the dispatch table")?;

@@ -2,12 +2,15 @@
 
 use edge_chain::client::LedgerConfig;
 use edge_chain::{EthLedger, LocalKey};
+use edge_negotiation::NegotiationState;
 use edge_ports::{Ledger, LedgerError, Signer};
 use edge_types::agreement::detail;
 use edge_types::{Amount, Asset, Offer, Preferences, RejectReason};
 use edge_wire::signing;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::world::{CHAIN, World, world};
+use crate::world::{CHAIN, ORIGIN, World, world};
 
 async fn offer_to(world: &World, buyer: &LocalKey) -> Offer {
     let preferences = Preferences {
@@ -106,4 +109,60 @@ async fn a_front_runner_cannot_take_up_what_was_confirmed_to_another() {
         .propose(&offer, Some(&confirmation))
         .await
         .unwrap();
+}
+
+/// Open redirect: a link to the provider that leads a victim elsewhere. Clients are sent back only to where the buyer deployed from, and
+/// only while something is deployed; of the rest of the link nothing reaches the host that is named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_point_is_no_open_redirect() {
+    let world = world("").await;
+    let mut negotiation = world.negotiation(30);
+    let reserved = offer_to(&world, &world.key).await;
+    let bounce = |id: String, token: &str| {
+        let head = format!("GET /exec/v1/agreements/{id}/bounce/{token} HTTP/1.1");
+        let address = world.address;
+        async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("{head}\r\nhost: x\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            // The provider closes the connection.
+            stream.read_to_string(&mut answer).await.unwrap();
+            let status = answer.split(' ').nth(1).unwrap().to_owned();
+            let to = answer
+                .lines()
+                .find_map(|line| line.strip_prefix("location: "));
+            (status, to.map(ToOwned::to_owned))
+        }
+    };
+    let not_found = ("404".to_owned(), None);
+    assert_eq!(bounce(reserved.id.to_string(), "00").await, not_found);
+    let running = |state: &NegotiationState| *state == NegotiationState::Running;
+    world.drive(&mut negotiation, running).await;
+    let id = negotiation.agreement().unwrap().to_string();
+    let token = "0123456789abcdef";
+    let back = format!("{ORIGIN}/.exec/bounced/{token}");
+    assert_eq!(
+        bounce(id.clone(), token).await,
+        ("302".to_owned(), Some(back))
+    );
+    let longest = "a".repeat(edge_wire::MAX_BOUNCE_TOKEN + 1);
+    for bad in [
+        "",
+        "/",
+        "..",
+        "%2f",
+        "a?b",
+        "a/b",
+        "@evil.example",
+        "//evil.example",
+        &longest,
+    ] {
+        let (status, to) = bounce(id.clone(), bad).await;
+        // What follows a question mark is no part of a path, and is dropped.
+        let expected = (bad == "a?b").then(|| format!("{ORIGIN}/.exec/bounced/a"));
+        assert_eq!((to, status == "302"), (expected, bad == "a?b"), "{bad:.20}");
+    }
+    assert_eq!(bounce("0x00".to_owned(), token).await, not_found);
+    assert_eq!(bounce(format!("0x{:064}", 0), token).await, not_found);
 }
