@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use edge_discovery::TlsPin;
 use edge_http::entry_tls::TlsPolicy;
+use edge_http::front_end::ClientWord;
 use edge_journal::JournalError;
-use edge_negotiation::{Negotiation, NegotiationState, Now, Pace, Spending, SpendingRefusal};
+use edge_negotiation::{
+    Heard, Negotiation, NegotiationState, Now, Pace, Spending, SpendingRefusal,
+};
 use edge_placement::{Candidate, Trust, Whereabouts};
 use edge_ports::{Clock, Ledger, PathSource, Signer, TracePriority};
 use edge_topology::{AggregateTree, Attachment};
@@ -40,6 +43,9 @@ const TRACE_INTERVAL: Duration = Duration::from_secs(3);
 /// most: as long as it may take to agree and to deploy.
 const RENEWAL_SECONDS: u64 = 60;
 
+/// What clients tell of one site between two looks of its driver; more is dropped.
+const MOST_HEARD: usize = 4096;
+
 /// Client-facing address, and until when it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serving {
@@ -47,6 +53,19 @@ pub struct Serving {
     pub address: SocketAddr,
     /// Last second in which a client may be there.
     pub until: UtcTime,
+    /// How its distance to clients is found out; none for sites of our own, and those whose certificates clients cannot check.
+    pub bounce: Option<Bounce>,
+}
+
+/// How the distance between a site and its clients is found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounce {
+    /// The agreement under which it serves.
+    pub agreement: AgreementId,
+    /// `http://authority` or `https://authority` of its entry point.
+    pub entry_point: String,
+    /// The promised round trip in milliseconds; 0 for none.
+    pub round_trip_ms: u32,
 }
 
 /// Who may pull the edge service's image: the holder of a token, for the time of an agreement (security rule 12).
@@ -135,6 +154,8 @@ struct Open {
     pins: Vec<TlsPin>,
     /// The operator wants it closed.
     close: Arc<Notify>,
+    /// What clients told of it since its driver last listened.
+    heard: Vec<Heard>,
 }
 
 impl Open {
@@ -319,6 +340,50 @@ impl Agreements {
             .collect()
     }
 
+    /// Takes note of what a client tells of a site.
+    pub fn hear(&self, word: &ClientWord) {
+        let now = self.clock.monotonic();
+        let mut book = self.book();
+        let Book { open, measured, .. } = &mut *book;
+        let by_id = |agreement: AgreementId| {
+            move |((_, offer), _): &(&(IepId, OfferId), &mut Open)| {
+                AgreementId::from(*offer) == agreement
+            }
+        };
+        let (found, heard) = match *word {
+            ClientWord::Sent { agreement } => (open.iter_mut().find(by_id(agreement)), Heard::Sent),
+            ClientWord::Returned {
+                agreement,
+                network,
+                bound,
+                is_promised,
+            } => {
+                let heard = Heard::Bounce {
+                    network,
+                    bound,
+                    is_promised,
+                };
+                (open.iter_mut().find(by_id(agreement)), heard)
+            }
+            ClientWord::Failed { server, network } => {
+                let found = open.iter_mut().find(|(_, open)| {
+                    let serving = open.serving.as_ref();
+                    serving.is_some_and(|serving| serving.address == server)
+                });
+                (found, Heard::Failure { network })
+            }
+        };
+        let Some(((site, _), open)) = found else {
+            return;
+        };
+        if let Heard::Bounce { network, bound, .. } = heard {
+            measured.bounced(site, self.settings.grouping, network, bound, now);
+        }
+        if open.heard.len() < MOST_HEARD {
+            open.heard.push(heard);
+        }
+    }
+
     /// What sites measured of the way to their clients, as far as it can be believed of these candidates.
     pub fn measured(&self, tree: &AggregateTree, candidates: &[Candidate]) -> Usable {
         let sites = candidates.iter();
@@ -331,6 +396,12 @@ impl Agreements {
             tracing::debug!(
                 reports = usable.too_short,
                 "not believed: clients would be nearer than the ways from the cloud allow"
+            );
+        }
+        if usable.contradicted > 0 {
+            tracing::debug!(
+                reports = usable.contradicted,
+                "not believed: clients' own bounces took much longer"
             );
         }
         usable
@@ -404,6 +475,7 @@ impl Agreements {
                 leaves: false,
                 pins: Vec::new(),
                 close: Arc::clone(&close),
+                heard: Vec::new(),
             };
             book.open.insert(key, open);
         }
@@ -454,6 +526,7 @@ impl Agreements {
                 leaves: written.record.stops_at.is_some(),
                 pins: Vec::new(),
                 close: Arc::clone(&close),
+                heard: Vec::new(),
             };
             let is_rented = state.is_funded() && state != NegotiationState::Proposed;
             {

@@ -106,7 +106,8 @@ pub enum Service {
         /// Program and arguments; empty takes the image's own.
         #[serde(default)]
         command: Vec<String>,
-        /// Environment; `SITE`, the name of the site, is added at each.
+        /// Environment; added at each site are `SITE`, its name, and `REPORTS`, where browsers may report requests that failed (headers
+        /// `NEL` and `Report-To`).
         #[serde(default)]
         environment: BTreeMap<String, String>,
         /// TCP port that it listens on.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use edge_dispatch::{DispatchTable, SiteTarget};
+use edge_dispatch::{BounceTarget, DispatchTable, SiteTarget};
 use edge_placement::{
     Algorithm, Application, Candidate, Effort, PlanInput, Policy, ServedBy, plan,
 };
@@ -77,12 +77,12 @@ impl DispatchTask {
         let interim_until = self.clock.utc().plus_seconds(INTERIM_SECONDS);
         let entries: Vec<_> = now_serving
             .into_iter()
-            .filter_map(|(prefix, site)| {
+            .filter_map(|(prefix, (site, expected))| {
                 // A client reaches only addresses of its own family.
                 let at = serving
                     .get(&site)
                     .filter(|at| at.address.is_ipv4() == prefix.addr().is_ipv4())?;
-                let is_final = soon.get(&prefix) == Some(&site);
+                let is_final = soon.get(&prefix).is_some_and(|(soon, _)| *soon == site);
                 let usable_until = if is_final {
                     at.until
                 } else {
@@ -94,6 +94,12 @@ impl DispatchTask {
                         site,
                         address: at.address,
                         usable_until,
+                        bounce: at.bounce.as_ref().map(|bounce| BounceTarget {
+                            agreement: bounce.agreement,
+                            entry_point: bounce.entry_point.clone(),
+                            is_promised: expected.0
+                                < Duration::from_millis(bounce.round_trip_ms.into()),
+                        }),
                     },
                 ))
             })
@@ -118,13 +124,13 @@ impl DispatchTask {
         self.draw(&snapshot.tree);
     }
 
-    /// The nearest of `candidates` for each client prefix that it serves better than the cloud.
+    /// The nearest of `candidates` for each client prefix that it serves better than the cloud, and its expected round trip.
     fn assign(
         &self,
         snapshot: &TopologySnapshot,
         generation: Generation,
         candidates: &[Candidate],
-    ) -> BTreeMap<IpNet, IepId> {
+    ) -> BTreeMap<IpNet, (IepId, Rtt)> {
         let planned = plan(&PlanInput {
             generation,
             tree: &snapshot.tree,
@@ -147,7 +153,7 @@ impl DispatchTask {
         clients
             .filter_map(|(prefix, service)| match service.served_by {
                 ServedBy::Cloud => None,
-                ServedBy::Site(site) => Some((prefix, site)),
+                ServedBy::Site(site) => Some((prefix, (site, service.predicted))),
             })
             .collect()
     }

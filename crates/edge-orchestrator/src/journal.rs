@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::sites::with_cause;
 
+mod intervals;
+
+use intervals::IntervalEntry;
+
 const KIND: &str = "agreements of an orchestrator";
 /// The key of what is not an agreement.
 const SPENDING: &str = "spending";
@@ -75,6 +79,7 @@ impl Written {
         let plain = |written: &Self| {
             let mut plain = written.clone();
             plain.record.served = Duration::ZERO;
+            plain.record.intervals.clear();
             plain.record.good_at = plain.record.good_at.map(|_| UtcTime(0));
             plain
         };
@@ -210,6 +215,8 @@ struct AgreementEntry {
     image_token: Option<String>,
     began: u64,
     steps: Vec<(u64, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    intervals: Vec<IntervalEntry>,
 }
 
 /// Where it stands; from `Reserving` on.
@@ -321,6 +328,7 @@ impl AgreementEntry {
                 .iter()
                 .map(|(at, what)| (at.0, what.clone()))
                 .collect(),
+            intervals: record.intervals.iter().map(IntervalEntry::of).collect(),
         }
     }
 
@@ -356,6 +364,11 @@ impl AgreementEntry {
                 failure: self.failure.map(NegotiationFailure::Earlier),
                 served: Duration::from_millis(self.served_ms),
                 good_at: self.good_at.map(UtcTime),
+                intervals: self
+                    .intervals
+                    .into_iter()
+                    .map(IntervalEntry::read)
+                    .collect(),
             },
             entry_point: self.entry_point,
             transport,

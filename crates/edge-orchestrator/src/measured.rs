@@ -3,11 +3,13 @@
 //! The tree tells how far a client is from a site only as far as both ways are known from the cloud. A site that serves knows better: its
 //! kernel measures every connection. But it is also the one that gains by being near, so its word counts within what we measured
 //! ourselves: the cloud is as far from the client as it is, and by the triangle the site cannot be nearer to it than the difference of the
-//! two ways from the cloud. What is shorter than that is not believed.
+//! two ways from the cloud. What is shorter than that is not believed, and neither is what clients contradict that were bounced off the
+//! site: a bounce can only take longer than the way, but if none of several came near to what the site says, the site is wrong.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use edge_negotiation::{FEWEST_OF_ONE, is_too_short};
 use edge_topology::{AggregateTree, Attachment};
 use edge_types::{IepId, IpNet, MonotonicTime, PrefixGrouping, Rtt};
 
@@ -24,6 +26,15 @@ const SLACK: Duration = Duration::from_millis(2);
 #[derive(Debug, Default)]
 pub struct Measured {
     reports: BTreeMap<(IepId, IpNet), (Rtt, MonotonicTime)>,
+    bounces: BTreeMap<(IepId, IpNet), Bounces>,
+}
+
+/// Bounces of the clients of one network off one site.
+#[derive(Debug)]
+struct Bounces {
+    count: usize,
+    shortest: Rtt,
+    latest: MonotonicTime,
 }
 
 /// Measurements that a plan may use, and those that it may not.
@@ -33,6 +44,8 @@ pub struct Usable {
     pub round_trips: BTreeMap<(IepId, IpNet), Rtt>,
     /// How many were shorter than the ways from the cloud allow.
     pub too_short: usize,
+    /// How many were much shorter than what clients themselves took.
+    pub contradicted: usize,
 }
 
 impl Measured {
@@ -67,6 +80,49 @@ impl Measured {
         is_news
     }
 
+    /// A client of this network was bounced off the site: its round trip is at most `bound`.
+    pub fn bounced(
+        &mut self,
+        site: &IepId,
+        grouping: PrefixGrouping,
+        network: IpNet,
+        bound: Rtt,
+        now: MonotonicTime,
+    ) {
+        let prefix = grouping.group(network.addr());
+        if prefix.prefix_len() > network.prefix_len() {
+            return;
+        }
+        let key = (site.clone(), prefix);
+        if self.bounces.len() >= MOST && !self.bounces.contains_key(&key) {
+            self.bounces
+                .retain(|_, bounces| now.since(bounces.latest) < FRESH_FOR);
+            if self.bounces.len() >= MOST {
+                return;
+            }
+        }
+        let bounces = self.bounces.entry(key).or_insert(Bounces {
+            count: 0,
+            shortest: bound,
+            latest: now,
+        });
+        if now.since(bounces.latest) >= FRESH_FOR {
+            (bounces.count, bounces.shortest) = (0, bound);
+        }
+        bounces.count += 1;
+        bounces.shortest = bounces.shortest.min(bound);
+        bounces.latest = now;
+    }
+
+    fn is_contradicted(&self, site: &IepId, prefix: IpNet, rtt: Rtt, now: MonotonicTime) -> bool {
+        let bounces = self.bounces.get(&(site.clone(), prefix));
+        bounces.is_some_and(|bounces| {
+            bounces.count >= FEWEST_OF_ONE
+                && now.since(bounces.latest) < FRESH_FOR
+                && is_too_short(rtt, bounces.shortest)
+        })
+    }
+
     /// What of it can be believed of sites that hang on this tree.
     pub fn usable<'a>(
         &self,
@@ -92,6 +148,10 @@ impl Measured {
                 }
                 if rtt.0 + SLACK < attachment.rtt.0.abs_diff(client.rtt.rtt.0) {
                     usable.too_short += 1;
+                    continue;
+                }
+                if self.is_contradicted(site, *prefix, *rtt, now) {
+                    usable.contradicted += 1;
                     continue;
                 }
                 usable.round_trips.insert((site.clone(), *prefix), *rtt);
@@ -188,6 +248,28 @@ mod tests {
             Usable::default(),
             "no client"
         );
+    }
+
+    #[test]
+    fn a_site_is_not_nearer_than_its_clients_find_it() {
+        let (tree, a) = (tree(), site("a.example"));
+        let attachment = tree.attach(&path("240.2.1.1", 43));
+        let clients = net("240.1.1.0/24");
+        let mut measured = Measured::default();
+        measured.report(&a, PrefixGrouping::SITE, [(clients, ms(20))], NOW);
+        let believed = |measured: &Measured, now| {
+            let usable = measured.usable(&tree, [(&a, &attachment)], now);
+            (usable.round_trips.len(), usable.contradicted)
+        };
+        let mut bounce = |bound, count| {
+            for _ in 0..count {
+                measured.bounced(&a, PrefixGrouping::SITE, clients, ms(bound), NOW);
+            }
+            believed(&measured, NOW)
+        };
+        assert_eq!(bounce(300, 2), (1, 0), "two may be slow");
+        assert_eq!(bounce(300, 1), (0, 1));
+        assert_eq!(bounce(44, 1), (1, 0), "one was nearly as near as it says");
     }
 
     #[test]

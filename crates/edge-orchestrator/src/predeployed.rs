@@ -180,6 +180,7 @@ impl Predeployed {
                 Serving {
                     address: site.address,
                     until: FOREVER,
+                    bounce: None,
                 },
             );
         }

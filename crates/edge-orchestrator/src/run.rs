@@ -10,7 +10,7 @@ use edge_discovery::{Discovery, DiscoveryConfig};
 use edge_dispatch::{DispatchTable, HostClass, HostPolicy, HostRefusal, RedirectPolicy};
 use edge_http::client::ContactBudget;
 use edge_http::entry_tls::TlsPolicy;
-use edge_http::front_end::{FrontEnd, FrontEndConfig, FrontEndCounters};
+use edge_http::front_end::{BounceSettings, FrontEnd, FrontEndConfig, FrontEndCounters};
 use edge_journal::JournalError;
 use edge_negotiation::{GreenListPolicy, Pace, Spending, SpendingCaps};
 use edge_ports::{Clock, Ledger, NameLookup, PathSource, PrefixOwner, Signer, SiteList};
@@ -33,6 +33,8 @@ use crate::topology_task::{TopologySettings, TopologySnapshot, TopologyTask};
 
 /// Sightings that may wait for the topology task; more are dropped and counted.
 const MOST_SIGHTINGS: usize = 65_536;
+/// What clients tell of sites may wait so long a line; more is dropped.
+const MOST_WORDS: usize = 4096;
 
 /// The world, as the orchestrator reaches it.
 #[derive(Clone, Debug)]
@@ -110,12 +112,18 @@ pub async fn run(
     let (sightings, sightings_seen) = mpsc::channel(MOST_SIGHTINGS);
     let (publish, topology) = watch::channel(Arc::new(TopologySnapshot::empty(settings.grouping)));
 
-    let front_end = Arc::new(FrontEnd::new(
+    let (words, mut words_said) = mpsc::channel(MOST_WORDS);
+    let front_end = FrontEnd::new(
         front_end_config(&settings)?,
         Arc::clone(&table),
         sightings,
         Arc::clone(&adapters.clock),
-    ));
+    );
+    let bounces = BounceSettings {
+        one_in: policy.bounce_one_in,
+        apart: Duration::from_secs(policy.bounce_apart_s.into()),
+    };
+    let front_end = Arc::new(front_end.hearing(bounces, words));
     let topology_task = TopologyTask::new(
         TopologySettings {
             grouping: settings.grouping,
@@ -215,6 +223,14 @@ pub async fn run(
     };
 
     let admin_socket = settings.config.admin.clone();
+    let hears = Arc::clone(&admin.agreements);
+    let hear_clients = async move {
+        while let Some(word) = words_said.recv().await {
+            hears.hear(&word);
+        }
+        // The front ends end with this future, which is not over because there are none.
+        std::future::pending().await
+    };
     let serve_admin = async {
         match &admin_socket {
             Some(socket) => admin::serve(socket, admin)
@@ -232,6 +248,7 @@ pub async fn run(
     tasks.spawn(placement_task.run());
     tasks.spawn(dispatch_task.run());
     tasks.spawn(predeployed.run());
+    tasks.spawn(hear_clients);
     let mut front_ends = tokio::task::JoinSet::new();
     for listener in listeners {
         front_ends.spawn(Arc::clone(&front_end).serve(listener));
@@ -301,6 +318,7 @@ fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
         price_ceiling,
         policy: GreenListPolicy {
             min_key_binding: settings.min_key_binding,
+            max_round_trip_ms: policy.max_round_trip_ms,
             ..GreenListPolicy::new(any_slot, settings.edge_service.needs, price_ceiling, escrow)
         },
         pace: negotiation_pace(settings),
@@ -326,5 +344,8 @@ impl Refresh for Counts {
         report.front_end.served = self.front_end.served.load(Ordering::Relaxed);
         report.front_end.refused = self.front_end.refused.load(Ordering::Relaxed);
         report.front_end.failed = self.front_end.failed.load(Ordering::Relaxed);
+        report.front_end.bounced = self.front_end.bounced.load(Ordering::Relaxed);
+        report.front_end.returned = self.front_end.returned.load(Ordering::Relaxed);
+        report.front_end.tokens_refused = self.front_end.tokens_refused.load(Ordering::Relaxed);
     }
 }

@@ -166,6 +166,15 @@ pub struct FrontEndStatus {
     pub refused: u64,
     /// Requests that the application failed to answer.
     pub failed: u64,
+    /// Redirected requests that went by the site's entry point first.
+    #[serde(default)]
+    pub bounced: u64,
+    /// Of these, how many came back and counted.
+    #[serde(default)]
+    pub returned: u64,
+    /// Tokens of bounces that counted for nothing.
+    #[serde(default)]
+    pub tokens_refused: u64,
 }
 
 /// Something worth a line in a diary.

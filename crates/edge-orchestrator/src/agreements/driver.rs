@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use edge_http::client::{BuyerClient, ClientError, ClientTimeouts, IepClient};
 use edge_http::entry_tls::Transport;
+use edge_http::front_end::REPORTS_PATH;
 use edge_journal::crash;
-use edge_negotiation::{Action, Negotiation, NegotiationFailure, NegotiationState};
+use edge_negotiation::{Action, Heard, Negotiation, NegotiationFailure, NegotiationState};
 use edge_ports::LedgerError;
 use edge_types::{
     AgreementId, Amount, Confirmation, Generation, HealthCheck, ImageReference, Offer, Receipt,
@@ -16,7 +17,7 @@ use edge_wire::message::Deployment;
 use edge_wire::signing::{self, receipt_digest};
 use tokio::sync::Notify;
 
-use super::{Agreements, Serving};
+use super::{Agreements, Bounce, Serving};
 use crate::health;
 use crate::journal::Written;
 use crate::sites::with_cause;
@@ -73,6 +74,7 @@ impl Driver {
             if state.is_final() {
                 break;
             }
+            self.listen();
             let now = self.shared.now();
             match self.negotiation.poll_action(now) {
                 // What is not written down is not done either.
@@ -99,6 +101,35 @@ impl Driver {
         }
         self.write(true);
         self.close().await;
+    }
+
+    /// Tells the negotiation what clients said of the site meanwhile.
+    fn listen(&mut self) {
+        let key = (self.offer.site.clone(), self.offer.id);
+        let mut book = self.shared.book();
+        let heard = book.open.get_mut(&key).map(|open| &mut open.heard);
+        let heard = heard.map(std::mem::take).unwrap_or_default();
+        drop(book);
+        for word in heard {
+            self.negotiation.hear(word);
+        }
+    }
+
+    /// How clients' distance to the site is found out.
+    fn bounce(&self) -> Option<Bounce> {
+        let entry_point = match &self.written.transport {
+            Transport::Plain => format!("http://{}", self.written.entry_point),
+            Transport::Authorities => {
+                format!("https://{}:{}", self.offer.site.host, self.offer.site.port)
+            }
+            // Browsers do not ask the DNS for keys of certificates.
+            Transport::Pins(_) => return None,
+        };
+        Some(Bounce {
+            agreement: self.offer.id.into(),
+            entry_point,
+            round_trip_ms: self.offer.sla.round_trip_ms,
+        })
     }
 
     /// Writes down where the negotiation stands, if that is news; what was measured alone is news only if `measured`.
@@ -326,7 +357,9 @@ impl Driver {
         let service = &self.shared.settings.edge_service;
         let mut environment: Vec<(String, String)> =
             service.environment.clone().into_iter().collect();
+        let origin = self.shared.settings.origin();
         environment.push(("SITE".to_owned(), self.offer.site.host.to_string()));
+        environment.push(("REPORTS".to_owned(), format!("{origin}{REPORTS_PATH}")));
         let workload = Workload {
             generation: Generation(1),
             image: ImageReference {
@@ -348,7 +381,6 @@ impl Driver {
                 start_timeout: Duration::from_secs(30),
             },
         };
-        let origin = self.shared.settings.origin();
         if self.written.image_token.is_none() {
             self.written.image_token = self.shared.images.grant();
             self.write(false);
@@ -396,14 +428,24 @@ impl Driver {
     }
 
     /// Asks the site how far its clients are. That it does not say is no failure.
-    async fn ask_for_distances(&self, id: AgreementId) {
+    async fn ask_for_distances(&mut self, id: AgreementId) {
         let Ok(view) = self.client.deployment(id).await else {
             return;
         };
-        let reported = view.round_trips.into_iter().map(|reported| {
-            let rtt = Rtt(Duration::from_micros(reported.micros.into()));
-            (reported.clients, rtt)
-        });
+        let reported: Vec<_> = view
+            .round_trips
+            .into_iter()
+            .map(|reported| {
+                let rtt = Rtt(Duration::from_micros(reported.micros.into()));
+                (reported.clients, rtt)
+            })
+            .collect();
+        for (clients, rtt) in &reported {
+            self.negotiation.hear(Heard::Reported {
+                network: clients.trunc(),
+                rtt: *rtt,
+            });
+        }
         let now = self.shared.clock.monotonic();
         let grouping = self.shared.settings.grouping;
         let is_news = self
@@ -439,7 +481,11 @@ impl Driver {
             self.written.serving_at,
             self.negotiation.serves_until(),
         ) {
-            (true, Some(address), Some(until)) => Some(Serving { address, until }),
+            (true, Some(address), Some(until)) => Some(Serving {
+                address,
+                until,
+                bounce: self.bounce(),
+            }),
             _ => None,
         };
         let mut book = self.shared.book();

@@ -48,6 +48,14 @@ pub struct Policy {
     pub opted_out: Vec<IpNet>,
     /// Longest `max-age` of a redirect.
     pub max_redirect_s: u32,
+    /// A site has to promise a round trip of at most this to its clients, in milliseconds. Default: 0, it need promise none.
+    pub max_round_trip_ms: u32,
+    /// One in so many redirected GETs goes by the entry point of its site and back, which tells how far the client is from the site.
+    /// Such a client waits for two round trips to the site and one or two to the cloud more. Default: 100; 0 for none.
+    pub bounce_one_in: u32,
+    /// The same client is not bounced again for so many seconds. Below 300, by which clients close idle connections, a site can look
+    /// nearer than it is to those who come back early. Default: 600.
+    pub bounce_apart_s: u32,
     /// Prefix length by which client addresses are grouped, IPv4.
     pub group_v4: u8,
     /// Prefix length by which client addresses are grouped, IPv6.
@@ -83,6 +91,9 @@ impl Default for Policy {
             allowed_prefixes: Vec::new(),
             opted_out: Vec::new(),
             max_redirect_s: 300,
+            max_round_trip_ms: 0,
+            bounce_one_in: 100,
+            bounce_apart_s: 600,
             group_v4: 24,
             group_v6: 48,
             group_routers_v4: 32,
