@@ -1,5 +1,6 @@
 //! `exec-edge agreement`: what an orchestrator or a provider agreed to, by its journal, and what to do about it.
 
+mod levels;
 mod on_ledger;
 mod text;
 

@@ -45,6 +45,7 @@ fn offer(number: u8) -> Offer {
             availability_ppm: 950_000,
             receipt_interval_seconds: 10,
             notice_seconds: 5,
+            round_trip_ms: 0,
         },
         guarantee: edge_types::Guarantee {
             stake: 0,
@@ -80,6 +81,7 @@ fn written_of(offer: Offer, state: NegotiationState, steps: &[(u64, &str)]) -> W
             failure: None,
             served: Duration::from_secs(30),
             good_at: None,
+            intervals: Vec::new(),
         },
         transport: Transport::Plain,
         entry_point: "192.0.2.1:80".parse().unwrap(),

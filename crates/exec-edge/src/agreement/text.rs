@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use edge_negotiation::{Agreement, NegotiationState, Stage};
+use edge_negotiation::{Agreement, Interval, NegotiationState, Stage};
 use edge_orchestrator::journal::Written;
 use edge_types::{AgreementId, AgreementState, Amount, Offer, Settlement};
 use edge_wire::message::Deployment;
 use serde_json::{Value, json};
+
+use super::levels;
 
 /// One agreement as one of its sides knows it.
 pub(super) struct Told {
@@ -21,6 +23,8 @@ pub(super) struct Told {
     buyer: Option<String>,
     runs_at: Option<SocketAddr>,
     steps: Vec<(u64, String)>,
+    /// By receipt interval; only the buyer measures it.
+    intervals: Vec<Interval>,
 }
 
 impl Told {
@@ -45,6 +49,7 @@ impl Told {
                 .iter()
                 .map(|(at, what)| (at.0, what.clone()))
                 .collect(),
+            intervals: record.intervals.clone(),
         }
     }
 
@@ -77,6 +82,7 @@ impl Told {
             buyer: Some(agreement.buyer.to_string()),
             runs_at: running.get(&id).map(|(address, _)| *address),
             steps: vec![(agreement.changed_at.0, format!("{state} since then"))],
+            intervals: Vec::new(),
         }
     }
 
@@ -85,6 +91,8 @@ impl Told {
             .steps
             .iter()
             .map(|(at, what)| json!({"at": at, "what": what}));
+        let intervals = self.intervals.iter();
+        let intervals = intervals.map(|interval| levels::object(interval, &self.offer));
         json!({
             "id": self.id,
             "site": self.offer.site.to_string(),
@@ -99,6 +107,7 @@ impl Told {
             "due": self.due.map(|due| due.units.to_string()),
             "runs_at": self.runs_at,
             "steps": steps.collect::<Vec<_>>(),
+            "intervals": intervals.collect::<Vec<_>>(),
         })
     }
 
@@ -143,8 +152,12 @@ impl Told {
         line(
             "promised",
             format!(
-                "{:.4} % available, a receipt every {} s, {} s of notice, text {}",
+                "{:.4} % available, {}a receipt every {} s, {} s of notice, text {}",
                 f64::from(offer.sla.availability_ppm) / 1e4,
+                match offer.sla.round_trip_ms {
+                    0 => String::new(),
+                    promise => format!("{promise} ms to clients, "),
+                },
                 offer.sla.receipt_interval_seconds,
                 offer.sla.notice_seconds,
                 offer.sla.text_hash
@@ -161,6 +174,10 @@ impl Told {
         );
         if let Some(address) = self.runs_at {
             line("runs at", address.to_string());
+        }
+        for interval in &self.intervals {
+            let name = format!("{}", interval.until.0);
+            line(&name, levels::line(interval, offer));
         }
         for (at, what) in &self.steps {
             line(&at.to_string(), what.clone());

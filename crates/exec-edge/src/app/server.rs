@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use http::header::HOST;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -28,6 +29,32 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const BACKEND_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKEND_BODY: usize = 1024 * 1024;
 
+/// How long browsers report, seconds.
+const REPORTS_MAX_AGE: u32 = 600;
+
+/// Where browsers report requests that failed, as they are told (Network Error Logging). They listen only over `https`, so that elsewhere
+/// these headers do nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Reports {
+    report_to: HeaderValue,
+    nel: HeaderValue,
+}
+
+impl Reports {
+    fn to(collector: &str) -> anyhow::Result<Self> {
+        let group = "exec-edge";
+        let report_to = json!({
+            "group": group, "max_age": REPORTS_MAX_AGE, "endpoints": [{ "url": collector }],
+        });
+        let nel = json!({ "report_to": group, "max_age": REPORTS_MAX_AGE });
+        let header = |value: serde_json::Value| HeaderValue::try_from(value.to_string());
+        Ok(Self {
+            report_to: header(report_to).context("REPORTS is not a URL")?,
+            nel: header(nel)?,
+        })
+    }
+}
+
 /// Where the application runs.
 #[derive(Clone, Debug)]
 pub(crate) enum Role {
@@ -39,13 +66,15 @@ pub(crate) enum Role {
         name: Arc<str>,
         /// Who makes what is dynamic; without one such requests fail.
         backend: Option<SocketAddr>,
+        /// Tells browsers where to report requests that fail here, if anybody wants to know.
+        reports: Option<Reports>,
     },
     /// Answers everything with this text.
     Report(Arc<str>),
 }
 
 impl Role {
-    /// An edge service as `SITE` and `BACKEND` say.
+    /// An edge service as `SITE`, `BACKEND` and `REPORTS` say.
     pub(crate) fn edge_from_environment() -> anyhow::Result<Self> {
         let site = std::env::var("SITE").unwrap_or_default();
         let backend = match std::env::var("BACKEND") {
@@ -58,6 +87,10 @@ impl Role {
         Ok(Self::Edge {
             name: format!("edge {site}").trim_end().into(),
             backend,
+            reports: std::env::var("REPORTS")
+                .ok()
+                .map(|collector| Reports::to(&collector))
+                .transpose()?,
         })
     }
 }
@@ -95,10 +128,14 @@ pub(crate) async fn serve(listen: SocketAddr, role: Role) -> io::Result<()> {
 }
 
 async fn respond(role: &Role, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let (name, backend) = match role {
+    let (name, backend, reports) = match role {
         Role::Origin => return objects::respond(request).await,
         Role::Report(text) => return Response::new(Full::new(text.to_string().into())),
-        Role::Edge { name, backend } => (name, backend),
+        Role::Edge {
+            name,
+            backend,
+            reports,
+        } => (name, backend, reports),
     };
     let (path, query) = (request.uri().path(), request.uri().query());
     let mut response = match (answer_static(request.method(), path, query), backend) {
@@ -113,6 +150,11 @@ async fn respond(role: &Role, request: Request<Incoming>) -> Response<Full<Bytes
         (None, None) => text(StatusCode::NOT_FOUND, "there is no back end\n"),
     };
     served_by(&mut response, name);
+    if let Some(Reports { report_to, nel }) = reports {
+        let headers = response.headers_mut();
+        headers.insert("report-to", report_to.clone());
+        headers.insert("nel", nel.clone());
+    }
     response
 }
 
@@ -143,5 +185,22 @@ async fn ask(backend: SocketAddr, target: &str) -> anyhow::Result<Response<Full<
     tokio::select! {
         response = &mut exchange => response,
         _ = connection => exchange.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_told_where_to_report() {
+        let told = Reports::to("https://shop.example/.exec/reports").unwrap();
+        let read = |value: &HeaderValue| -> serde_json::Value {
+            serde_json::from_slice(value.as_bytes()).unwrap()
+        };
+        let (report_to, nel) = (read(&told.report_to), read(&told.nel));
+        let url = &report_to["endpoints"][0]["url"];
+        assert_eq!(url, "https://shop.example/.exec/reports");
+        assert_eq!(report_to["group"], nel["report_to"]);
     }
 }

@@ -87,6 +87,10 @@ impl IepService for Iep {
             }))
     }
 
+    fn origin(&self, _: AgreementId) -> Option<String> {
+        None
+    }
+
     fn hello(&self, _: Preferences) -> Reply<'_, Offers> {
         nothing()
     }
