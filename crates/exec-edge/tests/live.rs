@@ -13,13 +13,14 @@ mod zone_server;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_orchestrator::plan_report::PlanReport;
 use edge_orchestrator::status::StatusReport;
 use edge_types::Rtt;
 use market::{CLIENTS, Market, client_network};
 use program::{Answer, program, run};
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -251,6 +252,88 @@ fn to_act_rents_and_what_sites_measure_sends_clients_elsewhere() {
     );
     let mut told_of = report.events.iter().map(|event| &event.text);
     assert!(told_of.any(|text| text.contains(&told)), "{told}");
+}
+
+/// What a journal in the market's folder has of its agreements.
+fn agreements(market: &Market, journal: &str) -> Vec<Value> {
+    let mut command = program(&["agreement", "list", "--json", "--state"]);
+    let told = run(command.arg(market.file(journal)), PATIENCE);
+    serde_json::from_str(&told.out).unwrap()
+}
+
+fn units(value: &Value) -> u128 {
+    value
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+#[test]
+fn a_site_that_is_farther_from_clients_than_promised_is_paid_for_less() {
+    let policy = "max_round_trip_ms = 150\nbounce_one_in = 1\nbounce_apart_s = 1\n";
+    let promises = "round_trip_ms = 150";
+    let mut market = Market::start_promising(&["orchestrator"], "act", policy, 600, promises);
+    market.await_report(|report| report.prefixes_redirected == NEAR_RENTED);
+    let near = redirected(&market);
+    // Clients know nothing of it, but are far from one of the two sites, as if the network had changed since the plan.
+    let far_site = market.follow(near[0], Duration::ZERO).unwrap();
+    let wait = Duration::from_millis(600);
+    let started = Instant::now();
+    let (missed, kept) = loop {
+        for number in &near {
+            let city = number % market::SITES == near[0] % market::SITES;
+            market.follow(*number, if city { wait } else { Duration::ZERO });
+        }
+        for number in 0..3 {
+            let answer = market.report_failure(number, far_site);
+            assert_eq!(answer, "HTTP/1.1 204 No Content");
+        }
+        let mut told = agreements(&market, "orchestrator");
+        let has = |told: &Value, verdict: &str| {
+            let mut intervals = told["intervals"].as_array().unwrap().iter();
+            intervals.any(|it| it["verdict"] == verdict && it["bounces"].as_u64() >= Some(5))
+        };
+        told.retain(|told| has(told, "missed") || has(told, "kept"));
+        told.sort_by_key(|told| has(told, "kept"));
+        let due: BTreeMap<String, u128> = agreements(&market, "provider")
+            .iter()
+            .map(|told| (told["id"].to_string(), units(&told["due"])))
+            .collect();
+        if let [missed, kept] = told.as_slice()
+            && has(missed, "missed")
+            && has(kept, "kept")
+            && due[&missed["id"].to_string()] + 3_000_000 < due[&kept["id"].to_string()]
+        {
+            break (missed.clone(), kept.clone());
+        }
+        assert!(started.elapsed() < PATIENCE, "{told:#?}\n{}", market.log());
+    };
+    let far_host = far_site.ip();
+    assert_eq!(missed["runs_at"], far_site.to_string(), "{far_host}");
+    for kept in kept["intervals"].as_array().unwrap() {
+        assert_ne!(kept["verdict"], "missed", "{kept}");
+        assert_eq!(kept["unpaid"], Value::Null);
+    }
+    let reported = missed["intervals"].as_array().unwrap().iter();
+    let failing = reported.filter(|it| it["failing_networks"].as_u64() >= Some(3));
+    assert!(failing.count() > 0, "{missed:#}");
+
+    let mut command = program(&["explain", "agreement", missed["id"].as_str().unwrap()]);
+    let words = run(
+        command.arg("--state").arg(market.file("orchestrator")),
+        PATIENCE,
+    )
+    .out;
+    assert!(
+        words.contains("150 ms promised: missed, ") && words.contains("not paid for it"),
+        "{words}"
+    );
+    assert!(
+        words.contains("failures reported by clients of 3 networks"),
+        "{words}"
+    );
+    let report = market.await_report(|report| report.front_end.returned > 10);
+    assert_eq!(report.front_end.tokens_refused, 0, "{report:#?}");
 }
 
 /// What a replay on so many threads says.

@@ -86,6 +86,17 @@ impl Market {
     /// The same with further lines of policy, in which `FOLDER` has tables of the sites' places: `countries`, where sites are
     /// by turns in FI and SE, and `origins`, where the `number`th site is in AS 64500 + `number`.
     pub(crate) fn start_with(arguments: &[&str], mode: &str, policy: &str, lease_s: u32) -> Self {
+        Self::start_promising(arguments, mode, policy, lease_s, "")
+    }
+
+    /// The same with further lines of each site's settings.
+    pub(crate) fn start_promising(
+        arguments: &[&str],
+        mode: &str,
+        policy: &str,
+        lease_s: u32,
+        promises: &str,
+    ) -> Self {
         static INSTANCES: AtomicU8 = AtomicU8::new(0);
         let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
@@ -111,6 +122,7 @@ impl Market {
             provider.clone(),
             instance,
             &distances,
+            promises,
         );
         let origin = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let origin_at = origin.local_addr().unwrap();
@@ -205,14 +217,56 @@ impl Market {
 
     /// The status line that a client of the `number`th network gets, and where it is sent, if it is.
     pub(crate) fn ask(&self, number: u8) -> Option<(String, Option<String>)> {
-        let front_end = self.front_end;
+        self.exchange(number, self.front_end, "GET / HTTP/1.1\r\n", "")
+    }
+
+    /// The site that a client of the `number`th network comes to, if it is sent to any. On the way to an entry point, where it is bounced,
+    /// it takes so long.
+    pub(crate) fn follow(&self, number: u8, wait: Duration) -> Option<SocketAddr> {
+        let (mut at, mut path) = (self.front_end, "/".to_owned());
+        for _ in 0..4 {
+            let line = format!("GET {path} HTTP/1.1\r\n");
+            let location = self.exchange(number, at, &line, "")?.1?;
+            let (authority, rest) = location.strip_prefix("http://")?.split_once('/')?;
+            at = authority.parse().unwrap_or(self.front_end);
+            path = format!("/{rest}");
+            if path.contains("/bounce/") {
+                std::thread::sleep(wait);
+            } else if at != self.front_end {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// A browser in the `number`th network reports that a request to a site failed; the status line of the answer.
+    pub(crate) fn report_failure(&self, number: u8, site: SocketAddr) -> String {
+        let body = format!(
+            r#"[{{"type":"network-error","age":1,"url":"http://{site}/","body":{{"type":"tcp.timed_out"}}}}]"#
+        );
+        let head = format!(
+            "POST /.exec/reports HTTP/1.1\r\ncontent-type: application/reports+json\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        self.exchange(number, self.front_end, &head, &body)
+            .unwrap()
+            .0
+    }
+
+    /// The status line and `Location` of what `address` answers a client.
+    fn exchange(
+        &self,
+        number: u8,
+        address: SocketAddr,
+        head: &str,
+        body: &str,
+    ) -> Option<(String, Option<String>)> {
+        let port = self.front_end.port();
+        let request = format!("{head}host: shop.example:{port}\r\nconnection: close\r\n\r\n{body}");
         let asked = async move {
             let socket = TcpSocket::new_v4().ok()?;
             socket.bind(SocketAddr::new(client(number), 0)).ok()?;
-            let mut stream = socket.connect(front_end).await.ok()?;
-            let port = front_end.port();
-            let request =
-                format!("GET / HTTP/1.1\r\nhost: shop.example:{port}\r\nconnection: close\r\n\r\n");
+            let mut stream = socket.connect(address).await.ok()?;
             stream.write_all(request.as_bytes()).await.ok()?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.ok()?;
@@ -341,6 +395,7 @@ fn start_provider(
     key: LocalKey,
     instance: u8,
     distances: &Distances,
+    promises: &str,
 ) {
     let escrow = dev::dev_escrow_address();
     let mut text = format!(
@@ -355,7 +410,7 @@ fn start_provider(
             "[[site]]\nhost = \"site{site}.isp.example\"\nport = 8080\nlisten = \"{address}:8080\"\n\
              service_address = \"{address}\"\nservice_ports = [20000, 20003]\n\
              milli_cpu = 1000\nmemory_mib = 128\npids = 64\nprice_per_second_wei = \"{}\"\n\
-             receipt_interval_seconds = 5\nnotice_seconds = 1\n",
+             receipt_interval_seconds = 5\nnotice_seconds = 1\n{promises}\n",
             1_000_000 + u32::from(site)
         ));
     }
