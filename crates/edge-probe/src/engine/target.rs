@@ -180,6 +180,21 @@ impl Target {
         }
     }
 
+    /// Gives up what only a trace under way needs: probes that were answered, samples and the account.
+    pub(super) fn forget_all_but_open_probes(&mut self) {
+        self.sent.retain(|sent| !sent.answered);
+        self.sent.shrink_to_fit();
+        self.sampling = None;
+        self.trail = None;
+    }
+
+    /// Memory that one without samples and account takes.
+    pub(super) const fn octets(&self) -> usize {
+        size_of::<Self>()
+            + self.hops.capacity() * size_of::<HopState>()
+            + self.sent.capacity() * size_of::<Sent>()
+    }
+
     /// The state at TTL `ttl`, which is between 1 and the largest TTL.
     pub(super) fn hop(&self, ttl: u8) -> &HopState {
         &self.hops[usize::from(ttl) - 1]
