@@ -11,6 +11,7 @@ use crate::shell;
 /// Each crate's layer (see ARCHITECTURE.md). A crate depends only on lower layers, or on [`SIDEWAYS`].
 const LAYERS: &[(&str, u8)] = &[
     ("edge-types", 0),
+    ("edge-suffixes", 0),
     ("edge-packet", 1),
     ("edge-topology", 1),
     ("edge-trace-files", 1),

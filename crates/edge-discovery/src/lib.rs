@@ -48,6 +48,7 @@ mod zones;
 
 pub use config::{DiscoveryConfig, Limits, is_service};
 pub use country::CountryRanges;
+pub use edge_suffixes::SuffixSection;
 pub use international::{from_people, shown};
 pub use key_record::{KeyBinding, KeyRefusal};
 pub use listed::ListedRefusal;
@@ -75,4 +76,4 @@ pub use trust::{
     Assessment, Objection, Position, Sign, Tier, TrustPolicy, TrustRefusal, UnknownTier, Use,
     assess, position,
 };
-pub use zones::{CandidateZone, NameRefusal, Standing, SuffixSection, candidate_zones};
+pub use zones::{CandidateZone, NameRefusal, Standing, candidate_zones};

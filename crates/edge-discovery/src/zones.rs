@@ -1,5 +1,6 @@
 //! Names of routers to the zones that may speak for them.
 
+use edge_suffixes::{PublicSuffix, SuffixSection};
 use edge_types::DnsName;
 
 use crate::international::in_unicode;
@@ -62,28 +63,6 @@ pub enum NameRefusal {
         /// Section of the public suffix list.
         section: SuffixSection,
     },
-}
-
-/// Which part of the public suffix list a suffix is from. Whoever holds a name under a private suffix is a customer of
-/// the suffix's owner, not the owner, and is never taken for the owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SuffixSection {
-    /// Delegated by a registry.
-    Icann,
-    /// Offered by a company to its customers, e.g. a cloud's host names.
-    Private,
-    /// In no list: the rule `*`, a top-level name.
-    Unlisted,
-}
-
-impl std::fmt::Display for SuffixSection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Icann => "registry section",
-            Self::Private => "private section",
-            Self::Unlisted => "not listed",
-        })
-    }
 }
 
 /// Whose a candidate zone is, seen from the host.
@@ -159,7 +138,7 @@ fn zones_of(
     if labels.next_back().is_none() {
         return Err(NameRefusal::SingleLabel);
     }
-    let suffix = Suffix::of(host);
+    let suffix = suffix_of(host);
     let owner = suffix_owner(host, &suffix).map(|zone| CandidateZone {
         zone,
         standing: Standing::SuffixOwner,
@@ -195,28 +174,9 @@ fn zones_of(
     Ok(zones)
 }
 
-/// A public suffix, counted in labels.
-struct Suffix {
-    labels: usize,
-    section: SuffixSection,
-}
-
-impl Suffix {
-    /// The list has internationalised names in Unicode.
-    fn of(name: &DnsName) -> Self {
-        let shown = in_unicode(name);
-        let found = psl::suffix(shown.as_bytes());
-        let labels = found.as_ref().map_or(1, |suffix| {
-            let octets = suffix.as_bytes();
-            1 + octets.iter().filter(|octet| **octet == b'.').count()
-        });
-        let section = match found.and_then(|suffix| suffix.typ()) {
-            Some(psl::Type::Icann) => SuffixSection::Icann,
-            Some(psl::Type::Private) => SuffixSection::Private,
-            None => SuffixSection::Unlisted,
-        };
-        Self { labels, section }
-    }
+/// The list has internationalised names in Unicode.
+fn suffix_of(name: &DnsName) -> PublicSuffix {
+    PublicSuffix::of(&in_unicode(name))
 }
 
 /// The last `count` labels of a name, if it has as many.
@@ -226,7 +186,7 @@ fn top_labels(name: &DnsName, count: usize) -> Option<DnsName> {
 }
 
 /// The registrable domain by the registries' section alone, of a host under a private suffix.
-fn suffix_owner(host: &DnsName, suffix: &Suffix) -> Option<DnsName> {
+fn suffix_owner(host: &DnsName, suffix: &PublicSuffix) -> Option<DnsName> {
     let mut labels = suffix.labels;
     let mut section = suffix.section;
     if section != SuffixSection::Private {
@@ -235,7 +195,7 @@ fn suffix_owner(host: &DnsName, suffix: &Suffix) -> Option<DnsName> {
     // Private suffixes nest; the registry's is above the last.
     while section == SuffixSection::Private {
         let above = top_labels(host, labels.checked_sub(1)?)?;
-        let next = Suffix::of(&above);
+        let next = suffix_of(&above);
         (labels, section) = (next.labels, next.section);
     }
     top_labels(host, labels + 1)
