@@ -125,6 +125,7 @@ impl World {
                 notice_seconds: 10,
                 round_trip_ms: 0,
             },
+            conditions: edge_types::SiteConditions::default(),
             guarantee: Guarantee {
                 stake: 1_000_000_000_000,
                 arbiter: None,

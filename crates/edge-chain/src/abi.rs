@@ -110,7 +110,7 @@ pub(crate) fn signed_terms(offer: &Offer) -> SignedTerms {
         slotStart: offer.slot.start.0,
         slotEnd: offer.slot.end.0,
         hardware: word(signing::hardware_hash(&offer.hardware)),
-        sla: word(signing::sla_hash(&offer.sla, &offer.settlement)),
+        sla: word(signing::sla_hash(offer)),
         receiptInterval: offer.sla.receipt_interval_seconds.into(),
         notice: offer.sla.notice_seconds.into(),
         answerTime: offer.guarantee.answer_seconds.into(),

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use edge_types::{
-    Amount, ChainAddress, ChainId, HardwareProfile, Hash32, IepId, Offer, Settlement, Slot, UtcTime,
+    Amount, ChainAddress, ChainId, ConditionMismatch, HardwareProfile, Hash32, IepId, Offer,
+    Settlement, Slot, UtcTime, WantedConditions,
 };
 
 use crate::escrow::{MAX_CONFIRM_SECONDS, MAX_HORIZON_SECONDS};
@@ -53,7 +54,10 @@ pub struct GreenListPolicy {
     /// Longest acceptable time between receipts, seconds, where a quarter of the slot is not less: the escrow pays up to one
     /// interval for nothing but silence or a claim.
     pub max_receipt_interval_seconds: u32,
-    /// Agreement texts that somebody read and accepted, by keccak-256; `None` accepts any.
+    /// What else is needed of the site. What it says of itself is its provider's word alone; that it is somewhere else by
+    /// that word is enough to refuse it.
+    pub conditions: WantedConditions,
+    /// Texts of agreements and content policies that somebody read and accepted, by keccak-256; `None` accepts any.
     pub accepted_texts: Option<BTreeSet<Hash32>>,
     /// Who may rule on disputes beside nobody; a provider's own choice of judge is accepted only from this list.
     pub accepted_arbiters: BTreeSet<ChainAddress>,
@@ -65,7 +69,7 @@ pub struct GreenListPolicy {
 
 impl GreenListPolicy {
     /// A policy for `wanted`, `need` and a price, with the defaults for the rest: 90 % availability, notice of at most
-    /// 60 s, receipts every 5 s to 5 minutes, any text, keys bound by DNSSEC.
+    /// 60 s, receipts every 5 s to 5 minutes, anywhere, any text, keys bound by DNSSEC.
     pub const fn new(
         wanted: Slot,
         need: HardwareProfile,
@@ -82,6 +86,11 @@ impl GreenListPolicy {
             max_notice_seconds: 60,
             min_receipt_interval_seconds: 5,
             max_receipt_interval_seconds: 300,
+            conditions: WantedConditions {
+                regions: BTreeSet::new(),
+                tee: BTreeSet::new(),
+                content: BTreeSet::new(),
+            },
             accepted_texts: None,
             accepted_arbiters: BTreeSet::new(),
             min_stake: 0,
@@ -134,6 +143,9 @@ pub enum GreenListRefusal {
     /// The hardware is not enough.
     #[error("the hardware does not cover the need")]
     HardwareTooSmall,
+    /// By its provider's own word the site is not what is needed, or does not take what the application has.
+    #[error(transparent)]
+    Conditions(ConditionMismatch),
     /// The slot costs too much, or in another asset.
     #[error("the slot costs more than the ceiling")]
     TooExpensive,
@@ -188,8 +200,8 @@ pub enum GreenListRefusal {
         /// Required.
         required: u128,
     },
-    /// An agreement text that nobody accepted.
-    #[error("the agreement's text {0} was not accepted by anybody")]
+    /// A text of the agreement, or of the site's content policy, that nobody accepted.
+    #[error("the text {0} of the agreement or content policy was not accepted by anybody")]
     UnknownText(Hash32),
 }
 
@@ -259,6 +271,10 @@ pub fn green_list(
     if !offer.hardware.covers(&policy.need) {
         return Err(Refusal::HardwareTooSmall);
     }
+    offer
+        .conditions
+        .check(&policy.conditions)
+        .map_err(Refusal::Conditions)?;
     let ceiling = policy.price_ceiling_per_second;
     let affordable = offer.price_per_second.asset == ceiling.asset
         && match (
@@ -321,17 +337,22 @@ pub fn green_list(
             required: policy.min_stake,
         });
     }
-    if let Some(accepted) = &policy.accepted_texts
-        && !accepted.contains(&sla.text_hash)
-    {
-        return Err(Refusal::UnknownText(sla.text_hash));
+    if let Some(accepted) = &policy.accepted_texts {
+        let texts = [Some(sla.text_hash), offer.conditions.content.text_hash];
+        let mut unknown = texts
+            .into_iter()
+            .flatten()
+            .filter(|text| !accepted.contains(text));
+        if let Some(text) = unknown.next() {
+            return Err(Refusal::UnknownText(text));
+        }
     }
     Ok(GreenListed(offer))
 }
 
 #[cfg(test)]
 mod tests {
-    use edge_types::{Asset, Guarantee, OfferId, Signature, SlaTerms};
+    use edge_types::{Asset, Guarantee, OfferId, Signature, SiteConditions, SlaTerms};
 
     use super::*;
 
@@ -366,6 +387,7 @@ mod tests {
                 round_trip_ms: 0,
             },
             guarantee: Guarantee::default(),
+            conditions: SiteConditions::default(),
             settlement: Settlement::Escrow {
                 chain: ESCROW.0,
                 contract: ESCROW.1,
@@ -443,6 +465,24 @@ mod tests {
         assert_eq!(
             check(|o, _, _| o.hardware.pids = 15),
             Err(R::HardwareTooSmall)
+        );
+        assert_eq!(
+            check(|_, _, p| p.conditions.tee.extend(["tdx".parse().unwrap()])),
+            Err(R::Conditions(ConditionMismatch::NoTee))
+        );
+        assert_eq!(
+            check(|o, _, p| {
+                let mining: edge_types::ContentCategory = "mining".parse().unwrap();
+                o.conditions.content.refuses.insert(mining.clone());
+                p.conditions.content.insert(mining);
+            }),
+            Err(R::Conditions(ConditionMismatch::Content(
+                "mining".parse().unwrap()
+            )))
+        );
+        assert_eq!(
+            check(|o, _, _| o.conditions.content.text_hash = Some(Hash32([8; 32]))),
+            Err(R::UnknownText(Hash32([8; 32])))
         );
         assert_eq!(
             check(|o, _, _| o.price_per_second.units = 11),

@@ -20,9 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, ChainAddress, Generation, Guarantee,
-    HardwareProfile, Hash32, IepId, IpNet, Offer, OfferId, Preferences, Receipt, RejectReason,
-    ReservationId, ResourceLimits, Signature, Slot, UtcTime,
+    AgreementId, AgreementRecord, AgreementState, ChainAddress, ConditionMismatch, Generation,
+    Guarantee, HardwareProfile, Hash32, IepId, IpNet, Offer, OfferId, Preferences, Receipt,
+    RejectReason, ReservationId, ResourceLimits, Signature, Slot, UtcTime,
 };
 
 mod agreement;
@@ -198,6 +198,8 @@ impl ProviderBook {
             return Err(policy(detail::PRICE));
         }
         fits(&terms.capacity, &preferences.hardware, [].iter())?;
+        let suits = terms.conditions.check(&preferences.conditions);
+        suits.map_err(|mismatch| policy(refusal(&mismatch)))?;
         let wanted = Slot {
             start: preferences.slot.start.max(now),
             ..preferences.slot
@@ -223,6 +225,7 @@ impl ProviderBook {
                 answer_seconds: answer_seconds(terms, &slot, now),
                 ..terms.guarantee
             },
+            conditions: terms.conditions.clone(),
             settlement: terms.settlement.clone(),
             expires: now
                 .plus_seconds(self.limits.offer_seconds.min(600))
@@ -605,6 +608,15 @@ impl ProviderBook {
             }
             is_kept
         });
+    }
+}
+
+/// The word for what does not suit.
+const fn refusal(mismatch: &ConditionMismatch) -> &'static str {
+    match mismatch {
+        ConditionMismatch::Region(_) => detail::REGION,
+        ConditionMismatch::NoTee | ConditionMismatch::OtherTee(_) => detail::TEE,
+        ConditionMismatch::Content(_) => detail::CONTENT,
     }
 }
 

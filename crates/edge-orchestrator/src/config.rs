@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use edge_discovery::{Tier, TrustPolicy};
 use edge_negotiation::KeyBinding;
 use edge_placement::Algorithm;
 use edge_types::{
-    ChainAddress, ChainId, Country, CountryError, DnsName, HardwareProfile, ImageDigest,
-    PrefixGrouping,
+    ChainAddress, ChainId, ContentCategory, Country, CountryError, DnsName, HardwareProfile,
+    ImageDigest, PrefixGrouping, TeeKind, WantedConditions,
 };
 use serde::Deserialize;
 
@@ -79,6 +80,10 @@ pub struct Application {
     /// Who calls whom.
     #[serde(default)]
     pub calls: Vec<Call>,
+    /// Kinds of content that it has, of [`ContentCategory::KNOWN`]. Providers are told, and those that refuse one are not
+    /// rented. Default: none.
+    #[serde(default)]
+    pub content: Vec<String>,
 }
 
 /// One service of the application.
@@ -343,6 +348,8 @@ pub struct Settings {
     pub trust: TrustPolicy,
     /// Countries where sites may be rented; `None` for any.
     pub countries: Option<BTreeSet<Country>>,
+    /// What else is needed of sites, and which content they would get.
+    pub conditions: WantedConditions,
     /// Price ceiling in wei per second.
     pub price_ceiling: u128,
     /// Placement algorithm.
@@ -485,6 +492,15 @@ impl Settings {
             return Err(value("policy.contact, policy.trial, policy.money", problem));
         }
         let countries = countries(policy)?;
+        let conditions = WantedConditions {
+            regions: countries.clone().unwrap_or_default(),
+            tee: known("policy.require_tee", &policy.require_tee, TeeKind::KNOWN)?,
+            content: known(
+                "application.content",
+                &config.application.content,
+                ContentCategory::KNOWN,
+            )?,
+        };
         if policy.autonomous_systems.is_some() && policy.origins.is_empty() {
             let problem = "policy.origins has to say which addresses are whose";
             return Err(value("policy.autonomous_systems", problem));
@@ -517,6 +533,7 @@ impl Settings {
             wei_per_trial,
             trust,
             countries,
+            conditions,
             price_ceiling: wei(
                 "policy.price_ceiling_wei_per_s",
                 &config.policy.price_ceiling_wei_per_s,
@@ -588,6 +605,23 @@ fn countries(policy: &Policy) -> Result<Option<BTreeSet<Country>>, ConfigError> 
     known
         .map(Some)
         .map_err(|error| value(field, &error.to_string()))
+}
+
+/// Words that all have a meaning: a mistyped one would be refused by nobody.
+fn known<T: FromStr + Ord>(
+    field: &'static str,
+    words: &[String],
+    all: &[&str],
+) -> Result<BTreeSet<T>, ConfigError> {
+    let understood = words.iter().map(|word| {
+        let parsed = word.parse().ok();
+        let meant = parsed.filter(|_| all.contains(&word.as_str()));
+        meant.ok_or_else(|| {
+            let problem = format!("{word:?} is none of {}", all.join(", "));
+            value(field, &problem)
+        })
+    });
+    understood.collect()
 }
 
 fn wei(field: &'static str, text: &str) -> Result<u128, ConfigError> {

@@ -319,6 +319,7 @@ fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
         policy: GreenListPolicy {
             min_key_binding: settings.min_key_binding,
             max_round_trip_ms: policy.max_round_trip_ms,
+            conditions: settings.conditions.clone(),
             ..GreenListPolicy::new(any_slot, settings.edge_service.needs, price_ceiling, escrow)
         },
         pace: negotiation_pace(settings),

@@ -267,6 +267,7 @@ impl Inquirer {
             hardware: self.needs,
             price_ceiling_per_second: self.price_ceiling,
             expected_requests_per_second: 0,
+            conditions: self.policy.conditions.clone(),
         };
         let policy = GreenListPolicy {
             wanted: slot,

@@ -203,6 +203,7 @@ fn written(transport: Transport) -> Written {
             notice_seconds: 1,
             round_trip_ms: 0,
         },
+        conditions: edge_types::SiteConditions::default(),
         guarantee: Guarantee::default(),
         settlement: Settlement::Contact("people".to_owned()),
         expires: UtcTime(1500),

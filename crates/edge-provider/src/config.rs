@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use edge_negotiation::{BookLimits, SiteTerms};
 use edge_types::{
-    AddressPolicy, Amount, ChainAddress, ChainId, Guarantee, HardwareProfile, IepId, IpNet,
-    Settlement, SlaTerms,
+    AddressPolicy, Amount, ChainAddress, ChainId, ContentCategory, ContentPolicy, Guarantee,
+    HardwareProfile, IepId, IpNet, Settlement, SiteConditions, SlaTerms, TeeKind,
 };
 use edge_wire::relay::MAX_PORTS;
 use edge_wire::services::{ServiceListing, Services};
@@ -80,6 +80,8 @@ pub struct SiteConfig {
     pub sla: SlaTerms,
     /// What stands behind them.
     pub guarantee: Guarantee,
+    /// What the site is and takes.
+    pub conditions: SiteConditions,
     /// Contact information, for a site that wants people to talk first; `None` settles by escrow.
     pub contact: Option<String>,
     /// False: rejects every agreement.
@@ -116,6 +118,7 @@ impl SiteConfig {
             price_per_second: self.price_per_second,
             sla: self.sla,
             guarantee: self.guarantee,
+            conditions: self.conditions.clone(),
             settlement: self.contact.clone().map_or(
                 Settlement::Escrow {
                     chain: ledger.chain,
@@ -322,6 +325,12 @@ struct Site {
     arbiter: Option<String>,
     #[serde(default)]
     answer_seconds: Option<u32>,
+    #[serde(default)]
+    region: Option<String>,
+    #[serde(default)]
+    tee: Option<String>,
+    #[serde(default)]
+    refuses: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -375,6 +384,44 @@ mod defaults {
 }
 
 impl Site {
+    fn conditions(&self) -> Result<SiteConditions, ConfigError> {
+        let refuse = |setting: &str, problem| ConfigError::Setting {
+            setting: format!("site {}: {setting}", self.host),
+            problem,
+        };
+        let region = self.region.as_deref().map(str::parse).transpose();
+        let tee: Option<TeeKind> = self
+            .tee
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .ok()
+            .flatten();
+        if self.tee.is_some() && !tee.as_ref().is_some_and(TeeKind::is_known) {
+            return Err(refuse("tee", "none of cca, nitro, sev-snp, sgx, tdx"));
+        }
+        let refuses: BTreeSet<ContentCategory> = self
+            .refuses
+            .iter()
+            .filter_map(|kind| kind.parse().ok())
+            .filter(ContentCategory::is_known)
+            .collect();
+        if refuses.len() != self.refuses.len() {
+            return Err(refuse(
+                "refuses",
+                "has something twice, or that is not among what can be refused, which the template lists",
+            ));
+        }
+        Ok(SiteConditions {
+            region: region.map_err(|_| refuse("region", "a country is two letters, like FI"))?,
+            tee,
+            content: ContentPolicy {
+                refuses,
+                ..ContentPolicy::default()
+            },
+        })
+    }
+
     fn check(self, relay: Option<SocketAddr>) -> Result<SiteConfig, ConfigError> {
         let refuse = |setting: &str, problem| ConfigError::Setting {
             setting: format!("site {}: {setting}", self.host),
@@ -430,6 +477,7 @@ impl Site {
         if self.contact.as_ref().is_some_and(|text| text.len() > 256) {
             return Err(refuse("contact", "at most 256 octets"));
         }
+        let conditions = self.conditions()?;
         let services: Vec<_> = self
             .service
             .into_iter()
@@ -470,6 +518,7 @@ impl Site {
                 round_trip_ms: self.round_trip_ms,
             },
             guarantee,
+            conditions,
             contact: self.contact,
             accepts: self.accept == Accept::Confirm,
             tls: self.tls,
@@ -496,6 +545,19 @@ mod tests {
             config,
             "its values are the defaults"
         );
+    }
+
+    #[test]
+    fn a_site_says_what_it_is_and_takes() {
+        let said = "region = \"fi\"\ntee = \"tdx\"\nrefuses = [\"mining\", \"adult\"]";
+        let config = ProviderConfig::parse(&TEMPLATE.replace("refuses = []", said)).unwrap();
+        let conditions = &config.sites[0].conditions;
+        assert_eq!(conditions.region.unwrap().to_string(), "FI");
+        assert_eq!(conditions.tee.as_ref().unwrap().as_str(), "tdx");
+        assert_eq!(conditions.content.refuses.len(), 2);
+        for kind in ContentCategory::KNOWN.iter().chain(TeeKind::KNOWN) {
+            assert!(TEMPLATE.contains(kind), "{kind} is not in the template");
+        }
     }
 
     #[test]
@@ -541,6 +603,13 @@ mod tests {
                 "milli_cpu",
                 "tls = { certificates = \"a\", key = \"b\", keys = \"c\" }\nmilli_cpu",
                 "keys",
+            ),
+            ("milli_cpu", "region = \"Finland\"\nmilli_cpu", "region"),
+            ("milli_cpu", "tee = \"tpm\"\nmilli_cpu", "tee"),
+            (
+                "refuses = []",
+                "refuses = [\"adult\", \"noise\"]",
+                "refuses",
             ),
             (
                 "listing = true",

@@ -437,6 +437,7 @@ mod tests {
                 notice_seconds: 7,
                 round_trip_ms: 0,
             },
+            conditions: edge_types::SiteConditions::default(),
             guarantee: edge_types::Guarantee {
                 stake: 11,
                 arbiter: Some(ChainAddress([12; 20])),

@@ -188,6 +188,12 @@ pub mod detail {
     /// This provider keeps as many agreements as it can.
     pub const FULL: &str = "no room for more agreements";
 
+    /// The site is in none of the countries asked for.
+    pub const REGION: &str = "not in a country asked for";
+    /// The site has none of the trusted execution environments asked for.
+    pub const TEE: &str = "no trusted execution environment of a kind asked for";
+    /// The site refuses a kind of content that the application has.
+    pub const CONTENT: &str = "this site refuses content of a kind that the application has";
     /// The owner of the site does not tell what is offered there.
     pub const NOT_LISTED: &str = "this site does not list its services";
 
@@ -206,6 +212,9 @@ pub mod detail {
         SLOT,
         NOT_NOW,
         FULL,
+        REGION,
+        TEE,
+        CONTENT,
         NOT_LISTED,
     ];
 }

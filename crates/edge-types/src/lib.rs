@@ -6,6 +6,7 @@
 pub mod address_policy;
 pub mod agreement;
 pub mod chain;
+pub mod conditions;
 pub mod country;
 pub mod dns;
 pub mod iep;
@@ -21,6 +22,9 @@ pub use agreement::{
     AgreementRecord, AgreementState, Claim, EscrowAccount, EscrowTotals, Receipt, RejectReason,
 };
 pub use chain::{AgreementId, ChainAddress, ChainId, Hash32, OfferId, ReservationId, Signature};
+pub use conditions::{
+    ConditionMismatch, ContentCategory, ContentPolicy, SiteConditions, TeeKind, WantedConditions,
+};
 pub use country::{Country, CountryError};
 pub use dns::{DnsName, DnsNameError};
 pub use iep::{IepId, IepOrigin, ListedSite};

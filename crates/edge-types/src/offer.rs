@@ -1,6 +1,7 @@
 //! What a provider offers and what an orchestrator asks for (paper section 2.3).
 
 use crate::chain::{ChainAddress, ChainId, Hash32, OfferId, Signature};
+use crate::conditions::{SiteConditions, WantedConditions};
 use crate::iep::IepId;
 use crate::money::Amount;
 use crate::time::UtcTime;
@@ -20,6 +21,8 @@ pub struct Preferences {
     pub price_ceiling_per_second: Amount,
     /// Expected requests per second at this site, rounded; prefixes are told only after confirmation (rule 12).
     pub expected_requests_per_second: u32,
+    /// What else is needed of the site, and which content it would get.
+    pub conditions: WantedConditions,
 }
 
 /// A period of time for which a site can be rented; `start < end`.
@@ -137,6 +140,8 @@ pub struct Offer {
     pub sla: SlaTerms,
     /// What stands behind the promises.
     pub guarantee: Guarantee,
+    /// What the site is and takes, by its provider's word.
+    pub conditions: SiteConditions,
     /// How it is paid.
     pub settlement: Settlement,
     /// Last second in which it can be accepted; at most ten minutes ahead (rule 8).

@@ -3,12 +3,14 @@
 //! Identifiers, names, addresses and digests are text as they display; money is whole units as a decimal string; times
 //! are seconds since the Unix epoch.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edge_types::{
-    AgreementState, Amount, Asset, ChainId, Confirmation, Generation, Guarantee, HardwareProfile,
-    HealthCheck, IepId, ImageReference, Offer, Preferences, ResourceLimits, Settlement, SlaTerms,
-    Slot, UtcTime, WorkloadState,
+    AgreementState, Amount, Asset, ChainId, Confirmation, ContentCategory, ContentPolicy, Country,
+    Generation, Guarantee, HardwareProfile, HealthCheck, IepId, ImageReference, Offer, Preferences,
+    ResourceLimits, Settlement, SiteConditions, SlaTerms, Slot, TeeKind, UtcTime, WantedConditions,
+    WorkloadState,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -65,6 +67,96 @@ pub(crate) mod optional_text {
             .map(|text| text.parse().map_err(D::Error::custom))
             .transpose()
     }
+}
+
+/// Sets of short words: lists of at most 32 of them, none twice.
+mod words {
+    use std::collections::BTreeSet;
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) const MOST: usize = 32;
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        set: &BTreeSet<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(set.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<BTreeSet<T>, D::Error>
+    where
+        T: FromStr<Err: Display> + Ord,
+        D: Deserializer<'de>,
+    {
+        let list = Vec::<String>::deserialize(from)?;
+        if list.len() > MOST {
+            return Err(D::Error::custom("expected at most 32 words"));
+        }
+        let count = list.len();
+        let set = list
+            .iter()
+            .map(|word| word.parse().map_err(D::Error::custom))
+            .collect::<Result<BTreeSet<T>, _>>()?;
+        if set.len() == count {
+            Ok(set)
+        } else {
+            Err(D::Error::custom("a word is there twice"))
+        }
+    }
+}
+
+/// A structure of optional members alone, which would be read from an empty list too, from an object only.
+macro_rules! object_only {
+    ($name:ident, $json:ident, $value:ident) => {
+        mod $name {
+            use std::fmt;
+
+            use serde::de::value::MapAccessDeserializer;
+            use serde::de::{MapAccess, Visitor};
+            use serde::{Deserializer, Serializer};
+
+            use super::{$json, $value};
+
+            struct Object;
+
+            impl<'de> Visitor<'de> for Object {
+                type Value = $value;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$value, A::Error> {
+                    $json::deserialize(MapAccessDeserializer::new(map))
+                }
+            }
+
+            pub(super) fn serialize<S: Serializer>(
+                value: &$value,
+                to: S,
+            ) -> Result<S::Ok, S::Error> {
+                $json::serialize(value, to)
+            }
+
+            pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+                from: D,
+            ) -> Result<$value, D::Error> {
+                from.deserialize_map(Object)
+            }
+        }
+    };
+}
+
+object_only!(site_conditions, SiteConditionsJson, SiteConditions);
+object_only!(content_policy, ContentPolicyJson, ContentPolicy);
+object_only!(wanted_conditions, WantedConditionsJson, WantedConditions);
+
+/// Is it what is read where nothing is written?
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Units of money: decimal digits only, since JSON numbers lose precision above 2^53.
@@ -303,6 +395,51 @@ pub(crate) struct GuaranteeJson {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "SiteConditions")]
+struct SiteConditionsJson {
+    #[serde(
+        default,
+        with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    region: Option<Country>,
+    #[serde(
+        default,
+        with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    tee: Option<TeeKind>,
+    #[serde(default, with = "content_policy", skip_serializing_if = "is_default")]
+    content: ContentPolicy,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ContentPolicy")]
+struct ContentPolicyJson {
+    #[serde(default, with = "words", skip_serializing_if = "BTreeSet::is_empty")]
+    refuses: BTreeSet<ContentCategory>,
+    #[serde(
+        default,
+        with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    text_hash: Option<edge_types::Hash32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text_url: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "WantedConditions", deny_unknown_fields)]
+struct WantedConditionsJson {
+    #[serde(default, with = "words", skip_serializing_if = "BTreeSet::is_empty")]
+    regions: BTreeSet<Country>,
+    #[serde(default, with = "words", skip_serializing_if = "BTreeSet::is_empty")]
+    tee: BTreeSet<TeeKind>,
+    #[serde(default, with = "words", skip_serializing_if = "BTreeSet::is_empty")]
+    content: BTreeSet<ContentCategory>,
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(remote = "Confirmation", deny_unknown_fields)]
 pub(crate) struct ConfirmationJson {
     #[serde(with = "UtcTimeJson")]
@@ -365,6 +502,8 @@ pub(crate) struct OfferJson {
     sla: SlaTerms,
     #[serde(with = "GuaranteeJson", default)]
     guarantee: Guarantee,
+    #[serde(default, with = "site_conditions", skip_serializing_if = "is_default")]
+    conditions: SiteConditions,
     #[serde(with = "settlement")]
     settlement: Settlement,
     #[serde(with = "UtcTimeJson")]
@@ -388,6 +527,12 @@ pub(crate) struct PreferencesJson {
     #[serde(with = "AmountJson")]
     price_ceiling_per_second: Amount,
     expected_requests_per_second: u32,
+    #[serde(
+        default,
+        with = "wanted_conditions",
+        skip_serializing_if = "is_default"
+    )]
+    conditions: WantedConditions,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -100,6 +100,12 @@ impl Message for OfferMessage {
         limits::hardware(&self.0.hardware)?;
         limits::sla(&self.0.sla)?;
         require(limits::is_time(self.0.expires), "expires", "a time")?;
+        let text_url = &self.0.conditions.content.text_url;
+        require(
+            text_url.as_deref().is_none_or(limits::is_url),
+            "conditions.content.text_url",
+            "an http or https URL of at most 255 octets",
+        )?;
         if let Settlement::Contact(contact) = &self.0.settlement {
             require(
                 limits::text(contact, 256),

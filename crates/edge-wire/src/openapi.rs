@@ -282,6 +282,9 @@ const WHOLE: u64 = u64::MAX;
 fn schemas() -> Value {
     let list =
         |schema: Value, most: usize| json!({ "type": "array", "items": schema, "maxItems": most });
+    let set = |schema: Value| json!({ "type": "array", "items": schema, "maxItems": 32, "uniqueItems": true });
+    let word_of = |description: &str| json!({ "type": "string", "maxLength": 32, "pattern": "^[a-z0-9-]+$", "description": description });
+    let country = json!({ "type": "string", "maxLength": 2, "pattern": "^[A-Za-z]{2}$", "description": "ISO 3166-1 alpha-2" });
     let word = |words: &[&str]| json!({ "type": "string", "enum": words });
     let time = number(0, TIME);
     let port = number(1, 65_535);
@@ -320,6 +323,20 @@ fn schemas() -> Value {
             object(&[("kind", json!({ "const": "contact" })), ("contact", text_of(256))], &[], false),
             object(&[("kind", json!({ "const": "escrow" })), ("chain", number(0, WHOLE)), ("contract", reference("Address"))], &[], false),
         ] },
+        "Conditions": object(&[
+            ("region", country.clone()),
+            ("tee", word_of("A trusted execution environment that is claimed, e.g. sev-snp, tdx or sgx; nothing here attests to it")),
+            ("content", object(&[
+                ("refuses", set(word_of("A kind of content that is refused, e.g. adult, gambling or mining"))),
+                ("text_hash", reference("Hash")),
+                ("text_url", json!({ "type": "string", "maxLength": 255, "pattern": "^https?://" })),
+            ], &["refuses", "text_hash", "text_url"], false)),
+        ], &["region", "tee", "content"], false),
+        "WantedConditions": object(&[
+            ("regions", set(country)),
+            ("tee", set(word_of("A trusted execution environment, of which one is needed"))),
+            ("content", set(word_of("A kind of content that the application has"))),
+        ], &["regions", "tee", "content"], true),
         "Confirmation": object(&[("until", time.clone()), ("signature", reference("Signature"))], &[], true),
     });
     let messages = json!({
@@ -345,7 +362,8 @@ fn schemas() -> Value {
             ("hardware", reference("Hardware")),
             ("price_ceiling_per_second", reference("Amount")),
             ("expected_requests_per_second", number(0, U32)),
-        ], &[], true),
+            ("conditions", reference("WantedConditions")),
+        ], &["conditions"], true),
         "Offer": object(&[
             ("id", reference("Hash")),
             ("provider", reference("Address")),
@@ -356,11 +374,12 @@ fn schemas() -> Value {
             ("price_per_second", reference("Amount")),
             ("sla", reference("Sla")),
             ("guarantee", reference("Guarantee")),
+            ("conditions", reference("Conditions")),
             ("settlement", reference("Settlement")),
             ("expires", time.clone()),
             ("nonce", reference("Hash")),
             ("signature", reference("Signature")),
-        ], &["buyer", "guarantee"], false),
+        ], &["buyer", "guarantee", "conditions"], false),
         "Offers": object(&[("offers", list(reference("Offer"), 16))], &[], false),
         "ReservationRequest": object(&[("offer", reference("Offer"))], &[], true),
         "Reservation": object(&[

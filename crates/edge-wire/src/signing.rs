@@ -15,7 +15,7 @@
 use alloy_primitives::{B256, U256, keccak256};
 use edge_types::{
     AgreementId, Amount, Asset, ChainAddress, ChainId, Confirmation, HardwareProfile, Hash32,
-    IepId, Offer, OfferId, Receipt, Settlement, Signature, SlaTerms, UtcTime,
+    IepId, Offer, OfferId, Receipt, Settlement, Signature, SiteConditions, UtcTime,
 };
 
 const DOMAIN_TYPE: &str =
@@ -113,9 +113,12 @@ pub fn hardware_hash(hardware: &HardwareProfile) -> Hash32 {
     Hash32(keccak256(words.concat()).0)
 }
 
-/// keccak-256 of the ABI encoding of the promises and, for contact offers, of whom to contact.
-pub fn sla_hash(sla: &SlaTerms, settlement: &Settlement) -> Hash32 {
-    let contact = match settlement {
+/// keccak-256 of the ABI encoding of the promises, of whom to contact for contact offers and, where the provider says
+/// something of its site, of the hash of that. What says nothing adds no word, so that agreements made before there was
+/// anything to say keep their names.
+pub fn sla_hash(offer: &Offer) -> Hash32 {
+    let sla = &offer.sla;
+    let contact = match &offer.settlement {
         Settlement::Contact(contact) => keccak256(contact),
         Settlement::Escrow { .. } => B256::ZERO,
     };
@@ -130,7 +133,31 @@ pub fn sla_hash(sla: &SlaTerms, settlement: &Settlement) -> Hash32 {
     if sla.round_trip_ms > 0 {
         words.push(number(sla.round_trip_ms));
     }
+    if offer.conditions != SiteConditions::default() {
+        words.push(conditions_hash(&offer.conditions));
+    }
     Hash32(keccak256(words.concat()).0)
+}
+
+/// keccak-256 of the hashes of the country, of the kind of trusted execution environment, of the hashes of the refused
+/// kinds of content in order, of the policy's text and of the place of that; zero for each that there is none of.
+fn conditions_hash(conditions: &SiteConditions) -> B256 {
+    let content = &conditions.content;
+    let refused = content.refuses.iter().map(|kind| keccak256(kind.as_str()));
+    let refused: Vec<u8> = refused.flatten().collect();
+    let words = [
+        conditions
+            .region
+            .map_or(B256::ZERO, |region| keccak256(region.to_string())),
+        conditions
+            .tee
+            .as_ref()
+            .map_or(B256::ZERO, |tee| keccak256(tee.as_str())),
+        keccak256(refused),
+        content.text_hash.map_or(B256::ZERO, word),
+        content.text_url.as_ref().map_or(B256::ZERO, keccak256),
+    ];
+    keccak256(words.concat())
 }
 
 const fn escrow_of(settlement: &Settlement) -> (ChainId, ChainAddress) {
@@ -157,7 +184,7 @@ pub fn offer_digest(offer: &Offer) -> OfferId {
             number(offer.slot.start.0),
             number(offer.slot.end.0),
             word(hardware_hash(&offer.hardware)),
-            word(sla_hash(&offer.sla, &offer.settlement)),
+            word(sla_hash(offer)),
             number(offer.sla.receipt_interval_seconds),
             number(offer.sla.notice_seconds),
             number(offer.guarantee.answer_seconds),
@@ -326,7 +353,7 @@ pub(crate) fn expect_signer(
 
 #[cfg(test)]
 mod tests {
-    use edge_types::{Guarantee, Slot};
+    use edge_types::{Guarantee, SlaTerms, Slot};
 
     use super::*;
 
@@ -365,6 +392,7 @@ mod tests {
                 arbiter: Some(ChainAddress([0x66; 20])),
                 answer_seconds: 120,
             },
+            conditions: SiteConditions::default(),
             settlement,
             expires: UtcTime(1_799_999_990),
             nonce: Hash32([7; 32]),
@@ -392,6 +420,26 @@ mod tests {
         );
         assert_eq!(verify_offer(&escrow_offer()), Ok(()));
         assert_eq!(verify_offer(&contact), Ok(()));
+    }
+
+    #[test]
+    fn what_is_said_of_a_site_is_signed_by_another_implementation_too() {
+        let content = edge_types::ContentPolicy {
+            refuses: ["mining", "adult"].map(|kind| kind.parse().unwrap()).into(),
+            text_hash: Some(text_hash("no adults, no miners")),
+            text_url: Some("https://isp.example/content".to_owned()),
+        };
+        let told = Offer {
+            id: "0x82e3507d27f151d888cc37eb4ed9178d3d619d3e3162ece48b20295c8cde6ac2".parse().unwrap(),
+            conditions: SiteConditions {
+                region: "FI".parse().ok(),
+                tee: "sev-snp".parse().ok(),
+                content,
+            },
+            signature: "0xb30e6a650b397a99eb7f4c7efde238b5ae2eb9c0abbf5e4928f57c20d930fab30f0df01dc0612b866373e128e8d0dc5e1bf4d3a0464cfb47569e0095cb6a0af01c".parse().unwrap(),
+            ..escrow_offer()
+        };
+        assert_eq!(verify_offer(&told), Ok(()));
     }
 
     #[test]
@@ -505,7 +553,7 @@ mod tests {
     #[test]
     fn every_term_of_an_offer_is_signed() {
         let good = escrow_offer();
-        let mut variants = vec![good.clone(); 17];
+        let mut variants = vec![good.clone(); 22];
         variants[0].provider = ChainAddress([1; 20]);
         variants[1].site.port = 8081;
         variants[2].slot.start = UtcTime(1);
@@ -523,6 +571,18 @@ mod tests {
         variants[14].guarantee.arbiter = None;
         variants[15].guarantee.answer_seconds = 0;
         variants[16].sla.round_trip_ms = 20;
+        variants[17].conditions.region = "FI".parse().ok();
+        variants[18].conditions.tee = "tdx".parse().ok();
+        variants[19]
+            .conditions
+            .content
+            .refuses
+            .insert("mining".parse().unwrap());
+        variants[20].conditions.content.text_hash = Some(Hash32([1; 32]));
+        variants[21].conditions.content.text_url = Some("http://a".to_owned());
+        let distinct: std::collections::BTreeSet<_> =
+            variants.iter().map(|offer| offer_digest(offer).0).collect();
+        assert_eq!(distinct.len(), variants.len());
         for forged in variants {
             assert_eq!(
                 verify_offer(&forged),

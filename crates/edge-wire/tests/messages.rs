@@ -5,7 +5,7 @@
 use edge_types::{
     AgreementId, AgreementState, Amount, Asset, ChainAddress, Confirmation, Generation,
     HealthCheck, ImageDigest, ImageReference, Preferences, RejectReason, ResourceLimits, Signature,
-    Slot, UtcTime, Workload, WorkloadState,
+    Slot, UtcTime, WantedConditions, Workload, WorkloadState,
 };
 use edge_wire::message::{
     AgreementRequest, AgreementView, ClientRoundTrip, CloseRequest, Deployment, DeploymentView,
@@ -22,6 +22,7 @@ const OFFER: &str = r#"{"id":"0x010101010101010101010101010101010101010101010101
 "sla":{"text_hash":"0x0303030303030303030303030303030303030303030303030303030303030303","availability_ppm":990000,
 "receipt_interval_seconds":30,"notice_seconds":5},
 "guarantee":{"stake":"1000","arbiter":"0x0808080808080808080808080808080808080808","answer_seconds":60},
+"conditions":{"region":"FI","tee":"sev-snp","content":{"refuses":["adult","mining"],"text_hash":"0x0909090909090909090909090909090909090909090909090909090909090909","text_url":"https://isp.example/content"}},
 "settlement":{"kind":"escrow","chain":1337,"contract":"0x0404040404040404040404040404040404040404"},
 "expires":1799999999,"nonce":"0x0505050505050505050505050505050505050505050505050505050505050505",
 "signature":"0x0606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606060606"}"#;
@@ -94,6 +95,7 @@ fn messages_survive_the_wire() {
     );
     let bare: OfferMessage = decode(bare.as_bytes()).unwrap();
     assert_eq!(bare.0.guarantee, edge_types::Guarantee::default());
+    assert_eq!(offer.0.conditions.content.refuses.len(), 2);
     round_trip(&AgreementRequest {
         offer: offer.clone(),
         reservation: edge_types::ReservationId([7; 32]),
@@ -108,6 +110,11 @@ fn messages_survive_the_wire() {
             units: 5,
         },
         expected_requests_per_second: 10,
+        conditions: WantedConditions {
+            regions: ["FI", "SE"].map(|code| code.parse().unwrap()).into(),
+            tee: ["tdx".parse().unwrap()].into(),
+            content: ["gambling".parse().unwrap()].into(),
+        },
     }));
     round_trip(&deployment());
     assert_eq!(
@@ -239,6 +246,12 @@ fn malformed_words_are_refused() {
         ("1800000060", "18446744073709551615"),
         ("990000", "1000001"),
         ("\"escrow\"", "\"barter\""),
+        ("\"FI\"", "\"FIN\""),
+        ("\"sev-snp\"", "\"SEV SNP\""),
+        ("[\"adult\",\"mining\"]", "[\"mining\",\"mining\"]"),
+        ("[\"adult\",\"mining\"]", "[\"\"]"),
+        ("https://isp.example/content", "ftp://isp.example"),
+        ("https://isp.example/content", "https://a@isp.example"),
         ("\"milli_cpu\":500", "\"milli_cpu\":0"),
     ] {
         let text = OFFER.replace(from, to);
@@ -248,6 +261,9 @@ fn malformed_words_are_refused() {
             "{to} was accepted"
         );
     }
+    let many: Vec<_> = (0..33).map(|n| format!("\"k{n}\"")).collect();
+    let many = OFFER.replace("[\"adult\",\"mining\"]", &format!("[{}]", many.join(",")));
+    assert!(decode::<OfferMessage>(many.as_bytes()).is_err());
     let large = vec![b' '; MAX_BODY_BYTES + 1];
     assert!(matches!(
         decode::<Offers>(&large),

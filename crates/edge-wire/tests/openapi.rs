@@ -242,6 +242,10 @@ fn the_document_is_true_of_every_message() {
         "price_per_second": amount,
         "sla": { "text_hash": hash, "availability_ppm": 990_000, "receipt_interval_seconds": 30, "notice_seconds": 5 },
         "guarantee": { "stake": "1000", "arbiter": account, "answer_seconds": 60 },
+        "conditions": {
+            "region": "FI", "tee": "tdx",
+            "content": { "refuses": ["adult", "mining"], "text_hash": hash, "text_url": "https://isp.example/content" },
+        },
         "settlement": { "kind": "escrow", "chain": 1337, "contract": account },
         "expires": 1_799_999_999, "nonce": hash, "signature": signature,
     });
@@ -258,6 +262,7 @@ fn the_document_is_true_of_every_message() {
         &json!({
             "application": "shop", "buyer": account, "slot": slot, "hardware": hardware,
             "price_ceiling_per_second": amount, "expected_requests_per_second": 10,
+            "conditions": { "regions": ["FI", "SE"], "tee": ["tdx"], "content": ["adult"] },
         }),
     );
     holds::<OfferMessage>("Offer", &offer);

@@ -47,6 +47,7 @@ fn offer(number: u8) -> Offer {
             notice_seconds: 5,
             round_trip_ms: 0,
         },
+        conditions: edge_types::SiteConditions::default(),
         guarantee: edge_types::Guarantee {
             stake: 0,
             arbiter: None,

@@ -449,6 +449,7 @@ pub(super) fn plain_offer(evm: &Evm) -> Offer {
             notice_seconds: 5,
             round_trip_ms: 0,
         },
+        conditions: edge_types::SiteConditions::default(),
         guarantee: Guarantee {
             stake: 0,
             arbiter: Some(party(ARBITER)),

@@ -239,6 +239,7 @@ impl Pair {
                     notice_seconds: plan.notice,
                     ..plain.sla
                 },
+                conditions: edge_types::SiteConditions::default(),
                 guarantee: Guarantee {
                     stake: plan.stake,
                     arbiter: plan.arbiter.then(|| party(ARBITER)),

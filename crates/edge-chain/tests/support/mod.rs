@@ -111,6 +111,7 @@ pub fn offer(provider: &LocalKey, nonce: u8) -> Offer {
             notice_seconds: 5,
             round_trip_ms: 0,
         },
+        conditions: edge_types::SiteConditions::default(),
         guarantee: Guarantee {
             answer_seconds: 60,
             ..Guarantee::default()

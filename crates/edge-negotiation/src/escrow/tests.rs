@@ -38,6 +38,7 @@ pub(crate) fn offer(number: u8) -> Offer {
             notice_seconds: 5,
             round_trip_ms: 0,
         },
+        conditions: edge_types::SiteConditions::default(),
         guarantee: Guarantee {
             stake: 500,
             arbiter: Some(ARBITER),

@@ -1,6 +1,8 @@
 //! On which conditions sites are let, and the book's own bounds.
 
-use edge_types::{Amount, ChainAddress, Guarantee, HardwareProfile, IepId, Settlement, SlaTerms};
+use edge_types::{
+    Amount, ChainAddress, Guarantee, HardwareProfile, IepId, Settlement, SiteConditions, SlaTerms,
+};
 
 /// One site and the conditions on which it is let.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct SiteTerms {
     pub sla: SlaTerms,
     /// What stands behind them.
     pub guarantee: Guarantee,
+    /// What the site is and takes.
+    pub conditions: SiteConditions,
     /// How it is paid.
     pub settlement: Settlement,
     /// False: every agreement is rejected, however well paid.

@@ -48,6 +48,7 @@ pub(crate) fn terms(leases: u32, answer_seconds: u32, has_arbiter: bool) -> Site
             notice_seconds: 5,
             round_trip_ms: 0,
         },
+        conditions: edge_types::SiteConditions::default(),
         guarantee: Guarantee {
             answer_seconds,
             arbiter: has_arbiter.then_some(ARBITER),
@@ -74,6 +75,7 @@ pub(crate) fn preferences(buyer: u8, slot: Slot) -> Preferences {
         hardware: LEASE,
         price_ceiling_per_second: Amount::wei(100),
         expected_requests_per_second: 1,
+        conditions: edge_types::WantedConditions::default(),
     }
 }
 

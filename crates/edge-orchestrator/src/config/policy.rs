@@ -36,10 +36,14 @@ pub struct Policy {
     /// Tables of which autonomous system announces which addresses, with which origins of routers and entry points are
     /// compared: lines `prefix asn domain organisation` or `first,last,asn,"organisation"`.
     pub origins: Vec<PathBuf>,
-    /// Countries where sites may be rented, as two letters; an address that no table knows is in none. Default: all.
+    /// Countries where sites may be rented, as two letters; an address that no table knows is in none. Providers are told,
+    /// and one that says it is elsewhere is not rented whatever the tables say. Default: all.
     pub countries: Option<Vec<String>>,
     /// Tables of which addresses are in which country: lines `first,last,CC` or `prefix CC`.
     pub country_tables: Vec<PathBuf>,
+    /// Trusted execution environments of which a site has to have one, of [`edge_types::TeeKind::KNOWN`]. That it has is
+    /// its provider's signed word; nothing attests to it. Default: none is needed.
+    pub require_tee: Vec<String>,
     /// Autonomous systems where sites may be rented, in the same way, by `origins`. Default: all.
     pub autonomous_systems: Option<Vec<u32>>,
     /// Prefixes outside global unicast that may be probed and contacted all the same.
@@ -87,6 +91,7 @@ impl Default for Policy {
             origins: Vec::new(),
             countries: None,
             country_tables: Vec::new(),
+            require_tee: Vec::new(),
             autonomous_systems: None,
             allowed_prefixes: Vec::new(),
             opted_out: Vec::new(),

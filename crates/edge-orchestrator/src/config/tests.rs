@@ -40,6 +40,25 @@ fn a_complete_file_is_understood() {
 }
 
 #[test]
+fn what_else_is_needed_of_sites_is_understood() {
+    let text = SAMPLE.replace(
+        "[resolver]",
+        "content = [\"gambling\", \"adult\"]\n[resolver]",
+    );
+    let text = format!("{text}\n[policy]\nrequire_tee = [\"sev-snp\", \"tdx\"]\n");
+    let conditions = Settings::parse(&text).unwrap().conditions;
+    assert_eq!((conditions.content.len(), conditions.tee.len()), (2, 2));
+    assert!(conditions.regions.is_empty());
+    for (from, to, field) in [
+        ("tdx", "tpm", "policy.require_tee"),
+        ("gambling", "gambing", "application.content"),
+    ] {
+        let error = Settings::parse(&text.replace(from, to)).unwrap_err();
+        assert!(error.to_string().starts_with(field), "{error}");
+    }
+}
+
+#[test]
 fn paths_may_be_imported() {
     let text = format!(
         "{SAMPLE}\n[topology]\nimported = [\"paths.jsonl\"]\nimported_use = \"replace\"\nimported_max_age_s = 3600\n"

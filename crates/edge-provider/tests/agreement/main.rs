@@ -6,6 +6,7 @@
 
 mod attacks;
 mod claims;
+mod conditions;
 mod lease;
 mod requests;
 mod schemathesis;

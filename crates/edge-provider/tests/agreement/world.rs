@@ -348,12 +348,17 @@ impl World {
             hardware: NEED,
             price_ceiling_per_second: Amount::wei(PRICE),
             expected_requests_per_second: 5,
+            conditions: edge_types::WantedConditions::default(),
         }
     }
 
     pub(crate) fn negotiation(&self, seconds: u64) -> Negotiation {
         let preferences = self.preferences(seconds);
-        let policy = GreenListPolicy {
+        Self::negotiation_by(self.policy(&preferences), preferences)
+    }
+
+    pub(crate) fn policy(&self, preferences: &Preferences) -> GreenListPolicy {
+        GreenListPolicy {
             min_key_binding: KeyBinding::Dns,
             ..GreenListPolicy::new(
                 preferences.slot,
@@ -361,7 +366,10 @@ impl World {
                 preferences.price_ceiling_per_second,
                 (CHAIN, self.escrow),
             )
-        };
+        }
+    }
+
+    pub(crate) fn negotiation_by(policy: GreenListPolicy, preferences: Preferences) -> Negotiation {
         let pace = Pace {
             compare_interval: Duration::from_millis(500),
             health_interval: Duration::from_millis(200),

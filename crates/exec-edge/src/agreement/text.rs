@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use edge_negotiation::{Agreement, Interval, NegotiationState, Stage};
 use edge_orchestrator::journal::Written;
-use edge_types::{AgreementId, AgreementState, Amount, Offer, Settlement};
+use edge_types::{AgreementId, AgreementState, Amount, Offer, Settlement, SiteConditions};
 use edge_wire::message::Deployment;
 use serde_json::{Value, json};
 
@@ -103,6 +103,7 @@ impl Told {
             "start": self.offer.slot.start.0,
             "end": self.offer.slot.end.0,
             "price_per_second": self.offer.price_per_second.units.to_string(),
+            "told": conditions(&self.offer.conditions),
             "deposit": self.deposit().map(|deposit| deposit.units.to_string()),
             "due": self.due.map(|due| due.units.to_string()),
             "runs_at": self.runs_at,
@@ -163,6 +164,9 @@ impl Told {
                 offer.sla.text_hash
             ),
         );
+        if let Some(told) = conditions(&offer.conditions) {
+            line("told", told);
+        }
         line(
             "settled",
             match &offer.settlement {
@@ -189,6 +193,26 @@ impl Told {
         let price = self.offer.price_per_second;
         price.times(self.offer.slot.seconds()).ok()
     }
+}
+
+/// What the provider says of its site, if anything. Nothing of it was measured.
+fn conditions(conditions: &SiteConditions) -> Option<String> {
+    let content = &conditions.content;
+    let refused: Vec<_> = content.refuses.iter().map(ToString::to_string).collect();
+    let all = [
+        conditions.region.map(|region| format!("in {region}")),
+        conditions
+            .tee
+            .as_ref()
+            .map(|tee| format!("runs in {tee} (claimed, not attested)")),
+        (!refused.is_empty()).then(|| format!("refuses {}", refused.join(", "))),
+        content
+            .text_hash
+            .map(|text| format!("content policy {text}")),
+        content.text_url.as_ref().map(|url| format!("see {url}")),
+    ];
+    let told: Vec<_> = all.into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// One line for each.
