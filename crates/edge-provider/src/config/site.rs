@@ -1,0 +1,239 @@
+//! A site as the configuration file has it, and what is understood of it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use edge_types::{
+    Amount, ContentCategory, ContentPolicy, Guarantee, HardwareProfile, IepId, SiteConditions,
+    SlaTerms, TeeKind,
+};
+use edge_wire::services::{ServiceListing, Services};
+use edge_wire::signing::text_hash;
+use serde::Deserialize;
+
+use super::{ConfigError, SLA_TEXT, SiteConfig, TlsFiles};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Site {
+    host: String,
+    port: u16,
+    listen: SocketAddr,
+    service_address: IpAddr,
+    #[serde(default)]
+    public_address: Option<IpAddr>,
+    service_ports: (u16, u16),
+    milli_cpu: u32,
+    memory_mib: u32,
+    pids: u32,
+    price_per_second_wei: String,
+    #[serde(default)]
+    contact: Option<String>,
+    #[serde(default)]
+    accept: Accept,
+    #[serde(default)]
+    tls: Option<TlsFiles>,
+    #[serde(default = "defaults::listing")]
+    listing: bool,
+    #[serde(default)]
+    service: Vec<Service>,
+    #[serde(default = "defaults::availability_ppm")]
+    availability_ppm: u32,
+    #[serde(default = "defaults::receipt_interval_seconds")]
+    receipt_interval_seconds: u32,
+    #[serde(default = "defaults::notice_seconds")]
+    notice_seconds: u32,
+    #[serde(default)]
+    round_trip_ms: u32,
+    #[serde(default = "defaults::stake_wei")]
+    stake_wei: String,
+    #[serde(default)]
+    arbiter: Option<String>,
+    #[serde(default)]
+    answer_seconds: Option<u32>,
+    #[serde(default)]
+    region: Option<String>,
+    #[serde(default)]
+    tee: Option<String>,
+    #[serde(default)]
+    refuses: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Accept {
+    #[default]
+    Confirm,
+    Reject,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Service {
+    name: String,
+    #[serde(default)]
+    description: String,
+    url: String,
+}
+
+mod defaults {
+    pub(super) const fn listing() -> bool {
+        true
+    }
+    pub(super) const fn availability_ppm() -> u32 {
+        950_000
+    }
+    pub(super) const fn receipt_interval_seconds() -> u32 {
+        30
+    }
+    pub(super) const fn notice_seconds() -> u32 {
+        10
+    }
+    pub(super) fn stake_wei() -> String {
+        "0".to_owned()
+    }
+}
+
+impl Site {
+    fn conditions(&self) -> Result<SiteConditions, ConfigError> {
+        let refuse = |setting: &str, problem| ConfigError::Setting {
+            setting: format!("site {}: {setting}", self.host),
+            problem,
+        };
+        let region = self.region.as_deref().map(str::parse).transpose();
+        let tee: Option<TeeKind> = self
+            .tee
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .ok()
+            .flatten();
+        if self.tee.is_some() && !tee.as_ref().is_some_and(TeeKind::is_known) {
+            return Err(refuse("tee", "none of cca, nitro, sev-snp, sgx, tdx"));
+        }
+        let refuses: BTreeSet<ContentCategory> = self
+            .refuses
+            .iter()
+            .filter_map(|kind| kind.parse().ok())
+            .filter(ContentCategory::is_known)
+            .collect();
+        if refuses.len() != self.refuses.len() {
+            return Err(refuse(
+                "refuses",
+                "has something twice, or that is not among what can be refused, which the template lists",
+            ));
+        }
+        Ok(SiteConditions {
+            region: region.map_err(|_| refuse("region", "a country is two letters, like FI"))?,
+            tee,
+            content: ContentPolicy {
+                refuses,
+                ..ContentPolicy::default()
+            },
+        })
+    }
+
+    pub(super) fn check(self, relay: Option<SocketAddr>) -> Result<SiteConfig, ConfigError> {
+        let refuse = |setting: &str, problem| ConfigError::Setting {
+            setting: format!("site {}: {setting}", self.host),
+            problem,
+        };
+        let host = self
+            .host
+            .parse()
+            .map_err(|_| refuse("host", "not a host name"))?;
+        let (first, last) = self.service_ports;
+        if first == 0 || first > last {
+            return Err(refuse("service_ports", "first and last port, from 1"));
+        }
+        let overlaps = self.listen.ip() == self.service_address
+            && (first..=last).contains(&self.listen.port());
+        if overlaps {
+            return Err(refuse("service_ports", "contains the port of listen"));
+        }
+        if self.milli_cpu == 0 || self.memory_mib == 0 || self.pids == 0 {
+            return Err(refuse("milli_cpu, memory_mib, pids", "at least 1 each"));
+        }
+        let wei = |setting, text: &str| {
+            Some(text)
+                .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|text| text.parse::<u128>().ok())
+                .ok_or_else(|| refuse(setting, "not a decimal string of wei"))
+        };
+        let units = wei("price_per_second_wei", &self.price_per_second_wei)?;
+        // Who says no has to say it on the ledger; who says yes does it by signature, which costs nothing.
+        let answer_seconds = self.answer_seconds.unwrap_or(match self.accept {
+            Accept::Confirm => 0,
+            Accept::Reject => 120,
+        });
+        if answer_seconds > 600 {
+            return Err(refuse("answer_seconds", "at most 600"));
+        }
+        let arbiter = self.arbiter.as_deref().map(str::parse).transpose();
+        let guarantee = Guarantee {
+            stake: wei("stake_wei", &self.stake_wei)?,
+            arbiter: arbiter
+                .map_err(|_| refuse("arbiter", "not an address of 40 hexadecimal digits"))?,
+            answer_seconds,
+        };
+        if self.availability_ppm > 1_000_000 {
+            return Err(refuse("availability_ppm", "at most a million"));
+        }
+        if self.round_trip_ms > 60_000 {
+            return Err(refuse("round_trip_ms", "at most 60000"));
+        }
+        if self.receipt_interval_seconds == 0 {
+            return Err(refuse("receipt_interval_seconds", "at least 1"));
+        }
+        if self.contact.as_ref().is_some_and(|text| text.len() > 256) {
+            return Err(refuse("contact", "at most 256 octets"));
+        }
+        let conditions = self.conditions()?;
+        let services: Vec<_> = self
+            .service
+            .into_iter()
+            .map(|service| ServiceListing {
+                name: service.name,
+                description: service.description,
+                url: service.url,
+            })
+            .collect();
+        if services.len() > Services::MOST
+            || services.iter().any(|service| service.validate().is_err())
+        {
+            return Err(refuse(
+                "[[site.service]]",
+                "at most 64, each with a name of 1 to 64 octets, a description of at most 256, and an http or https url of at most 255",
+            ));
+        }
+        Ok(SiteConfig {
+            id: IepId {
+                host,
+                port: self.port,
+            },
+            listen: self.listen,
+            service_address: self.service_address,
+            public_address: self.public_address.or(relay.map(|relay| relay.ip())),
+            service_ports: self.service_ports,
+            capacity: HardwareProfile {
+                milli_cpu: self.milli_cpu,
+                memory_bytes: u64::from(self.memory_mib) << 20,
+                pids: self.pids,
+            },
+            price_per_second: Amount::wei(units),
+            sla: SlaTerms {
+                text_hash: text_hash(SLA_TEXT),
+                availability_ppm: self.availability_ppm,
+                receipt_interval_seconds: self.receipt_interval_seconds,
+                notice_seconds: self.notice_seconds,
+                round_trip_ms: self.round_trip_ms,
+            },
+            guarantee,
+            conditions,
+            contact: self.contact,
+            accepts: self.accept == Accept::Confirm,
+            tls: self.tls,
+            listing: self.listing.then_some(services),
+        })
+    }
+}
