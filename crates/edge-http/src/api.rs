@@ -4,12 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 
 use edge_ports::BoxFuture;
-use edge_types::{AgreementId, ChainAddress, Preferences};
+use edge_types::{AgreementId, ChainAddress, Hash32, Preferences};
 use edge_wire::Problem;
 use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Offers,
     ReceiptMessage, Reservation, ReservationRequest,
 };
+use edge_wire::prose::Prose;
 use edge_wire::services::Services;
 
 /// An answer under way.
@@ -28,6 +29,11 @@ pub trait IepService: Send + Sync + fmt::Debug {
     /// `GET /agreements/{id}/bounce/{token}`: `http://authority` of the buyer's cloud service, while one of its workloads is deployed under
     /// this agreement.
     fn origin(&self, id: AgreementId) -> Option<String>;
+    /// `GET /texts/{hash}`: the prose of an agreement or content policy. One that has none shows none.
+    fn text(&self, hash: Hash32) -> Result<Prose, Problem> {
+        let _ = hash;
+        Err(Problem::NotFound)
+    }
     /// `POST /hello`.
     fn hello(&self, preferences: Preferences) -> Reply<'_, Offers>;
     /// `POST /reservations`, from this address.

@@ -20,6 +20,7 @@ use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Hello,
     OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest,
 };
+use edge_wire::prose::Prose;
 use edge_wire::services::Services;
 use edge_wire::signing::{self, EXPIRES_HEADER, NONCE_HEADER, RequestToSign, SIGNATURE_HEADER};
 use edge_wire::{BASE, JSON, MAX_BODY_BYTES, Message, Problem, WireError};
@@ -318,6 +319,22 @@ impl IepClient {
         self.call(Method::GET, "/services", &[], None).await
     }
 
+    /// `GET /texts/{hash}`: the text that an offer names. Only after a greeting.
+    pub async fn text(&self, hash: Hash32) -> Result<String, ClientError> {
+        let path = format!("/texts/{hash}");
+        let prose: Prose = self.call(Method::GET, &path, &[], None).await?;
+        if prose.hash() != hash {
+            return Err(ClientError::Malformed {
+                address: self.address,
+                cause: WireError::Field {
+                    field: "text",
+                    expected: "the text with the hash asked for",
+                },
+            });
+        }
+        Ok(prose.text)
+    }
+
     /// `POST /hello`. The offers' signatures are not verified here.
     pub async fn hello(&self, preferences: &Preferences) -> Result<Vec<Offer>, ClientError> {
         let body = edge_wire::encode(&Hello(preferences.clone()));
@@ -472,6 +489,11 @@ pub struct BuyerClient {
 }
 
 impl BuyerClient {
+    /// As [`IepClient::text`].
+    pub async fn text(&self, hash: Hash32) -> Result<String, ClientError> {
+        self.client.text(hash).await
+    }
+
     /// `POST /reservations`.
     pub async fn reserve(&self, offer: &Offer) -> Result<Reservation, ClientError> {
         let offer = OfferMessage(offer.clone());

@@ -1,7 +1,7 @@
 //! The provider's side of the IEP API.
 //!
 //! Serves one [`IepService`] on one listener. Requests are bounded in size, time and number per source; all but the
-//! greeting, services, hello, health, bounces and the OpenAPI document must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
+//! greeting, services, texts, hello, health, bounces and the OpenAPI document must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
 //! too). Refusals are RFC 9457 problems.
 
 mod nonces;
@@ -278,6 +278,12 @@ impl IepServer {
                 return reply.map(|it| edge_wire::encode(&it));
             }
             _ => {}
+        }
+        if let Some(hash) = path.strip_prefix("/texts/")
+            && head.method == Method::GET
+        {
+            let hash = hash.parse().map_err(|_| Problem::NotFound)?;
+            return service.text(hash).map(|it| edge_wire::encode(&it));
         }
         let of_agreement = path.strip_prefix("/agreements/").ok_or(Problem::NotFound)?;
         let (id, part) = of_agreement.split_once('/').unwrap_or((of_agreement, ""));

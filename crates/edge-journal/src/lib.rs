@@ -3,7 +3,7 @@
 //! A decision is written before it is acted upon, so that a process that is killed at any moment finds out at its next
 //! start what it may have done. [`Journal`] is a file of records, one a line, each with its CRC-32; [`Store`] keeps the
 //! latest value of each key in one and rewrites the file when it has grown. [`crash`] kills the process at a numbered
-//! write point, to prove all that.
+//! write point, to prove all that. [`Texts`] keeps what was agreed to in words.
 //!
 //! A record that was only half written when the process or the machine died is cut off and told: by the rule above nobody
 //! acted upon it. Any other damage is refused, since what is missing may be money.
@@ -11,6 +11,8 @@
 pub mod crash;
 mod journal;
 mod store;
+mod texts;
 
 pub use journal::{Journal, JournalError, Keep, Opened, Torn};
 pub use store::{Store, StoreLimits};
+pub use texts::Texts;

@@ -23,7 +23,7 @@ mod services;
 pub use discovery::{ConfiguredSite, Discovery, FeedSource, Lists};
 pub use pace::Pace;
 pub use placement::{Mode, Placement};
-pub use policy::Policy;
+pub use policy::{Backing, Policy};
 use services::services;
 
 /// The configuration file, TOML. Times are in the unit that the name ends in; money is a decimal string of wei.
@@ -350,6 +350,8 @@ pub struct Settings {
     pub countries: Option<BTreeSet<Country>>,
     /// What else is needed of sites, and which content they would get.
     pub conditions: WantedConditions,
+    /// What has to stand behind an agreement.
+    pub backing: Backing,
     /// Price ceiling in wei per second.
     pub price_ceiling: u128,
     /// Placement algorithm.
@@ -505,14 +507,14 @@ impl Settings {
             let problem = "policy.origins has to say which addresses are whose";
             return Err(value("policy.autonomous_systems", problem));
         }
-        let wei_per_site = wei("budget.wei_per_site", &config.budget.wei_per_site)?;
+        let wei_per_site = units("budget.wei_per_site", &config.budget.wei_per_site)?;
         let wei_per_trial = match &config.budget.wei_per_trial {
-            Some(text) => wei("budget.wei_per_trial", text)?,
+            Some(text) => units("budget.wei_per_trial", text)?,
             None => wei_per_site / 10,
         };
-        let wei_per_day = wei("budget.wei_per_day", &config.budget.wei_per_day)?;
+        let wei_per_day = units("budget.wei_per_day", &config.budget.wei_per_day)?;
         let wei_per_new_provider = match &config.budget.wei_per_new_provider {
-            Some(text) => wei("budget.wei_per_new_provider", text)?,
+            Some(text) => units("budget.wei_per_new_provider", text)?,
             None => wei_per_day / 10,
         };
         let (upstream, edge_service, predeployed) = services(&config.application)?;
@@ -526,7 +528,7 @@ impl Settings {
                 .escrow
                 .parse()
                 .map_err(|error| value("wallet.escrow", &format!("{error}")))?,
-            wei_per_hour: wei("budget.wei_per_hour", &config.budget.wei_per_hour)?,
+            wei_per_hour: units("budget.wei_per_hour", &config.budget.wei_per_hour)?,
             wei_per_day,
             wei_per_new_provider,
             wei_per_site,
@@ -534,7 +536,8 @@ impl Settings {
             trust,
             countries,
             conditions,
-            price_ceiling: wei(
+            backing: policy.backing()?,
+            price_ceiling: units(
                 "policy.price_ceiling_wei_per_s",
                 &config.policy.price_ceiling_wei_per_s,
             )?,
@@ -543,7 +546,7 @@ impl Settings {
                 .placement
                 .value_wei_per_client_s
                 .as_deref()
-                .map(|text| wei("placement.value_wei_per_client_s", text))
+                .map(|text| units("placement.value_wei_per_client_s", text))
                 .transpose()?,
             min_key_binding,
             upstream,
@@ -624,9 +627,13 @@ fn known<T: FromStr + Ord>(
     understood.collect()
 }
 
-fn wei(field: &'static str, text: &str) -> Result<u128, ConfigError> {
-    text.parse()
-        .map_err(|_| value(field, &format!("{text:?} is not a whole number of wei")))
+fn units(field: &'static str, text: &str) -> Result<u128, ConfigError> {
+    text.parse().map_err(|_| {
+        value(
+            field,
+            &format!("{text:?} is not a whole number of smallest units"),
+        )
+    })
 }
 
 fn value(field: &'static str, problem: &str) -> ConfigError {

@@ -320,6 +320,9 @@ fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
             min_key_binding: settings.min_key_binding,
             max_round_trip_ms: policy.max_round_trip_ms,
             conditions: settings.conditions.clone(),
+            min_stake: settings.backing.min_stake,
+            accepted_arbiters: settings.backing.arbiters.clone(),
+            accepted_texts: settings.backing.texts.clone(),
             ..GreenListPolicy::new(any_slot, settings.edge_service.needs, price_ceiling, escrow)
         },
         pace: negotiation_pace(settings),

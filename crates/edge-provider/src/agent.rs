@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use edge_journal::{JournalError, crash};
+use edge_journal::{JournalError, Texts, crash};
 use edge_negotiation::{Answer, Division, ProviderAction, ProviderBook, Stage};
 use edge_ports::LedgerError;
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, Asset, ChainAddress, Generation, IepId, Offer,
-    RejectReason, Rtt, UtcTime, WorkloadState,
+    AgreementId, AgreementRecord, AgreementState, Asset, ChainAddress, Generation, Hash32, IepId,
+    Offer, RejectReason, Rtt, UtcTime, WorkloadState,
 };
 use edge_wire::Problem;
 use edge_wire::message::{ClientRoundTrip, Deployment};
+use edge_wire::prose::Prose;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -35,6 +36,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Agent {
     pub(crate) config: ProviderConfig,
     pub(crate) ports: ProviderPorts,
+    /// What offers name, those of earlier configurations too.
+    texts: Texts,
     book: Mutex<ProviderBook>,
     /// Locked after the book, and only together with it, so that decisions are written in their order.
     written: Mutex<Written>,
@@ -76,6 +79,13 @@ impl Agent {
             .map(|site| site.terms(provider, &config.ledger));
         let mut book = ProviderBook::new(config.limits, terms);
         let (mut written, recovered) = Written::open(&config.state_directory)?;
+        let texts = Texts::below(&config.state_directory);
+        for prose in config.sites.iter().flat_map(|site| &site.texts) {
+            // It is served all the same, but no longer once the configuration names another.
+            if let Err(error) = texts.keep(&prose.hash().to_string(), &prose.text) {
+                tracing::warn!(%error, "a text that offers name is not kept");
+            }
+        }
         let Recovered {
             reservations,
             agreements,
@@ -104,12 +114,23 @@ impl Agent {
             book: Mutex::new(book),
             written: Mutex::new(written),
             wake: Notify::new(),
+            texts,
             config,
             ports,
         })
     }
 
     /// The book, to read.
+    /// A text that an offer of ours names, or named under an earlier configuration.
+    pub(crate) fn text(&self, hash: Hash32) -> Option<Prose> {
+        let mut known = self.config.sites.iter().flat_map(|site| &site.texts);
+        let known = known.find(|prose| prose.hash() == hash).cloned();
+        known.or_else(|| {
+            let text = self.texts.read(&hash.to_string())?;
+            Some(Prose { text }).filter(|prose| prose.hash() == hash)
+        })
+    }
+
     pub(crate) fn book(&self) -> MutexGuard<'_, ProviderBook> {
         lock(&self.book)
     }

@@ -10,6 +10,7 @@ use edge_types::{
     AddressPolicy, Amount, ChainAddress, ChainId, Guarantee, HardwareProfile, IepId, IpNet,
     Settlement, SiteConditions, SlaTerms,
 };
+use edge_wire::prose::Prose;
 use edge_wire::relay::MAX_PORTS;
 use edge_wire::services::ServiceListing;
 use serde::Deserialize;
@@ -21,7 +22,7 @@ use site::Site;
 /// A file with every setting, its default and its meaning.
 pub const TEMPLATE: &str = include_str!("template.toml");
 
-/// The agreement's prose. Its hash is part of every offer, so that text and parameters stand together.
+/// The agreement's prose where the owner of a site gives no other. Its hash is part of every offer, so that text and parameters stand together.
 pub const SLA_TEXT: &str = include_str!("sla.txt");
 
 /// Everything that `exec-edge provider` needs to know.
@@ -85,6 +86,8 @@ pub struct SiteConfig {
     pub guarantee: Guarantee,
     /// What the site is and takes.
     pub conditions: SiteConditions,
+    /// The texts that its offers name: the agreement's, and the content policy's if it has one.
+    pub texts: Vec<Prose>,
     /// Contact information, for a site that wants people to talk first; `None` settles by escrow.
     pub contact: Option<String>,
     /// False: rejects every agreement.
@@ -140,6 +143,17 @@ pub enum ConfigError {
     /// Not TOML of the expected shape; unknown fields are refused.
     #[error("reading the configuration")]
     Syntax(#[source] toml::de::Error),
+    /// A text that a site's offers are to name cannot be read.
+    #[error("{setting}: reading {}", path.display())]
+    Text {
+        /// Which setting names it.
+        setting: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: std::io::Error,
+    },
     /// A setting is out of range, or contradicts another.
     #[error("{setting}: {problem}")]
     Setting {
@@ -151,7 +165,7 @@ pub enum ConfigError {
 }
 
 impl ProviderConfig {
-    /// Reads and checks a configuration file's text.
+    /// Reads and checks a configuration file's text, and the files of prose that it names.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(ConfigError::Syntax)?;
         let refuse = |setting: &str, problem| ConfigError::Setting {

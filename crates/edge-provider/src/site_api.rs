@@ -15,6 +15,7 @@ use edge_wire::message::{
     OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest, VERSION,
 };
 use edge_wire::problem::ProblemJson;
+use edge_wire::prose::Prose;
 use edge_wire::services::Services;
 use edge_wire::{Problem, signing};
 
@@ -178,6 +179,10 @@ impl IepService for SiteApi {
     fn origin(&self, id: AgreementId) -> Option<String> {
         let offer = self.agent.offer(id)?;
         self.agent.origin(id).filter(|_| offer.site == self.site)
+    }
+
+    fn text(&self, hash: Hash32) -> Result<Prose, Problem> {
+        self.agent.text(hash).ok_or(Problem::NotFound)
     }
 
     fn hello(&self, preferences: Preferences) -> Reply<'_, Offers> {

@@ -26,6 +26,7 @@ pub mod message;
 pub mod nel;
 pub mod openapi;
 pub mod problem;
+pub mod prose;
 pub mod relay;
 pub mod services;
 pub mod signing;

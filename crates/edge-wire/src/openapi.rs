@@ -77,6 +77,13 @@ const CALLS: &[Call] = &[
         "Services",
     ),
     open(
+        ("get", "/texts/{hash}"),
+        "text",
+        "The prose of an agreement or content policy, by the hash that offers name",
+        None,
+        "Prose",
+    ),
+    open(
         ("post", "/hello"),
         "hello",
         "Ask for offers; an offer holds nothing",
@@ -139,12 +146,17 @@ pub fn document() -> Value {
     let mut paths = json!({});
     for call in CALLS {
         paths[call.path][call.method] = operation(call);
-        if call.path.contains("{id}") {
-            paths[call.path]["parameters"] = json!([{
-                "name": "id", "in": "path", "required": true,
-                "description": "The agreement, which has the id of its offer",
-                "schema": reference("Hash"),
-            }]);
+        for (name, description) in [
+            ("id", "The agreement, which has the id of its offer"),
+            ("hash", "keccak-256 of the text"),
+        ] {
+            if call.path.contains(&format!("{{{name}}}")) {
+                paths[call.path]["parameters"] = json!([{
+                    "name": name, "in": "path", "required": true,
+                    "description": description,
+                    "schema": reference("Hash"),
+                }]);
+            }
         }
     }
     paths["/agreements/{id}/bounce/{token}"] = bounce();
@@ -355,6 +367,7 @@ fn schemas() -> Value {
             ("description", text_of(256)),
             ("url", json!({ "type": "string", "maxLength": 255, "pattern": "^https?://" })),
         ], &["description"], false), 64))], &[], false),
+        "Prose": object(&[("text", json!({ "type": "string", "minLength": 1, "maxLength": 30720 }))], &[], false),
         "Hello": object(&[
             ("application", text_of(64)),
             ("buyer", reference("Address")),

@@ -9,6 +9,7 @@ use edge_wire::message::{
     OfferMessage, ReceiptMessage, Reservation, ReservationRequest,
 };
 use edge_wire::problem::{ProblemJson, write_problem};
+use edge_wire::prose::Prose;
 use edge_wire::{Message, Problem, decode, encode, openapi};
 use serde_json::{Value, json};
 
@@ -257,6 +258,7 @@ fn the_document_is_true_of_every_message() {
             "settlements": ["escrow"], "runtimes": ["oci"],
         }),
     );
+    holds::<Prose>("Prose", &json!({ "text": "We serve.\n" }));
     holds::<Hello>(
         "Hello",
         &json!({

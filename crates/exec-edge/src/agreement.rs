@@ -2,15 +2,17 @@
 
 mod levels;
 mod on_ledger;
+mod ruling;
 mod text;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use edge_journal::JournalError;
+use edge_journal::{JournalError, Texts};
 use edge_orchestrator::journal::{Recovered, journal_file};
 use edge_provider::journal::Recovered as OfProvider;
 use edge_types::AgreementId;
+use edge_wire::message::OfferMessage;
 
 use crate::admin::Socket;
 use edge_console::exit::{EXIT_CODES, Exit, Failure};
@@ -47,6 +49,16 @@ enum Command {
     Dispute(on_ledger::Args),
     /// Divide the money as both parties sign: print this party's signature, or submit with that of the other.
     Settle(on_ledger::SettleArgs),
+    /// Print the offer behind an agreement as JSON, as its provider signed it: what an arbiter has to be given.
+    Offer {
+        /// Its id, or the beginning of it.
+        id: String,
+        /// The state directory of the orchestrator or provider.
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+    },
+    /// As the arbiter: decide a dispute on the ledger.
+    Rule(ruling::Args),
     /// As the provider: take the hardware back before the end of the slot, after the agreed notice.
     Reclaim(on_ledger::ReclaimArgs),
     /// Stop all spending of a running orchestrator, also after a restart; open agreements run out.
@@ -99,6 +111,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Command::Close { id, admin } => ask(admin, &format!("/agreements/{id}/close")),
         Command::Dispute(args) => on_ledger::dispute(args),
         Command::Settle(args) => on_ledger::settle(args),
+        Command::Offer { id, state } => {
+            let Some(told) = find(id, state)? else {
+                return Ok(Exit::Negative.into());
+            };
+            let offer = edge_wire::encode(&OfferMessage(told.offer));
+            output::line(&String::from_utf8_lossy(&offer));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Rule(args) => ruling::rule(args),
         Command::Reclaim(args) => on_ledger::reclaim(args),
         Command::Stop { admin } => ask(admin, "/wind-down"),
         Command::Resume { admin } => ask(admin, "/resume"),
@@ -149,6 +170,17 @@ fn read(state: &Path) -> Result<Vec<Told>, Failure> {
             ));
         }
     };
+    let texts = Texts::below(state);
+    for told in &mut told {
+        let offer = &told.offer;
+        let named = [
+            Some(offer.sla.text_hash),
+            offer.conditions.content.text_hash,
+        ];
+        let named = named.into_iter().flatten().map(|hash| hash.to_string());
+        let kept = named.filter(|hash| texts.has(hash));
+        told.texts = kept.map(|hash| texts.file(&hash)).collect();
+    }
     told.sort_by(|one, other| (one.start, &one.id).cmp(&(other.start, &other.id)));
     Ok(told)
 }

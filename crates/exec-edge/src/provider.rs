@@ -88,7 +88,7 @@ fn read_config(path: &Path) -> Result<ProviderConfig, Failure> {
         })?;
     ProviderConfig::parse(&text).map_err(|error| match error {
         ConfigError::Syntax(error) => Failure::malformed(path, &text, &error),
-        error @ ConfigError::Setting { .. } => {
+        error @ (ConfigError::Setting { .. } | ConfigError::Text { .. }) => {
             Failure::usage(anyhow::Error::new(error).context(format!("in {}", path.display())))
                 .with_hint("correct this setting")
         }

@@ -210,13 +210,14 @@ struct OnChain {
     rpc: std::net::SocketAddr,
     buyer: LocalKey,
     provider: LocalKey,
+    arbiter: LocalKey,
     folder: tempfile::TempDir,
 }
 
 impl OnChain {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [buyer, provider] = ["buyer", "provider"].map(|name| {
+        let [buyer, provider, arbiter] = ["buyer", "provider", "arbiter"].map(|name| {
             let key = LocalKey::generate().unwrap();
             key.write_plain(&folder.path().join(name)).unwrap();
             key
@@ -225,7 +226,9 @@ impl OnChain {
         let chain = DevChain::open(&DevConfig {
             chain: ChainId(1337),
             data: folder.path().join("chain"),
-            fund: [(buyer.address(), ether), (provider.address(), ether)].into(),
+            fund: [&buyer, &provider, &arbiter]
+                .map(|key| (key.address(), ether))
+                .into(),
             deploy_escrow: true,
         });
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -238,6 +241,7 @@ impl OnChain {
             rpc,
             buyer,
             provider,
+            arbiter,
             folder,
         }
     }
@@ -249,6 +253,10 @@ impl OnChain {
     }
 
     fn agree(&self, number: u8) -> Offer {
+        self.agree_under(number, offer(number).guarantee)
+    }
+
+    fn agree_under(&self, number: u8, guarantee: edge_types::Guarantee) -> Offer {
         let now = SystemClock::start().utc();
         let offer = Offer {
             provider: self.provider.address(),
@@ -262,6 +270,7 @@ impl OnChain {
                 contract: dev::dev_escrow_address(),
             },
             expires: now.plus_seconds(300),
+            guarantee,
             ..offer(number)
         };
         let offer = Offer {
@@ -383,4 +392,69 @@ fn a_claim_is_disputed_by_hand() {
     let (code, told) = chain.by("stranger", &["settle", &id, "--due", "0"]);
     assert_eq!(code, 64, "{told}");
     assert!(told.contains("not a party"), "{told}");
+}
+
+#[test]
+fn an_arbiter_rules_by_the_offer_alone() {
+    let chain = OnChain::start();
+    let provider = chain.ledger(&chain.provider);
+    let stake = Amount::wei(500);
+    chain.runtime.block_on(provider.stake(stake)).unwrap();
+    let guarantee = edge_types::Guarantee {
+        stake: stake.units,
+        arbiter: Some(chain.arbiter.address()),
+        answer_seconds: 0,
+    };
+    let offer = chain.agree_under(3, guarantee);
+    let id = offer.id.to_string();
+    let state = chain.folder.path().join("state");
+    let (code, told) = exec_edge(&["agreement", "show", &id], Some(&state));
+    assert_eq!(code, 0, "{told}");
+    let named = format!("ruled by {}", chain.arbiter.address());
+    assert!(told.contains("500 wei") && told.contains(&named), "{told}");
+
+    let (code, text) = exec_edge(&["agreement", "offer", &id], Some(&state));
+    assert_eq!(code, 0, "{text}");
+    let file = chain.folder.path().join("offer.json");
+    std::fs::write(&file, &text).unwrap();
+    let rule = |party: &str, due: &str, more: &[&str]| {
+        let key = chain.folder.path().join(party);
+        let rpc = format!("http://{}", chain.rpc);
+        let whole = [
+            &["agreement", "rule", file.to_str().unwrap(), "--due", due],
+            &["--rpc", &rpc, "--key", key.to_str().unwrap()] as &[&str],
+            more,
+        ];
+        exec_edge(&whole.concat(), None)
+    };
+    let (code, told) = rule("arbiter", "100000", &[]);
+    assert_eq!(code, 1, "nothing is disputed: {told}");
+    chain.leap(1_001);
+    let claimed = provider.claim(&offer, Amount::wei(900_000), None);
+    chain.runtime.block_on(claimed).unwrap();
+    assert_eq!(chain.by("buyer", &["dispute", &id]).0, 0);
+
+    let (code, told) = rule("buyer", "0", &[]);
+    assert_eq!(code, 64, "{told}");
+    let (code, told) = rule("arbiter", "900001", &[]);
+    assert_eq!(code, 64, "above the claim: {told}");
+    let (code, told) = rule("arbiter", "100000", &["--slash", "501"]);
+    assert_eq!(code, 64, "above the stake: {told}");
+    let (code, told) = rule("arbiter", "100000", &["--slash", "200", "--dry-run"]);
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(chain.record(&offer).state, AgreementState::Disputed);
+    let (code, told) = rule("arbiter", "100000", &["--slash", "200"]);
+    assert_eq!(code, 0, "{told}");
+    let record = chain.record(&offer);
+    assert_eq!(record.state, AgreementState::Settled);
+    assert_eq!(record.refunded, Amount::wei(900_000));
+    let asset = edge_types::Asset::Native;
+    let free = provider.free_stake(chain.provider.address(), asset);
+    assert_eq!(chain.runtime.block_on(free).unwrap(), Amount::wei(300));
+
+    let changed = text.replace("\"units\":\"1000\"", "\"units\":\"1001\"");
+    assert_ne!(changed, text);
+    std::fs::write(&file, changed).unwrap();
+    let (code, told) = rule("arbiter", "0", &[]);
+    assert_eq!(code, 64, "not what was signed: {told}");
 }

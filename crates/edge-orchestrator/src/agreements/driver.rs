@@ -6,7 +6,7 @@ use std::time::Duration;
 use edge_http::client::{BuyerClient, ClientError, ClientTimeouts, IepClient};
 use edge_http::entry_tls::Transport;
 use edge_http::front_end::REPORTS_PATH;
-use edge_journal::crash;
+use edge_journal::{Texts, crash};
 use edge_negotiation::{Action, Heard, Negotiation, NegotiationFailure, NegotiationState};
 use edge_ports::LedgerError;
 use edge_types::{
@@ -24,6 +24,9 @@ use crate::sites::with_cause;
 
 /// Health checks for each time that a site is asked how far its clients are.
 const CHECKS_PER_REPORT: u32 = 10;
+
+/// Longest time for a text that an offer names, while its hardware is being reserved.
+const TEXT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long to wait when decisions cannot be written down.
 const UNWRITTEN_PAUSE: Duration = Duration::from_secs(2);
@@ -249,8 +252,14 @@ impl Driver {
     }
 
     async fn reserve(&mut self, offer: &Offer) -> Result<(), Failure> {
-        let (reservation, missing) =
-            tokio::join!(self.client.reserve(offer), self.missing_stake(offer));
+        let (reservation, missing, unread) = tokio::join!(
+            self.client.reserve(offer),
+            self.missing_stake(offer),
+            self.keep_texts(offer)
+        );
+        if let Some(unread) = unread {
+            self.written.step(self.shared.clock.utc(), unread);
+        }
         let reservation = reservation.map_err(Failure::Http)?;
         if let Some(missing) = missing? {
             let now = self.shared.now();
@@ -266,6 +275,31 @@ impl Driver {
         self.negotiation
             .handle_reserved(id, until, confirmation, self.shared.now());
         Ok(())
+    }
+
+    /// Keeps the texts that the offer names, so that what was agreed to can be read later. Which texts are accepted is decided
+    /// by their hashes, and so one that cannot be had is only told.
+    async fn keep_texts(&self, offer: &Offer) -> Option<String> {
+        let texts = Texts::below(&self.shared.settings.config.state_directory);
+        let mut unread = None;
+        for hash in [
+            Some(offer.sla.text_hash),
+            offer.conditions.content.text_hash,
+        ] {
+            let Some(hash) = hash.filter(|hash| !texts.has(&hash.to_string())) else {
+                continue;
+            };
+            let why = match tokio::time::timeout(TEXT_PATIENCE, self.client.text(hash)).await {
+                Ok(Ok(text)) => match texts.keep(&hash.to_string(), &text) {
+                    Ok(()) => continue,
+                    Err(error) => with_cause(&error),
+                },
+                Ok(Err(error)) => with_cause(&error),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            unread = Some(format!("the text {hash} could not be kept: {why}"));
+        }
+        unread
     }
 
     /// The escrow refuses an offer whose provider staked less than it promises, and the attempt costs a transaction.

@@ -1,9 +1,13 @@
 //! What an application provider accepts of sites, and how much of it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use edge_types::IpNet;
+use edge_types::{ChainAddress, Hash32, IpNet};
 use serde::Deserialize;
+
+use super::{ConfigError, units, value};
 
 /// What is acceptable.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +45,14 @@ pub struct Policy {
     pub countries: Option<Vec<String>>,
     /// Tables of which addresses are in which country: lines `first,last,CC` or `prefix CC`.
     pub country_tables: Vec<PathBuf>,
+    /// The least that a provider has to stake on an agreement, in the smallest units of the asset that is paid in. The escrow
+    /// has to show it before anything is paid. Default: 0.
+    pub min_stake: String,
+    /// Accounts that may rule on disputes. Offers that name another arbiter are not taken; those that name none always may be.
+    pub arbiters: Vec<String>,
+    /// keccak-256 hashes of the texts, of agreements and content policies, that somebody read and accepted. Default: none,
+    /// which accepts any; those agreed to are kept in `state_directory`.
+    pub sla_texts: Vec<String>,
     /// Trusted execution environments of which a site has to have one, of [`edge_types::TeeKind::KNOWN`]. That it has is
     /// its provider's signed word; nothing attests to it. Default: none is needed.
     pub require_tee: Vec<String>,
@@ -74,6 +86,39 @@ pub struct Policy {
     pub max_prefixes: usize,
 }
 
+/// What stands behind an agreement, as far as it is accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backing {
+    /// The least stake, smallest units.
+    pub min_stake: u128,
+    /// Who may rule on disputes.
+    pub arbiters: BTreeSet<ChainAddress>,
+    /// Accepted texts; `None` for any.
+    pub texts: Option<BTreeSet<Hash32>>,
+}
+
+impl Policy {
+    pub(super) fn backing(&self) -> Result<Backing, ConfigError> {
+        let texts = each("policy.sla_texts", &self.sla_texts)?;
+        Ok(Backing {
+            min_stake: units("policy.min_stake", &self.min_stake)?,
+            arbiters: each("policy.arbiters", &self.arbiters)?,
+            texts: (!texts.is_empty()).then_some(texts),
+        })
+    }
+}
+
+fn each<T>(field: &'static str, texts: &[String]) -> Result<BTreeSet<T>, ConfigError>
+where
+    T: FromStr<Err: std::fmt::Display> + Ord,
+{
+    let parsed = texts.iter().map(|text| {
+        text.parse()
+            .map_err(|error| value(field, &format!("{text:?}: {error}")))
+    });
+    parsed.collect()
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -91,6 +136,9 @@ impl Default for Policy {
             origins: Vec::new(),
             countries: None,
             country_tables: Vec::new(),
+            min_stake: "0".to_owned(),
+            arbiters: Vec::new(),
+            sla_texts: Vec::new(),
             require_tee: Vec::new(),
             autonomous_systems: None,
             allowed_prefixes: Vec::new(),

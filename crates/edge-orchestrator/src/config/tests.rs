@@ -59,6 +59,31 @@ fn what_else_is_needed_of_sites_is_understood() {
 }
 
 #[test]
+fn what_stands_behind_an_agreement_is_understood() {
+    let none = Settings::parse(SAMPLE).unwrap().backing;
+    assert_eq!(none, Backing::default());
+    let (arbiter, text) = (
+        "0x".to_owned() + &"ab".repeat(20),
+        "0x".to_owned() + &"cd".repeat(32),
+    );
+    let policy = format!(
+        "{SAMPLE}\n[policy]\nmin_stake = \"500\"\narbiters = [\"{arbiter}\"]\nsla_texts = [\"{text}\"]\n"
+    );
+    let backing = Settings::parse(&policy).unwrap().backing;
+    assert_eq!(backing.min_stake, 500);
+    assert_eq!(backing.arbiters, [arbiter.parse().unwrap()].into());
+    assert_eq!(backing.texts, Some([text.parse().unwrap()].into()));
+    for (from, to, field) in [
+        ("\"500\"", "\"0.5 ether\"", "policy.min_stake"),
+        ("abab", "abax", "policy.arbiters"),
+        ("cdcd", "cd", "policy.sla_texts"),
+    ] {
+        let error = Settings::parse(&policy.replacen(from, to, 1)).unwrap_err();
+        assert!(error.to_string().starts_with(field), "{error}");
+    }
+}
+
+#[test]
 fn paths_may_be_imported() {
     let text = format!(
         "{SAMPLE}\n[topology]\nimported = [\"paths.jsonl\"]\nimported_use = \"replace\"\nimported_max_age_s = 3600\n"

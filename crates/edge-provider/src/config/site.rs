@@ -1,14 +1,17 @@
 //! A site as the configuration file has it, and what is understood of it.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use edge_types::{
     Amount, ContentCategory, ContentPolicy, Guarantee, HardwareProfile, IepId, SiteConditions,
     SlaTerms, TeeKind,
 };
+use edge_wire::Message as _;
+use edge_wire::prose::Prose;
 use edge_wire::services::{ServiceListing, Services};
-use edge_wire::signing::text_hash;
 use serde::Deserialize;
 
 use super::{ConfigError, SLA_TEXT, SiteConfig, TlsFiles};
@@ -57,6 +60,12 @@ pub(super) struct Site {
     tee: Option<String>,
     #[serde(default)]
     refuses: Vec<String>,
+    #[serde(default)]
+    content_text: Option<PathBuf>,
+    #[serde(default)]
+    content_url: Option<String>,
+    #[serde(default)]
+    sla_text: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -95,7 +104,32 @@ mod defaults {
 }
 
 impl Site {
-    fn conditions(&self) -> Result<SiteConditions, ConfigError> {
+    /// The prose in a file.
+    fn prose(&self, setting: &str, path: &PathBuf) -> Result<Prose, ConfigError> {
+        let setting = format!("site {}: {setting}", self.host);
+        let mut text = String::new();
+        let most = Prose::MOST as u64 + 1;
+        let read =
+            std::fs::File::open(path).and_then(|file| file.take(most).read_to_string(&mut text));
+        if let Err(cause) = read {
+            let path = path.clone();
+            return Err(ConfigError::Text {
+                setting,
+                path,
+                cause,
+            });
+        }
+        let prose = Prose { text };
+        match prose.validate() {
+            Ok(()) => Ok(prose),
+            Err(_) => Err(ConfigError::Setting {
+                setting,
+                problem: "a file of 1 to 30720 octets of plain text",
+            }),
+        }
+    }
+
+    fn conditions(&self, text: Option<&Prose>) -> Result<SiteConditions, ConfigError> {
         let refuse = |setting: &str, problem| ConfigError::Setting {
             setting: format!("site {}: {setting}", self.host),
             problem,
@@ -123,12 +157,23 @@ impl Site {
                 "has something twice, or that is not among what can be refused, which the template lists",
             ));
         }
+        let is_url = |url: &String| {
+            let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+            rest.is_some_and(|rest| !rest.is_empty()) && url.len() <= 255
+        };
+        if !self.content_url.as_ref().is_none_or(is_url) {
+            return Err(refuse(
+                "content_url",
+                "an http or https URL of at most 255 octets",
+            ));
+        }
         Ok(SiteConditions {
             region: region.map_err(|_| refuse("region", "a country is two letters, like FI"))?,
             tee,
             content: ContentPolicy {
                 refuses,
-                ..ContentPolicy::default()
+                text_hash: text.map(Prose::hash),
+                text_url: self.content_url.clone(),
             },
         })
     }
@@ -188,7 +233,17 @@ impl Site {
         if self.contact.as_ref().is_some_and(|text| text.len() > 256) {
             return Err(refuse("contact", "at most 256 octets"));
         }
-        let conditions = self.conditions()?;
+        let sla_text = match &self.sla_text {
+            Some(path) => self.prose("sla_text", path)?,
+            None => Prose {
+                text: SLA_TEXT.to_owned(),
+            },
+        };
+        let content_text = self.content_text.as_ref();
+        let content_text = content_text
+            .map(|path| self.prose("content_text", path))
+            .transpose()?;
+        let conditions = self.conditions(content_text.as_ref())?;
         let services: Vec<_> = self
             .service
             .into_iter()
@@ -222,7 +277,7 @@ impl Site {
             },
             price_per_second: Amount::wei(units),
             sla: SlaTerms {
-                text_hash: text_hash(SLA_TEXT),
+                text_hash: sla_text.hash(),
                 availability_ppm: self.availability_ppm,
                 receipt_interval_seconds: self.receipt_interval_seconds,
                 notice_seconds: self.notice_seconds,
@@ -230,6 +285,10 @@ impl Site {
             },
             guarantee,
             conditions,
+            texts: [Some(sla_text), content_text]
+                .into_iter()
+                .flatten()
+                .collect(),
             contact: self.contact,
             accepts: self.accept == Accept::Confirm,
             tls: self.tls,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use edge_negotiation::{Agreement, Interval, NegotiationState, Stage};
 use edge_orchestrator::journal::Written;
@@ -25,6 +26,8 @@ pub(super) struct Told {
     steps: Vec<(u64, String)>,
     /// By receipt interval; only the buyer measures it.
     intervals: Vec<Interval>,
+    /// Files with the texts that the offer names, as far as they are kept.
+    pub(super) texts: Vec<PathBuf>,
 }
 
 impl Told {
@@ -50,6 +53,7 @@ impl Told {
                 .map(|(at, what)| (at.0, what.clone()))
                 .collect(),
             intervals: record.intervals.clone(),
+            texts: Vec::new(),
         }
     }
 
@@ -83,6 +87,7 @@ impl Told {
             runs_at: running.get(&id).map(|(address, _)| *address),
             steps: vec![(agreement.changed_at.0, format!("{state} since then"))],
             intervals: Vec::new(),
+            texts: Vec::new(),
         }
     }
 
@@ -103,6 +108,10 @@ impl Told {
             "start": self.offer.slot.start.0,
             "end": self.offer.slot.end.0,
             "price_per_second": self.offer.price_per_second.units.to_string(),
+            "text_hash": self.offer.sla.text_hash.to_string(),
+            "texts": self.texts,
+            "stake": self.offer.guarantee.stake.to_string(),
+            "arbiter": self.offer.guarantee.arbiter.map(|arbiter| arbiter.to_string()),
             "told": conditions(&self.offer.conditions),
             "deposit": self.deposit().map(|deposit| deposit.units.to_string()),
             "due": self.due.map(|due| due.units.to_string()),
@@ -164,6 +173,23 @@ impl Told {
                 offer.sla.text_hash
             ),
         );
+        line(
+            "backed",
+            format!(
+                "by a stake of {}, disputes {}",
+                Amount {
+                    units: offer.guarantee.stake,
+                    ..offer.price_per_second
+                },
+                offer.guarantee.arbiter.map_or_else(
+                    || "divided by time".to_owned(),
+                    |arbiter| format!("ruled by {arbiter}"),
+                )
+            ),
+        );
+        for file in &self.texts {
+            line("text in", file.display().to_string());
+        }
         if let Some(told) = conditions(&offer.conditions) {
             line("told", told);
         }
