@@ -206,7 +206,8 @@ impl Checker<'_> {
                     && candidate.attachment.reached
                     && may_be_used(policy, candidate)
                     && candidate.attachment.generation == self.input.tree.generation()
-                    && candidate.price_per_second.asset == policy.budget.asset
+                    && (candidate.already_running
+                        || candidate.price_per_second.asset == policy.budget.asset)
                     && chosen.cost.asset == policy.budget.asset
                     && price(candidate) == Some(chosen.cost.units)
             });

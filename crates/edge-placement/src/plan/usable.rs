@@ -180,9 +180,10 @@ pub(super) fn calls_error(input: &PlanInput<'_>, candidate: &Candidate) -> Durat
     each.saturating_mul(calls) / 1000
 }
 
-/// What a candidate costs.
+/// What a candidate costs: nothing in any asset, if it runs already.
 fn cost(input: &PlanInput<'_>, candidate: &Candidate) -> Result<u128, Reason> {
-    if candidate.price_per_second.asset != input.policy.budget.asset {
+    let is_paid = candidate.already_running;
+    if !is_paid && candidate.price_per_second.asset != input.policy.budget.asset {
         return Err(Reason::OtherAsset);
     }
     let price = candidate
@@ -191,11 +192,7 @@ fn cost(input: &PlanInput<'_>, candidate: &Candidate) -> Result<u128, Reason> {
         .ok()
         .filter(|price| price.units < MAX_PRICE)
         .ok_or(Reason::PriceOutOfRange)?;
-    Ok(if candidate.already_running {
-        0
-    } else {
-        price.units
-    })
+    Ok(if is_paid { 0 } else { price.units })
 }
 
 fn site<'a>(
