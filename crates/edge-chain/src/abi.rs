@@ -35,6 +35,7 @@ mod generated {
         /// What of a token the client needs.
         interface Token {
             function allowance(address owner, address spender) external view returns (uint256);
+            function balanceOf(address account) external view returns (uint256);
             function approve(address spender, uint256 value) external returns (bool);
         }
 

@@ -147,6 +147,8 @@ pub struct EthLedger {
     nonces: Nonces,
     fees: Mutex<Option<Fees>>,
     verified: OnceCell<()>,
+    /// Held while the escrow is allowed to fetch of a token.
+    allowance: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -188,27 +190,45 @@ impl EthLedger {
             nonces: Nonces::default(),
             fees: Mutex::new(None),
             verified: OnceCell::new(),
+            allowance: tokio::sync::Mutex::new(()),
         })
     }
 
     /// Puts a new escrow on the chain; its address. For development and tests; it does not need
     /// [`LedgerConfig::contract`].
     pub async fn deploy_escrow(&self) -> Result<ChainAddress, LedgerError> {
-        let code = Escrow::artifact().creation_bytecode.clone();
+        let code = Escrow::artifact().creation_bytecode.to_vec();
+        self.deploy("deploying the escrow", code).await
+    }
+
+    /// Puts any contract on the chain; its address. For development and tests.
+    pub async fn deploy(
+        &self,
+        attempted: &'static str,
+        code: Vec<u8>,
+    ) -> Result<ChainAddress, LedgerError> {
+        let (to, code) = (TxKind::Create, code.into());
         let receipt = self
-            .transact(
-                "deploying the escrow",
-                TxKind::Create,
-                code,
-                U256::ZERO,
-                gas::DEPLOY,
-            )
+            .transact(attempted, to, code, U256::ZERO, gas::DEPLOY)
             .await?;
         let address = receipt.contract_address.ok_or(LedgerError::Malformed {
-            attempted: "deploying the escrow",
+            attempted,
             detail: "a receipt without the contract's address".to_owned(),
         })?;
         Ok(ChainAddress(address.into_array()))
+    }
+
+    /// Calls any contract with encoded arguments, without money. For development and tests.
+    pub async fn tell(
+        &self,
+        attempted: &'static str,
+        contract: ChainAddress,
+        input: Vec<u8>,
+    ) -> Result<(), LedgerError> {
+        let to = TxKind::Call(Address::new(contract.0));
+        self.transact(attempted, to, input.into(), U256::ZERO, gas::TOKEN)
+            .await?;
+        Ok(())
     }
 
     fn contract_address(&self) -> Address {

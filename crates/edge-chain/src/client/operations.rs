@@ -31,12 +31,11 @@ impl EthLedger {
     /// Provider: adds to the stake that its offers promise.
     pub async fn stake(&self, amount: Amount) -> Result<(), LedgerError> {
         let attempted = "staking";
-        let value = self.allow(attempted, amount).await?;
         let call = ExecEscrow::stakeCall {
             asset: abi::asset(amount.asset),
             amount: U256::from(amount.units),
         };
-        self.mutate(attempted, &call, value, gas::SETTLE).await?;
+        self.pay(attempted, &call, amount, gas::SETTLE).await?;
         Ok(())
     }
 
@@ -65,33 +64,90 @@ impl EthLedger {
         in_range(attempted, abi::escrow_account(asset, &view))
     }
 
-    /// What has to be sent along with a call that takes `amount`: all of the chain's own currency, or nothing of a token,
-    /// which the escrow is allowed to fetch instead.
-    async fn allow(&self, attempted: &'static str, amount: Amount) -> Result<u128, LedgerError> {
-        let Asset::Token(token) = amount.asset else {
-            return Ok(amount.units);
+    /// What an account has of a token.
+    pub async fn token_balance(
+        &self,
+        account: ChainAddress,
+        token: ChainAddress,
+    ) -> Result<Amount, LedgerError> {
+        let attempted = "reading a token's balance";
+        let call = Token::balanceOfCall {
+            account: Address::new(account.0),
         };
-        self.verify(attempted).await?;
-        let token = Address::new(token.0);
-        let spender = self.contract_address();
+        let units = self.call(attempted, Address::new(token.0), &call).await?;
+        in_range(
+            attempted,
+            abi::amount(Asset::Token(token), "balance", units),
+        )
+    }
+
+    /// What the escrow may fetch of this account's token; nothing, but while a payment is under way.
+    pub async fn allowance(&self, token: ChainAddress) -> Result<Amount, LedgerError> {
+        let attempted = "reading an allowance";
+        let units = self.allowed(attempted, Address::new(token.0)).await?;
+        in_range(
+            attempted,
+            abi::amount(Asset::Token(token), "allowance", units),
+        )
+    }
+
+    async fn allowed(&self, attempted: &'static str, token: Address) -> Result<U256, LedgerError> {
         let call = Token::allowanceCall {
             owner: Address::new(self.account().0),
-            spender,
+            spender: self.contract_address(),
         };
-        let allowed = self.call(attempted, token, &call).await?;
-        if allowed < U256::from(amount.units) {
-            // Some tokens let an allowance be set only from zero.
-            for value in [U256::ZERO, U256::from(amount.units)] {
-                if value.is_zero() && allowed.is_zero() {
-                    continue;
-                }
-                let input = Token::approveCall { spender, value }.abi_encode().into();
-                let to = TxKind::Call(token);
-                self.transact(attempted, to, input, U256::ZERO, gas::TOKEN)
-                    .await?;
-            }
+        self.call(attempted, token, &call).await
+    }
+
+    /// Carries out a call that takes `amount`: all of the chain's own currency goes along with it, and of a token the escrow is
+    /// allowed to fetch exactly so much, and nothing afterwards.
+    async fn pay<C: SolCall>(
+        &self,
+        attempted: &'static str,
+        call: &C,
+        amount: Amount,
+        gas: u64,
+    ) -> Result<(), LedgerError> {
+        let Asset::Token(token) = amount.asset else {
+            self.mutate(attempted, call, amount.units, gas).await?;
+            return Ok(());
+        };
+        // An allowance is one number for all that is paid in a token, so payments take turns.
+        let _turn = self.allowance.lock().await;
+        let token = Address::new(token.0);
+        self.allow(attempted, token, U256::from(amount.units))
+            .await?;
+        let paid = self.mutate(attempted, call, 0, gas + gas::TOKEN).await;
+        if let Err(LedgerError::Refused { .. }) = paid
+            && let Err(error) = self.allow(attempted, token, U256::ZERO).await
+        {
+            tracing::warn!(%error, %token, "an allowance that was not used stays until the next payment");
         }
-        Ok(0)
+        paid.map(drop)
+    }
+
+    /// Sets what the escrow may fetch of a token.
+    async fn allow(
+        &self,
+        attempted: &'static str,
+        token: Address,
+        wanted: U256,
+    ) -> Result<(), LedgerError> {
+        self.verify(attempted).await?;
+        let spender = self.contract_address();
+        let allowed = self.allowed(attempted, token).await?;
+        if allowed == wanted {
+            return Ok(());
+        }
+        // Some tokens let an allowance be set only from zero.
+        let by_zero = !allowed.is_zero() && !wanted.is_zero();
+        for value in by_zero.then_some(U256::ZERO).into_iter().chain([wanted]) {
+            let input = Token::approveCall { spender, value }.abi_encode().into();
+            let to = TxKind::Call(token);
+            self.transact(attempted, to, input, U256::ZERO, gas::TOKEN)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Is the offer one that this ledger can pay? What it costs.
@@ -145,12 +201,7 @@ impl Ledger for EthLedger {
         Box::pin(async move {
             let attempted = "proposing";
             let price = self.payable(offer)?;
-            let value = self.allow(attempted, price).await?;
             let terms = abi::signed_terms(offer);
-            let gas = match price.asset {
-                Asset::Native => gas::PROPOSE,
-                Asset::Token(_) => gas::PROPOSE + gas::TOKEN,
-            };
             match confirmation {
                 Some(confirmation) => {
                     let call = ExecEscrow::proposeConfirmedCall {
@@ -158,14 +209,14 @@ impl Ledger for EthLedger {
                         until: confirmation.until.0,
                         confirmation: confirmation.signature.0.into(),
                     };
-                    self.mutate(attempted, &call, value, gas).await?;
+                    self.pay(attempted, &call, price, gas::PROPOSE).await?;
                 }
                 None => {
                     let call = ExecEscrow::proposeCall {
                         offer: terms,
                         signature: offer.signature.0.into(),
                     };
-                    self.mutate(attempted, &call, value, gas).await?;
+                    self.pay(attempted, &call, price, gas::PROPOSE).await?;
                 }
             }
             Ok(offer.id.into())
