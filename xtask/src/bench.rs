@@ -1,6 +1,6 @@
 //! `cargo xtask bench NAME`: runs a bench several times, prints a table and writes `target/bench/NAME.json`.
 
-mod agreement;
+pub(crate) mod agreement;
 mod demo;
 mod discovery;
 mod lab;

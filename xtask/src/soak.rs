@@ -1,5 +1,7 @@
 //! `cargo xtask soak NAME`: the long forms of tests whose short forms run with all others.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::shell;
@@ -24,19 +26,24 @@ enum Name {
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<()> {
     match args.name {
-        Name::Agreement => shell::run(shell::command(
-            "cargo",
-            &[
-                "test",
-                "--release",
-                "--package",
-                "edge-orchestrator",
-                "--test",
-                "kill_points",
-                "--",
-                "soak",
-                &args.kills.to_string(),
-            ],
-        )),
+        Name::Agreement => shell::run(kills(args.kills)),
     }
+}
+
+/// Kills both sides of agreements so often.
+pub(crate) fn kills(kills: u32) -> Command {
+    shell::command(
+        "cargo",
+        &[
+            "test",
+            "--release",
+            "--package",
+            "edge-orchestrator",
+            "--test",
+            "kill_points",
+            "--",
+            "soak",
+            &kills.to_string(),
+        ],
+    )
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 
+use crate::bench::agreement;
 use crate::{packages, shell, tidy};
 
 /// Options of `cargo xtask test`.
@@ -88,6 +89,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "--test-threads=1",
         ];
         total.add(&run_tests(&serial)?);
+    }
+    if lacking.contains(&"peer_") {
+        shell::say("skipping the contract's tests by forge: this machine lacks npm packages");
+    } else {
+        let passed = agreement::contract_tests()?;
+        shell::say(&format!("{passed} tests of the contract passed by forge"));
+        total.passed += passed;
     }
     shell::say(&format!(
         "{} passed, {} failed, {skipped} skipped",

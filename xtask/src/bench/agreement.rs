@@ -1,9 +1,10 @@
 //! Agreements: what one costs, how fast fifty are made, whether the escrow's promises hold over many random calls, whether its
-//! tests notice faults, and what other programs find in it.
+//! tests notice faults, what other programs find in it, and what killing both sides costs anybody.
 
 mod analysis;
 mod at_once;
 mod forge;
+mod kill_points;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -16,6 +17,10 @@ const SMARTEDGE_GAS: u64 = 339_040;
 /// Calls of the invariant runs in the bench, runs × depth.
 const RUNS: u32 = 1_250;
 const DEPTH: u32 = 80;
+
+/// Sequences and calls of the short form of the same.
+const FEW_RUNS: u32 = 32;
+const FEW_DEPTH: u32 = 40;
 
 /// Rows and what belongs to them.
 pub(super) struct Report {
@@ -64,10 +69,29 @@ pub(super) fn run(runs: u32, only: Option<&str>) -> Result<Report> {
         report.rows.extend(rows);
         report.more["at_once"] = more;
     }
+    if wanted(kill_points::CASE) {
+        let (rows, more) = kill_points::run()?;
+        report.rows.extend(rows);
+        report.more["killed"] = more;
+    }
     if report.rows.is_empty() {
         bail!("no case of the agreement bench starts with {only:?}");
     }
     Ok(report)
+}
+
+/// The contract's own tests in their short form, by forge from npm; how many passed.
+pub(crate) fn contract_tests() -> Result<u64> {
+    let forge = forge::Forge::install()?;
+    let outcome = forge.project("short", None)?.test(FEW_RUNS, FEW_DEPTH)?;
+    if !outcome.passed {
+        bail!("the contract's tests fail:\n{}", outcome.output);
+    }
+    let passed = outcome
+        .output
+        .lines()
+        .filter(|line| line.contains("[PASS]"));
+    Ok(passed.count() as u64)
 }
 
 fn gas() -> Result<Vec<Value>> {
