@@ -25,7 +25,9 @@ pub enum SpendingRefusal {
     #[error("spending is stopped; `exec-edge agreement resume` allows it again")]
     Stopped,
     /// One agreement costs too much.
-    #[error("a deposit of {deposit} is above the cap of {cap} for one site (budget.wei_per_site)")]
+    #[error(
+        "a deposit of {deposit} is above the cap of {cap} for one site (budget.units_per_site)"
+    )]
     SiteCap {
         /// What it would cost.
         deposit: u128,
@@ -34,7 +36,7 @@ pub enum SpendingRefusal {
     },
     /// Too much in escrow at once with a provider that has not served us to the end yet.
     #[error(
-        "a deposit of {deposit} beside {pending} is above the cap of {cap} for a provider that is new to us (budget.wei_per_new_provider)"
+        "a deposit of {deposit} beside {pending} is above the cap of {cap} for a provider that is new to us (budget.units_per_new_provider)"
     )]
     NewProvider {
         /// What it would cost.
@@ -46,7 +48,7 @@ pub enum SpendingRefusal {
     },
     /// Too much within an hour.
     #[error(
-        "a deposit of {deposit} is above the {left} that the hourly cap leaves (budget.wei_per_hour)"
+        "a deposit of {deposit} is above the {left} that the hourly cap leaves (budget.units_per_hour)"
     )]
     HourCap {
         /// What it would cost.
@@ -56,7 +58,7 @@ pub enum SpendingRefusal {
     },
     /// Too much within a day.
     #[error(
-        "a deposit of {deposit} is above the {left} that the daily cap leaves (budget.wei_per_day)"
+        "a deposit of {deposit} is above the {left} that the daily cap leaves (budget.units_per_day)"
     )]
     DayCap {
         /// What it would cost.

@@ -69,9 +69,9 @@ async fn main() -> Outcome<()> {
         serving_changed: Arc::new(Notify::new()),
         plan_again: Arc::new(Notify::new()),
         book: Mutex::new(Book::new(Spending::new(SpendingCaps {
-            per_hour: settings.wei_per_hour,
-            per_day: settings.wei_per_day,
-            per_site: settings.wei_per_site,
+            per_hour: settings.units_per_hour,
+            per_day: settings.units_per_day,
+            per_site: settings.units_per_site,
         }))),
         store: Mutex::new(store),
         settings: Arc::clone(&settings),

@@ -19,8 +19,8 @@ use edge_placement::{Candidate, Trust, Whereabouts};
 use edge_ports::{Clock, Ledger, PathSource, Signer, TracePriority};
 use edge_topology::{AggregateTree, Attachment};
 use edge_types::{
-    AgreementId, Asset, ChainAddress, IepId, MonotonicTime, Offer, OfferId, PathObservation,
-    UtcTime,
+    AgreementId, Amount, Asset, ChainAddress, IepId, MonotonicTime, Offer, OfferId,
+    PathObservation, UtcTime,
 };
 use tokio::sync::Notify;
 
@@ -260,9 +260,12 @@ impl Agreements {
         recent.map(|(site, _)| site.clone()).collect()
     }
 
-    /// What may still be put into escrow now, in wei: the least that the hourly and the daily cap leave.
-    pub fn budget_left(&self) -> u128 {
-        self.book().spending.left(self.clock.utc())
+    /// What may still be put into escrow now: the least that the hourly and the daily cap leave.
+    pub fn budget_left(&self) -> Amount {
+        Amount {
+            asset: self.settings.asset,
+            units: self.book().spending.left(self.clock.utc()),
+        }
     }
 
     /// Is all spending stopped?
@@ -466,7 +469,7 @@ impl Agreements {
                 return Ok(());
             }
             book.spending.check(deposit.units, now)?;
-            book.check_provider(&offer, deposit.units, self.settings.wei_per_new_provider)?;
+            book.check_provider(&offer, deposit.units, self.settings.units_per_new_provider)?;
             book.spending.count(deposit.units, now, now);
             let open = Open {
                 offer: offer.clone(),
@@ -501,13 +504,23 @@ impl Agreements {
         let (now, utc) = (self.now(), self.clock.utc());
         self.book().spending.stop(recovered.spending_stopped);
         if !recovered.agreements.is_empty() {
-            tokio::spawn(Arc::clone(self).withdraw(Asset::Native));
+            let agreed = recovered.agreements.iter();
+            let mut assets: BTreeSet<Asset> = agreed
+                .map(|written| written.record.offer.price_per_second.asset)
+                .collect();
+            assets.insert(self.settings.asset);
+            for asset in assets {
+                tokio::spawn(Arc::clone(self).withdraw(asset));
+            }
         }
         for mut written in recovered.agreements {
             let offer = written.record.offer.clone();
             let state = written.record.state.clone();
             let deposit = offer.price_per_second.times(offer.slot.seconds());
-            if let Ok(deposit) = deposit {
+            // The caps are of what is paid in now.
+            if let Ok(deposit) = deposit
+                && deposit.asset == self.settings.asset
+            {
                 let mut book = self.book();
                 book.spending.count(deposit.units, written.began, utc);
             }
@@ -580,7 +593,7 @@ impl Agreements {
             site: offer.site.to_string(),
             id: offer.id.to_string(),
             state: "reserving".to_owned(),
-            deposit_wei: deposit.map_or(0, |deposit| deposit.units).to_string(),
+            deposit_units: deposit.map_or(0, |deposit| deposit.units).to_string(),
             serving_at: None,
             began_ms: self.at_ms(),
             reserved_ms: None,

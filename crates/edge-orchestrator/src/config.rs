@@ -9,7 +9,7 @@ use edge_discovery::{Tier, TrustPolicy};
 use edge_negotiation::KeyBinding;
 use edge_placement::Algorithm;
 use edge_types::{
-    ChainAddress, ChainId, ContentCategory, Country, CountryError, DnsName, HardwareProfile,
+    Asset, ChainAddress, ChainId, ContentCategory, Country, CountryError, DnsName, HardwareProfile,
     ImageDigest, PrefixGrouping, TeeKind, WantedConditions,
 };
 use serde::Deserialize;
@@ -26,7 +26,7 @@ pub use placement::{Mode, Placement};
 pub use policy::{Backing, Policy};
 use services::services;
 
-/// The configuration file, TOML. Times are in the unit that the name ends in; money is a decimal string of wei.
+/// The configuration file, TOML. Times are in the unit that the name ends in; money is a decimal string of smallest units of `budget.asset`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -254,20 +254,27 @@ pub struct Wallet {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// Most wei put into escrow within an hour.
-    pub wei_per_hour: String,
-    /// Most wei put into escrow within a day.
-    pub wei_per_day: String,
-    /// Most wei for one agreement.
-    pub wei_per_site: String,
-    /// Most wei for one agreement with a site that is trusted enough for a trial but not for more. Default: a tenth of
-    /// `wei_per_site`.
-    #[serde(default)]
-    pub wei_per_trial: Option<String>,
-    /// Most wei in escrow at once with a provider, over all its sites, until an agreement with it was served and settled
-    /// (security rule 9). Default: a tenth of `wei_per_day`.
-    #[serde(default)]
-    pub wei_per_new_provider: Option<String>,
+    /// What is paid in: `native`, the chain's own currency, or the address of an ERC-20 token, the only one that is accepted
+    /// then. All money in this file is in its smallest units; for the chain's own currency `wei_` may stand for `units_`.
+    #[serde(default = "native")]
+    pub asset: String,
+    /// Most units put into escrow within an hour.
+    #[serde(alias = "wei_per_hour")]
+    pub units_per_hour: String,
+    /// Most units put into escrow within a day.
+    #[serde(alias = "wei_per_day")]
+    pub units_per_day: String,
+    /// Most units for one agreement.
+    #[serde(alias = "wei_per_site")]
+    pub units_per_site: String,
+    /// Most units for one agreement with a site that is trusted enough for a trial but not for more. Default: a tenth of
+    /// `units_per_site`.
+    #[serde(default, alias = "wei_per_trial")]
+    pub units_per_trial: Option<String>,
+    /// Most units in escrow at once with a provider, over all its sites, until an agreement with it was served and settled
+    /// (security rule 9). Default: a tenth of `units_per_day`.
+    #[serde(default, alias = "wei_per_new_provider")]
+    pub units_per_new_provider: Option<String>,
 }
 
 /// Paths that are known already (paper section 2.2: traceroute can be replaced or augmented).
@@ -295,6 +302,10 @@ pub enum ImportedUse {
     Augment,
     /// Instead of every trace of a client prefix that they know.
     Replace,
+}
+
+fn native() -> String {
+    "native".to_owned()
 }
 
 const fn one() -> u64 {
@@ -334,16 +345,18 @@ pub struct Settings {
     pub chain: ChainId,
     /// Escrow contract of the wallet.
     pub escrow: ChainAddress,
-    /// Hourly cap in wei.
-    pub wei_per_hour: u128,
-    /// Daily cap in wei.
-    pub wei_per_day: u128,
-    /// Cap for one agreement in wei.
-    pub wei_per_site: u128,
+    /// What is paid in; all sums are its smallest units.
+    pub asset: Asset,
+    /// Hourly cap.
+    pub units_per_hour: u128,
+    /// Daily cap.
+    pub units_per_day: u128,
+    /// Cap for one agreement.
+    pub units_per_site: u128,
     /// Most in escrow at once with a provider that has not served an agreement to the end.
-    pub wei_per_new_provider: u128,
-    /// Cap for one agreement with a site on trial in wei.
-    pub wei_per_trial: u128,
+    pub units_per_new_provider: u128,
+    /// Cap for one agreement with a site on trial.
+    pub units_per_trial: u128,
     /// How far sites have to be trusted for what.
     pub trust: TrustPolicy,
     /// Countries where sites may be rented; `None` for any.
@@ -352,11 +365,11 @@ pub struct Settings {
     pub conditions: WantedConditions,
     /// What has to stand behind an agreement.
     pub backing: Backing,
-    /// Price ceiling in wei per second.
+    /// Price ceiling of a second.
     pub price_ceiling: u128,
     /// Placement algorithm.
     pub algorithm: Algorithm,
-    /// What a second less of waiting is worth, in wei.
+    /// What a second less of waiting is worth.
     pub value_per_second: Option<u128>,
     /// The weakest binding of a provider's key to its zone with which money may move.
     pub min_key_binding: KeyBinding,
@@ -507,46 +520,54 @@ impl Settings {
             let problem = "policy.origins has to say which addresses are whose";
             return Err(value("policy.autonomous_systems", problem));
         }
-        let wei_per_site = units("budget.wei_per_site", &config.budget.wei_per_site)?;
-        let wei_per_trial = match &config.budget.wei_per_trial {
-            Some(text) => units("budget.wei_per_trial", text)?,
-            None => wei_per_site / 10,
+        let asset = match config.budget.asset.as_str() {
+            "native" => Asset::Native,
+            token => Asset::Token(token.parse().map_err(|error| {
+                let problem = format!("{token:?} is neither native nor a token: {error}");
+                value("budget.asset", &problem)
+            })?),
         };
-        let wei_per_day = units("budget.wei_per_day", &config.budget.wei_per_day)?;
-        let wei_per_new_provider = match &config.budget.wei_per_new_provider {
-            Some(text) => units("budget.wei_per_new_provider", text)?,
-            None => wei_per_day / 10,
+        let units_per_site = units("budget.units_per_site", &config.budget.units_per_site)?;
+        let units_per_trial = match &config.budget.units_per_trial {
+            Some(text) => units("budget.units_per_trial", text)?,
+            None => units_per_site / 10,
+        };
+        let units_per_day = units("budget.units_per_day", &config.budget.units_per_day)?;
+        let units_per_new_provider = match &config.budget.units_per_new_provider {
+            Some(text) => units("budget.units_per_new_provider", text)?,
+            None => units_per_day / 10,
         };
         let (upstream, edge_service, predeployed) = services(&config.application)?;
         let lists = Lists::resolve(&config.discovery)?;
         Ok(Self {
             grouping,
             router_grouping,
+            asset,
             chain: ChainId(config.wallet.chain_id),
             escrow: config
                 .wallet
                 .escrow
                 .parse()
                 .map_err(|error| value("wallet.escrow", &format!("{error}")))?,
-            wei_per_hour: units("budget.wei_per_hour", &config.budget.wei_per_hour)?,
-            wei_per_day,
-            wei_per_new_provider,
-            wei_per_site,
-            wei_per_trial,
+            units_per_hour: units("budget.units_per_hour", &config.budget.units_per_hour)?,
+            units_per_day,
+            units_per_new_provider,
+            units_per_site,
+            units_per_trial,
             trust,
             countries,
             conditions,
             backing: policy.backing()?,
             price_ceiling: units(
-                "policy.price_ceiling_wei_per_s",
-                &config.policy.price_ceiling_wei_per_s,
+                "policy.price_ceiling_units_per_s",
+                &config.policy.price_ceiling_units_per_s,
             )?,
             algorithm,
             value_per_second: config
                 .placement
-                .value_wei_per_client_s
+                .value_units_per_client_s
                 .as_deref()
-                .map(|text| units("placement.value_wei_per_client_s", text))
+                .map(|text| units("placement.value_units_per_client_s", text))
                 .transpose()?,
             min_key_binding,
             upstream,

@@ -407,7 +407,7 @@ impl PlacementTask {
                 if let Some(site) = self.memory.known.get_mut(&id) {
                     site.inquiry = Some(*inquiry);
                     site.is_being_asked = false;
-                    let verdict = site.verdict(&self.settings.trust, self.settings.wei_per_trial);
+                    let verdict = site.verdict(&self.settings.trust, self.settings.units_per_trial);
                     tracing::debug!(site = %id, verdict, "heard");
                 }
             }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use edge_placement::{ClientService, Plan, Prediction, Proof, ServedBy};
-use edge_types::{IpNet, Rtt};
+use edge_types::{Asset, IpNet, Rtt};
 use serde::{Deserialize, Serialize};
 
 /// A plan: what was decided of every site and client prefix, and why. Money is decimal wei.
@@ -27,8 +27,11 @@ pub struct PlanReport {
     pub gap_percent: Option<f64>,
     /// How that is known.
     pub proof: String,
+    /// What is paid in: `native` or a token; sums are its smallest units.
+    #[serde(default = "native")]
+    pub asset: String,
     /// What the newly rented slots cost.
-    pub cost_wei: String,
+    pub cost_units: String,
     /// Sites to use, those that save most first.
     pub chosen: Vec<ChosenSite>,
     /// All other sites that are known.
@@ -53,9 +56,9 @@ pub struct ChosenSite {
     /// See `from_s`.
     pub until_s: u64,
     /// What renting it costs; nothing if it runs already.
-    pub cost_wei: String,
+    pub cost_units: String,
     /// What it saves is worth over the period, if a second has a value.
-    pub worth_wei: Option<String>,
+    pub worth_units: Option<String>,
     /// Client prefixes that it serves.
     pub clients: usize,
     /// Their requests.
@@ -80,7 +83,7 @@ pub struct RejectedSite {
     /// Why not, in words.
     pub reason: String,
     /// What it would cost.
-    pub cost_wei: Option<String>,
+    pub cost_units: Option<String>,
     /// What it would save all requests in the mean, beside the chosen sites.
     pub would_save_ms: f64,
 }
@@ -100,6 +103,10 @@ pub struct PlannedClients {
     pub predicted_ms: f64,
     /// See `predicted_ms`.
     pub error_ms: f64,
+}
+
+fn native() -> String {
+    "native".to_owned()
 }
 
 impl PlanReport {
@@ -124,8 +131,8 @@ impl PlanReport {
                     already_running: site.already_running,
                     from_s: site.slot.start.0,
                     until_s: site.slot.end.0,
-                    cost_wei: site.cost.units.to_string(),
-                    worth_wei: site.worth.map(|worth| worth.units.to_string()),
+                    cost_units: site.cost.units.to_string(),
+                    worth_units: site.worth.map(|worth| worth.units.to_string()),
                     clients: site.clients,
                     requests_per_s: per_second(site.demand),
                     predicted_ms: mean.planned_mean().as_ms(),
@@ -148,7 +155,7 @@ impl PlanReport {
                 site,
                 offer,
                 reason: no.reason.to_string(),
-                cost_wei: no.cost.map(|cost| cost.units.to_string()),
+                cost_units: no.cost.map(|cost| cost.units.to_string()),
                 would_save_ms: mean_ms(no.would_save, demand),
             });
         }
@@ -167,7 +174,7 @@ impl PlanReport {
                 site,
                 offer: not_yet.offer.map(|offer| offer.to_string()),
                 reason: reason.to_owned(),
-                cost_wei: Some(not_yet.cost.units.to_string()),
+                cost_units: Some(not_yet.cost.units.to_string()),
                 would_save_ms: mean_ms(not_yet.marginal, demand),
             });
         }
@@ -177,7 +184,7 @@ impl PlanReport {
                     site,
                     offer: None,
                     reason,
-                    cost_wei: None,
+                    cost_units: None,
                     would_save_ms: 0.0,
                 });
             }
@@ -194,7 +201,11 @@ impl PlanReport {
             planned_error_ms: Rtt(planned.prediction.planned_error()).as_ms(),
             gap_percent: gap.map(|ppm| ppm as f64 / 1e4),
             proof: Proof::name(planned.certificate.proof).to_owned(),
-            cost_wei: planned.cost.units.to_string(),
+            asset: match planned.cost.asset {
+                Asset::Native => native(),
+                Asset::Token(token) => token.to_string(),
+            },
+            cost_units: planned.cost.units.to_string(),
             chosen,
             rejected,
             runner_ups: planned

@@ -14,7 +14,7 @@ use edge_http::front_end::{BounceSettings, FrontEnd, FrontEndConfig, FrontEndCou
 use edge_journal::JournalError;
 use edge_negotiation::{GreenListPolicy, Pace, Spending, SpendingCaps};
 use edge_ports::{Clock, Ledger, NameLookup, PathSource, PrefixOwner, Signer, SiteList};
-use edge_types::{AddressPolicy, Amount, DnsNameError, Slot, UtcTime};
+use edge_types::{AddressPolicy, Amount, Asset, DnsNameError, Slot, UtcTime};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
@@ -153,9 +153,9 @@ pub async fn run(
         paths: Arc::clone(&adapters.paths),
         pace: negotiation_pace(&settings),
         book: Mutex::new(Book::new(Spending::new(SpendingCaps {
-            per_hour: settings.wei_per_hour,
-            per_day: settings.wei_per_day,
-            per_site: settings.wei_per_site,
+            per_hour: settings.units_per_hour,
+            per_day: settings.units_per_day,
+            per_site: settings.units_per_site,
         }))),
         store: Mutex::new(store),
     });
@@ -296,15 +296,21 @@ fn negotiation_pace(settings: &Settings) -> Pace {
     Pace {
         ledger_interval: Duration::from_millis(settings.config.pace.health_ms.min(250)),
         health_interval: Duration::from_millis(settings.config.pace.health_ms),
-        // Chains make a block at least each 12 s, and those with leases of seconds do sooner.
-        payment_lead_seconds: (settings.config.policy.lease_s / 4).min(13),
+        // Chains make a block at least each 12 s, and those with leases of seconds do sooner. A token is paid in two steps.
+        payment_lead_seconds: (settings.config.policy.lease_s / 4).min(match settings.asset {
+            Asset::Native => 13,
+            Asset::Token(_) => 25,
+        }),
         ..Pace::default()
     }
 }
 
 fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
     let policy = &settings.config.policy;
-    let price_ceiling = Amount::wei(settings.price_ceiling);
+    let price_ceiling = Amount {
+        asset: settings.asset,
+        units: settings.price_ceiling,
+    };
     let any_slot = Slot {
         start: UtcTime(0),
         end: UtcTime(0),

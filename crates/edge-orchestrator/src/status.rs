@@ -135,7 +135,7 @@ pub struct AgreementStatus {
     /// State, in one word.
     pub state: String,
     /// What was put into escrow.
-    pub deposit_wei: String,
+    pub deposit_units: String,
     /// Client-facing address while it serves.
     pub serving_at: Option<SocketAddr>,
     /// When the negotiation began.

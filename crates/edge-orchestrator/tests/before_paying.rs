@@ -250,9 +250,9 @@ impl World {
             serving_changed: Arc::new(Notify::new()),
             plan_again: Arc::new(Notify::new()),
             book: Mutex::new(Book::new(Spending::new(SpendingCaps {
-                per_hour: self.settings.wei_per_hour,
-                per_day: self.settings.wei_per_day,
-                per_site: self.settings.wei_per_site,
+                per_hour: self.settings.units_per_hour,
+                per_day: self.settings.units_per_day,
+                per_site: self.settings.units_per_site,
             }))),
             store: Mutex::new(store),
         });

@@ -97,9 +97,9 @@ pub(crate) struct Contract {
     /// The escrow's address.
     #[arg(long, value_name = "ADDRESS")]
     contract: ChainAddress,
-    /// A token's address; without it the chain's own currency is meant.
-    #[arg(long, value_name = "ADDRESS")]
-    token: Option<ChainAddress>,
+    /// `native`, the chain's own currency, or a token's address.
+    #[arg(long, visible_alias = "token", value_name = "ASSET", default_value = "native", value_parser = asset)]
+    asset: Asset,
 }
 
 /// Who signs.
@@ -136,15 +136,20 @@ impl Account {
 impl Units {
     fn amount(&self) -> Amount {
         Amount {
-            asset: self.account.escrow.contract.asset(),
+            asset: self.account.escrow.contract.asset,
             units: self.units,
         }
     }
 }
 
-impl Contract {
-    fn asset(&self) -> Asset {
-        self.token.map_or(Asset::Native, Asset::Token)
+/// `native`, or a token's address.
+fn asset(text: &str) -> Result<Asset, String> {
+    match text {
+        "native" => Ok(Asset::Native),
+        token => token
+            .parse()
+            .map(Asset::Token)
+            .map_err(|error| format!("neither native nor a token's address: {error}")),
     }
 }
 
@@ -264,7 +269,7 @@ async fn verify(escrow: &Escrow) -> Result<ExitCode, Failure> {
 
 async fn status(escrow: &Escrow, account: Option<ChainAddress>) -> Result<ExitCode, Failure> {
     let ledger = escrow.ledger(nobody()?)?;
-    let asset = escrow.contract.asset();
+    let asset = escrow.contract.asset;
     let totals = ledger.totals(asset).await.map_err(failed)?;
     let sums = [
         ("deposited", totals.deposited),
@@ -307,7 +312,7 @@ async fn status(escrow: &Escrow, account: Option<ChainAddress>) -> Result<ExitCo
 
 async fn withdraw(account: &Account) -> Result<ExitCode, Failure> {
     let ledger = account.ledger()?;
-    let asset = account.escrow.contract.asset();
+    let asset = account.escrow.contract.asset;
     let amount = if account.key.dry_run {
         let kept = ledger.escrow_account(ledger.account(), asset).await;
         kept.map_err(failed)?.credit

@@ -416,7 +416,7 @@ const BAD_ORCHESTRATORS: &[(&str, &str, &[&str])] = &[
     (
         "wei_per_day = \"1000\"",
         "wei_per_day = \"1 ETH\"",
-        &["budget.wei_per_day", "wei"],
+        &["budget.units_per_day", "smallest units"],
     ),
     (
         "escrow = \"0x0000000000000000000000000000000000000001\"",

@@ -84,7 +84,7 @@ fn a_plan_is_explained_site_by_site_and_client_by_client() {
         let told = explain(&["--json"]);
         assert_eq!(told.code, Some(0), "{told:?}");
         let plan: PlanReport = serde_json::from_str(&told.out).unwrap();
-        if plan.rejected.iter().all(|no| no.cost_wei.is_some()) {
+        if plan.rejected.iter().all(|no| no.cost_units.is_some()) {
             break plan;
         }
         assert!(tries.next().is_some(), "{plan:?}");

@@ -21,7 +21,8 @@ pub enum Mode {
 pub struct Placement {
     /// `observe`, `recommend` or `act`.
     pub mode: Mode,
-    /// What it is worth, in wei, that clients together wait a second less: a thousand requests a millisecond each. A site is rented
+    /// What it is worth, in smallest units of `budget.asset`, that clients together wait a second less: a thousand requests a millisecond each. A site is rented
     /// only if what it saves over the lease is worth more than its price. Without it the budget may be spent on whatever it saves.
-    pub value_wei_per_client_s: Option<String>,
+    #[serde(alias = "value_wei_per_client_s")]
+    pub value_units_per_client_s: Option<String>,
 }

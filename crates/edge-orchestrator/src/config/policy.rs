@@ -23,14 +23,15 @@ pub struct Policy {
     pub lease_s: u64,
     /// A site must beat the cloud by this much for a client to be sent there.
     pub min_saving_ms: u64,
-    /// Highest price in wei per second.
-    pub price_ceiling_wei_per_s: String,
+    /// Highest price of a second, smallest units.
+    #[serde(alias = "price_ceiling_wei_per_s")]
+    pub price_ceiling_units_per_s: String,
     /// How a provider's key must be bound to its zone: `dnssec`, or `dns` where the resolver and the way to it are trusted.
     pub key_binding: String,
     /// Least trust with which an entry point is greeted: `unverified`, `measured` (something that its owner cannot make up
     /// alone speaks for it) or `authenticated` (DNSSEC binds its key to its zone).
     pub contact: String,
-    /// Least trust with which a site is rented for up to `budget.wei_per_trial`. `key_binding` comes on top.
+    /// Least trust with which a site is rented for up to `budget.units_per_trial`. `key_binding` comes on top.
     pub trial: String,
     /// Least trust with which a site is rented for more. `key_binding` comes on top.
     pub money: String,
@@ -127,7 +128,7 @@ impl Default for Policy {
             max_share_percent: 50,
             lease_s: 3600,
             min_saving_ms: 5,
-            price_ceiling_wei_per_s: "1000000000000".to_owned(),
+            price_ceiling_units_per_s: "1000000000000".to_owned(),
             key_binding: "dnssec".to_owned(),
             contact: "unverified".to_owned(),
             trial: "measured".to_owned(),

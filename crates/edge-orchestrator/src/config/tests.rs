@@ -84,6 +84,21 @@ fn what_stands_behind_an_agreement_is_understood() {
 }
 
 #[test]
+fn a_token_is_paid_in_if_the_budget_says_so() {
+    assert_eq!(Settings::parse(SAMPLE).unwrap().asset, Asset::Native);
+    let token = "0x00000000000000000000000000000000000000ee";
+    let text = SAMPLE.replace("[budget]", &format!("[budget]\n    asset = \"{token}\""));
+    let text = text.replace("wei_per_", "units_per_");
+    let settings = Settings::parse(&text).unwrap();
+    assert_eq!(settings.asset, Asset::Token(token.parse().unwrap()));
+    assert_eq!(settings.units_per_hour, 1_000);
+    let error = Settings::parse(&text.replace(token, "gold")).unwrap_err();
+    assert!(error.to_string().starts_with("budget.asset"), "{error}");
+    let twice = text.replace("[budget]", "[budget]\n    wei_per_hour = \"1\"");
+    assert!(Settings::parse(&twice).is_err());
+}
+
+#[test]
 fn paths_may_be_imported() {
     let text = format!(
         "{SAMPLE}\n[topology]\nimported = [\"paths.jsonl\"]\nimported_use = \"replace\"\nimported_max_age_s = 3600\n"
@@ -135,7 +150,7 @@ fn mistakes_name_their_field() {
         (
             "wei_per_site = \"100\"",
             "wei_per_site = \"1e3\"",
-            "budget.wei_per_site",
+            "budget.units_per_site",
         ),
         (
             "chain_id = 1337",
@@ -214,7 +229,7 @@ fn trust_is_understood_and_grows_with_what_is_at_stake() {
     let settings = Settings::parse(SAMPLE).unwrap();
     assert_eq!(settings.trust.contact, Tier::Unverified);
     assert_eq!(settings.trust.money, Tier::Measured);
-    assert_eq!(settings.wei_per_trial, 10, "a tenth of a site's");
+    assert_eq!(settings.units_per_trial, 10, "a tenth of a site's");
     let strict = with("    contact = \"measured\"\n    money = \"authenticated\"").unwrap();
     assert_eq!(strict.trust.contact, Tier::Measured);
     assert_eq!(strict.trust.trial, Tier::Measured);

@@ -8,7 +8,7 @@ use edge_placement::{
     Whereabouts, check_plan, plan,
 };
 use edge_topology::AggregateTree;
-use edge_types::{Amount, IepId, PathEnd, PathObservation, Rtt};
+use edge_types::{IepId, PathEnd, PathObservation, Rtt};
 
 use super::incumbents::keep;
 use super::outlook::Outlook;
@@ -60,7 +60,7 @@ impl PlacementTask {
                 )),
                 countries: self.settings.countries.clone(),
                 asns: self.allowed_systems(),
-                ..edge_placement::Policy::within(Amount::wei(self.agreements.budget_left()))
+                ..edge_placement::Policy::within(self.agreements.budget_left())
             },
             algorithm: self.algorithm,
             effort: Effort::default(),
@@ -169,7 +169,7 @@ impl PlacementTask {
             let attachment = tree.attach(&path.path);
             let key = site.candidate.key.as_ref();
             let is_bound = key.is_some_and(|key| key.authenticated);
-            let (trust, trial) = (&self.settings.trust, self.settings.wei_per_trial);
+            let (trust, trial) = (&self.settings.trust, self.settings.units_per_trial);
             let payable = site
                 .offers()
                 .filter(|offer| site.may_be_rented(offer, trust, trial).is_ok());

@@ -145,7 +145,7 @@ impl PlacementTask {
             } else if is_old {
                 "its offer is too old to plan with, and is asked for anew".to_owned()
             } else {
-                site.verdict(&self.settings.trust, self.settings.wei_per_trial)
+                site.verdict(&self.settings.trust, self.settings.units_per_trial)
             }
         };
         let known = self.memory.known.values();
@@ -172,7 +172,7 @@ impl PlacementTask {
             address: Some(site.entry_point()),
             rtt_ms: site.rtt().map(Rtt::as_ms),
             trust: site.assessment.tier.to_string(),
-            verdict: site.verdict(&self.settings.trust, self.settings.wei_per_trial),
+            verdict: site.verdict(&self.settings.trust, self.settings.units_per_trial),
         });
         let discovery = DiscoveryStatus {
             addresses: trail.addresses.len(),

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use edge_types::{
-    Amount, ContentCategory, ContentPolicy, Guarantee, HardwareProfile, IepId, SiteConditions,
-    SlaTerms, TeeKind,
+    Amount, Asset, ContentCategory, ContentPolicy, Guarantee, HardwareProfile, IepId,
+    SiteConditions, SlaTerms, TeeKind,
 };
 use edge_wire::Message as _;
 use edge_wire::prose::Prose;
@@ -29,7 +29,12 @@ pub(super) struct Site {
     milli_cpu: u32,
     memory_mib: u32,
     pids: u32,
-    price_per_second_wei: String,
+    #[serde(default)]
+    price_per_second_wei: Option<String>,
+    #[serde(default)]
+    price_per_second: Option<String>,
+    #[serde(default)]
+    asset: Option<String>,
     #[serde(default)]
     contact: Option<String>,
     #[serde(default)]
@@ -48,8 +53,10 @@ pub(super) struct Site {
     notice_seconds: u32,
     #[serde(default)]
     round_trip_ms: u32,
-    #[serde(default = "defaults::stake_wei")]
-    stake_wei: String,
+    #[serde(default)]
+    stake_wei: Option<String>,
+    #[serde(default)]
+    stake: Option<String>,
     #[serde(default)]
     arbiter: Option<String>,
     #[serde(default)]
@@ -97,9 +104,6 @@ mod defaults {
     }
     pub(super) const fn notice_seconds() -> u32 {
         10
-    }
-    pub(super) fn stake_wei() -> String {
-        "0".to_owned()
     }
 }
 
@@ -199,13 +203,43 @@ impl Site {
         if self.milli_cpu == 0 || self.memory_mib == 0 || self.pids == 0 {
             return Err(refuse("milli_cpu, memory_mib, pids", "at least 1 each"));
         }
-        let wei = |setting, text: &str| {
+        let asset = match self.asset.as_deref() {
+            None | Some("native") => Asset::Native,
+            Some(token) => {
+                let token = token.parse();
+                Asset::Token(token.map_err(|_| {
+                    refuse(
+                        "asset",
+                        "neither \"native\" nor an address of 40 hexadecimal digits",
+                    )
+                })?)
+            }
+        };
+        // In wei, or in the smallest units of whatever is paid in; never both.
+        let money = |wei: (&str, &Option<String>), units: (&str, &Option<String>)| {
+            let (setting, text) = match (wei.1, units.1) {
+                (Some(_), Some(_)) => return Err(refuse(wei.0, "given in smallest units, too")),
+                (Some(_), None) if asset != Asset::Native => {
+                    let problem =
+                        "the asset is a token; give it without _wei, in the smallest units of that";
+                    return Err(refuse(wei.0, problem));
+                }
+                (Some(text), None) => (wei.0, text),
+                (None, Some(text)) => (units.0, text),
+                (None, None) => return Ok(None),
+            };
             Some(text)
                 .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|text| text.parse::<u128>().ok())
-                .ok_or_else(|| refuse(setting, "not a decimal string of wei"))
+                .map(Some)
+                .ok_or_else(|| refuse(setting, "not a decimal string of smallest units, e.g. wei"))
         };
-        let units = wei("price_per_second_wei", &self.price_per_second_wei)?;
+        let units = money(
+            ("price_per_second_wei", &self.price_per_second_wei),
+            ("price_per_second", &self.price_per_second),
+        )?
+        .ok_or_else(|| refuse("price_per_second", "is missing"))?;
+        let stake = money(("stake_wei", &self.stake_wei), ("stake", &self.stake))?;
         // Who says no has to say it on the ledger; who says yes does it by signature, which costs nothing.
         let answer_seconds = self.answer_seconds.unwrap_or(match self.accept {
             Accept::Confirm => 0,
@@ -216,7 +250,7 @@ impl Site {
         }
         let arbiter = self.arbiter.as_deref().map(str::parse).transpose();
         let guarantee = Guarantee {
-            stake: wei("stake_wei", &self.stake_wei)?,
+            stake: stake.unwrap_or(0),
             arbiter: arbiter
                 .map_err(|_| refuse("arbiter", "not an address of 40 hexadecimal digits"))?,
             answer_seconds,
@@ -275,7 +309,7 @@ impl Site {
                 memory_bytes: u64::from(self.memory_mib) << 20,
                 pids: self.pids,
             },
-            price_per_second: Amount::wei(units),
+            price_per_second: Amount { asset, units },
             sla: SlaTerms {
                 text_hash: sla_text.hash(),
                 availability_ppm: self.availability_ppm,

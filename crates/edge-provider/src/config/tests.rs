@@ -1,6 +1,6 @@
 //! The configuration file: what is understood, and what is refused by its name.
 
-use edge_types::{ContentCategory, TeeKind};
+use edge_types::{Asset, ContentCategory, TeeKind};
 
 use super::*;
 
@@ -30,6 +30,38 @@ fn a_site_says_what_it_is_and_takes() {
     assert_eq!(conditions.content.refuses.len(), 2);
     for kind in ContentCategory::KNOWN.iter().chain(TeeKind::KNOWN) {
         assert!(TEMPLATE.contains(kind), "{kind} is not in the template");
+    }
+}
+
+#[test]
+fn a_site_may_be_paid_in_a_token() {
+    let token = "0x00000000000000000000000000000000000000ee";
+    let text = TEMPLATE
+        .replace("asset = \"native\"", &format!("asset = \"{token}\""))
+        .replace(
+            "price_per_second_wei = \"1000000000000\"",
+            "price_per_second = \"7\"",
+        )
+        .replace("stake_wei = \"0\"", "stake = \"9\"");
+    let site = &ProviderConfig::parse(&text).unwrap().sites[0];
+    let price = Amount {
+        asset: Asset::Token(token.parse().unwrap()),
+        units: 7,
+    };
+    assert_eq!((site.price_per_second, site.guarantee.stake), (price, 9));
+    for (from, to, named) in [
+        (
+            "price_per_second =",
+            "price_per_second_wei =",
+            "price_per_second_wei",
+        ),
+        ("stake =", "stake_wei =", "stake_wei"),
+        ("stake =", "stake_wei = \"1\"\nstake =", "stake_wei"),
+        ("price_per_second = \"7\"", "", "price_per_second"),
+        (token, "gold", "asset"),
+    ] {
+        let error = ProviderConfig::parse(&text.replace(from, to)).unwrap_err();
+        assert!(error.to_string().contains(named), "{error}");
     }
 }
 

@@ -10,4 +10,5 @@ mod conditions;
 mod lease;
 mod requests;
 mod schemathesis;
+mod tokens;
 mod world;

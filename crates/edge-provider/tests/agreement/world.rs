@@ -19,9 +19,9 @@ use edge_ports::{
 };
 use edge_provider::{Listening, Provider, ProviderConfig, ProviderError, ProviderPorts};
 use edge_types::{
-    AgreementId, AgreementRecord, Amount, ChainAddress, ChainId, Generation, HardwareProfile,
-    HealthCheck, IepId, ImageDigest, ImageReference, MonotonicTime, Offer, Preferences, Receipt,
-    ResourceLimits, Signature, Slot, UtcTime, Workload, WorkloadState,
+    AgreementId, AgreementRecord, Amount, Asset, ChainAddress, ChainId, Generation,
+    HardwareProfile, HealthCheck, IepId, ImageDigest, ImageReference, MonotonicTime, Offer,
+    Preferences, Receipt, ResourceLimits, Signature, Slot, UtcTime, Workload, WorkloadState,
 };
 use edge_wire::message::Deployment;
 use edge_wire::signing;
@@ -143,6 +143,8 @@ pub(crate) struct World {
     checks: AtomicU64,
     pub(crate) key: LocalKey,
     pub(crate) ledger: EthLedger,
+    /// What is paid in.
+    pub(crate) asset: Asset,
 }
 
 pub(crate) async fn world(site_settings: &str) -> World {
@@ -155,6 +157,16 @@ pub(crate) async fn world(site_settings: &str) -> World {
 
 /// With other promises.
 pub(crate) async fn world_of(promises: &str, site_settings: &str) -> World {
+    build(promises, site_settings, false).await
+}
+
+/// Where a token is paid in, of which both have as much as of ether.
+pub(crate) async fn world_in_token(site_settings: &str) -> World {
+    let promises = "receipt_interval_seconds = 5\nnotice_seconds = 2";
+    build(promises, site_settings, true).await
+}
+
+async fn build(promises: &str, site_settings: &str, in_token: bool) -> World {
     let data = tempfile::tempdir().unwrap();
     let (key, provider_key) = (LocalKey::generate().unwrap(), LocalKey::generate().unwrap());
     let chain = DevChain::open(&DevConfig {
@@ -177,6 +189,16 @@ pub(crate) async fn world_of(promises: &str, site_settings: &str) -> World {
         .unwrap()
     };
 
+    let asset = if in_token {
+        let holders = [key.address(), provider_key.address()];
+        Asset::Token(token(&ledger(&key), holders).await)
+    } else {
+        Asset::Native
+    };
+    let price = match asset {
+        Asset::Native => format!("price_per_second_wei = \"{PRICE}\""),
+        Asset::Token(token) => format!("asset = \"{token}\"\nprice_per_second = \"{PRICE}\""),
+    };
     let config = format!(
         r#"
         key_file = "unused"
@@ -196,7 +218,7 @@ pub(crate) async fn world_of(promises: &str, site_settings: &str) -> World {
         milli_cpu = 1000
         memory_mib = 128
         pids = 64
-        price_per_second_wei = "{PRICE}"
+        {price}
         {promises}
         {site_settings}
         "#,
@@ -234,7 +256,28 @@ pub(crate) async fn world_of(promises: &str, site_settings: &str) -> World {
         checks: AtomicU64::new(0),
         ledger: ledger(&key),
         key,
+        asset,
     }
+}
+
+/// Puts the token of the escrow's own tests on the chain.
+async fn token(ledger: &EthLedger, holders: [ChainAddress; 2]) -> ChainAddress {
+    let artifact = include_str!("../../../../contracts/test/Token.json");
+    let artifact: serde_json::Value = serde_json::from_str(artifact).unwrap();
+    let text = artifact["creationBytecode"].as_str().unwrap();
+    let digits = (2..text.len()).step_by(2).map(|at| &text[at..at + 2]);
+    let code = digits.map(|octet| u8::from_str_radix(octet, 16).unwrap());
+    let token = ledger.deploy("deploying", code.collect()).await.unwrap();
+    for holder in holders {
+        // mint(address,uint256)
+        let mut input = vec![0x40, 0xc1, 0x0f, 0x19];
+        input.extend([0; 12]);
+        input.extend(holder.0);
+        input.extend([0; 16]);
+        input.extend(ETHER.to_be_bytes());
+        ledger.tell("minting", token, input).await.unwrap();
+    }
+    token
 }
 
 pub(crate) async fn start_provider(
@@ -346,7 +389,10 @@ impl World {
                 end: start.plus_seconds(seconds),
             },
             hardware: NEED,
-            price_ceiling_per_second: Amount::wei(PRICE),
+            price_ceiling_per_second: Amount {
+                asset: self.asset,
+                units: PRICE,
+            },
             expected_requests_per_second: 5,
             conditions: edge_types::WantedConditions::default(),
         }

@@ -96,12 +96,16 @@ fn text(plan: &PlanReport, clients: bool) -> String {
             plan.proof
         );
     }
-    let _infallible = writeln!(text, ", for {} wei", plan.cost_wei);
+    let unit = match plan.asset.as_str() {
+        "native" => "wei".to_owned(),
+        token => format!("units of {token}"),
+    };
+    let _infallible = writeln!(text, ", for {} {unit}", plan.cost_units);
     for site in &plan.chosen {
-        chosen(&mut text, site);
+        chosen(&mut text, site, &unit);
     }
     for site in plan.rejected.iter().take(MOST_TOLD) {
-        rejected(&mut text, site);
+        rejected(&mut text, site, &unit);
     }
     if plan.rejected.len() > MOST_TOLD {
         let more = plan.rejected.len() - MOST_TOLD;
@@ -125,22 +129,22 @@ fn text(plan: &PlanReport, clients: bool) -> String {
     text
 }
 
-fn chosen(text: &mut String, site: &ChosenSite) {
+fn chosen(text: &mut String, site: &ChosenSite, unit: &str) {
     let how = if site.already_running {
         "serves"
     } else {
         "to rent"
     };
     let worth = site
-        .worth_wei
+        .worth_units
         .as_ref()
         .map_or(String::new(), |worth| format!(", worth {worth}"));
     let _infallible = writeln!(
         text,
-        "+ {} {how} until {}, {} wei{worth}: {} prefixes with {:.1} requests/s at {:.1} ± {:.1} ms, {:.1} ms faster than the cloud, {:.1} than without it",
+        "+ {} {how} until {}, {} {unit}{worth}: {} prefixes with {:.1} requests/s at {:.1} ± {:.1} ms, {:.1} ms faster than the cloud, {:.1} than without it",
         site.site,
         site.until_s,
-        site.cost_wei,
+        site.cost_units,
         site.clients,
         site.requests_per_s,
         site.predicted_ms,
@@ -150,7 +154,7 @@ fn chosen(text: &mut String, site: &ChosenSite) {
     );
 }
 
-fn rejected(text: &mut String, site: &RejectedSite) {
+fn rejected(text: &mut String, site: &RejectedSite, unit: &str) {
     let _infallible = write!(text, "- {}: {}", site.site, site.reason);
     if site.would_save_ms > 0.0 {
         let _infallible = write!(
@@ -159,8 +163,8 @@ fn rejected(text: &mut String, site: &RejectedSite) {
             site.would_save_ms
         );
     }
-    if let Some(cost) = &site.cost_wei {
-        let _infallible = write!(text, ", for {cost} wei");
+    if let Some(cost) = &site.cost_units {
+        let _infallible = write!(text, ", for {cost} {unit}");
     }
     text.push('\n');
 }
