@@ -31,8 +31,8 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use crate::capped::Capped;
-use crate::entry_tls::{EntryTls, Proof};
-use crate::exchange::{BoxError, exchange};
+use crate::entry_tls::{self, EntryTls, Proof};
+use crate::exchange::{BoxError, exchange, exchange_over_http2};
 use crate::passive::shortest_round_trip;
 
 /// How long a signed request may travel, seconds.
@@ -462,7 +462,12 @@ impl IepClient {
                 let name = ServerName::try_from(self.site.host.to_string())
                     .map_err(|cause| refused(io::Error::new(io::ErrorKind::InvalidInput, cause)))?;
                 let stream = tls.connector().connect(name, stream).await;
-                exchange(stream.map_err(refused)?, request, MAX_BODY_BYTES).await
+                let stream = stream.map_err(refused)?;
+                if entry_tls::is_http2(stream.get_ref().1) {
+                    exchange_over_http2(stream, request, MAX_BODY_BYTES).await
+                } else {
+                    exchange(stream, request, MAX_BODY_BYTES).await
+                }
             }
         };
         let (head, body) = answered.map_err(failed)?;

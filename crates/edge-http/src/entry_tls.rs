@@ -29,7 +29,8 @@ use tokio_rustls::rustls::crypto::{
 };
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, Error, ServerConfig,
+    SignatureScheme,
 };
 
 /// Certificates of a server that are looked at.
@@ -151,6 +152,16 @@ impl TlsPolicy {
     }
 }
 
+const HTTP2: &[u8] = b"h2";
+
+/// What both sides speak over TLS, the best first.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+
+/// Did the two sides choose HTTP/2?
+pub(crate) fn is_http2(connection: &CommonState) -> bool {
+    connection.alpn_protocol() == Some(HTTP2)
+}
+
 /// TLS towards one entry point.
 #[derive(Clone)]
 pub struct EntryTls {
@@ -178,7 +189,7 @@ impl EntryTls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Self {
             config: Arc::new(config),
             proof,
@@ -299,7 +310,7 @@ fn server_config(certificates: &Path, key: &Path) -> Result<Arc<ServerConfig>, I
             key: key.to_owned(),
             cause,
         })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }
 

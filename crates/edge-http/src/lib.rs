@@ -11,3 +11,4 @@ pub mod passive;
 pub mod relay;
 pub mod server;
 pub mod site_lists;
+mod tasks;

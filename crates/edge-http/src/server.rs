@@ -4,10 +4,10 @@
 //! greeting, services, texts, hello, health, bounces and the OpenAPI document must be signed, for this provider and chain, with a fresh nonce (security rule 12: reads
 //! too). Refusals are RFC 9457 problems.
 
+mod connection;
 mod nonces;
 mod sources;
 
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,15 +30,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::api::IepService;
-use crate::entry_tls::Identity;
+use crate::entry_tls::{self, Identity};
 pub use nonces::NonceCache;
 use sources::Sources;
 
@@ -104,7 +101,7 @@ impl IepServer {
         self.serve_over(listener, None).await;
     }
 
-    /// Serves until it is dropped, over TLS if there is how; with ALPN for `http/1.1` or none.
+    /// Serves until it is dropped, over TLS if there is how; HTTP/2 to clients that choose it by ALPN, HTTP/1.1 to all others.
     pub async fn serve_over(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Identity>>) {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let mut connections = tokio::task::JoinSet::new();
@@ -131,12 +128,15 @@ impl IepServer {
                 let _held = (slot, connection);
                 let _ = stream.set_nodelay(true);
                 match tls {
-                    None => server.talk(stream, peer).await,
+                    None => server.talk(stream, peer, false).await,
                     Some(tls) => {
                         let greeted =
                             tokio::time::timeout(server.limits.header_timeout, tls.accept(stream));
                         match greeted.await {
-                            Ok(Ok(stream)) => server.talk(stream, peer).await,
+                            Ok(Ok(stream)) => {
+                                let is_http2 = entry_tls::is_http2(stream.get_ref().1);
+                                server.talk(stream, peer, is_http2).await;
+                            }
                             Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
                             Err(_) => tracing::debug!(%peer, "no TLS in time"),
                         }
@@ -147,23 +147,16 @@ impl IepServer {
     }
 
     /// Answers the requests of one connection.
-    async fn talk<S>(self: Arc<Self>, stream: S, peer: SocketAddr)
+    async fn talk<S>(self: Arc<Self>, stream: S, peer: SocketAddr, is_http2: bool)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(|request| {
+        let patience = self.limits.header_timeout;
+        let answer = |request| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.handle(peer, request).await) }
-        });
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .max_buf_size(16 * 1024)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
-            tracing::debug!(%peer, %error, "connection ended early");
-        }
+            async move { server.handle(peer, request).await }
+        };
+        connection::serve(stream, peer, is_http2, patience, answer).await;
     }
 
     async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
