@@ -13,9 +13,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use edge_ports::{Clock, Signer};
 use edge_types::{
-    AgreementId, ChainAddress, ChainId, Hash32, IepId, MonotonicTime, Offer, Preferences, Receipt,
-    ReservationId, Rtt, UtcTime,
+    Acceptance, AgreementId, ChainAddress, ChainId, Hash32, IepId, MonotonicTime, Offer,
+    Preferences, Receipt, ReservationId, Rtt, UtcTime,
 };
+use edge_wire::contract::AcceptanceMessage;
 use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Hello,
     OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest,
@@ -512,9 +513,30 @@ impl BuyerClient {
         offer: &Offer,
         reservation: ReservationId,
     ) -> Result<AgreementView, ClientError> {
+        self.take_up(offer, reservation, None).await
+    }
+
+    /// `POST /agreements`: we accept, and no chain holds the money. For a contract that people made the reservation
+    /// is zero.
+    pub async fn accept(
+        &self,
+        offer: &Offer,
+        reservation: ReservationId,
+        acceptance: Acceptance,
+    ) -> Result<AgreementView, ClientError> {
+        self.take_up(offer, reservation, Some(acceptance)).await
+    }
+
+    async fn take_up(
+        &self,
+        offer: &Offer,
+        reservation: ReservationId,
+        acceptance: Option<Acceptance>,
+    ) -> Result<AgreementView, ClientError> {
         let request = AgreementRequest {
             offer: OfferMessage(offer.clone()),
             reservation,
+            acceptance: acceptance.map(AcceptanceMessage::from),
         };
         self.send(Method::POST, "/agreements", &request).await
     }

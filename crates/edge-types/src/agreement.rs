@@ -219,6 +219,15 @@ pub mod detail {
     ];
 }
 
+/// A party's signed word that the deposit is divided so, for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// What the provider gets.
+    pub due: Amount,
+    /// Its EIP-712 signature.
+    pub signature: Signature,
+}
+
 /// The buyer's signed word on how much of the deposit the provider has earned so far.
 ///
 /// Cumulative, so that a later receipt replaces an earlier one and a lost receipt loses nothing.

@@ -19,7 +19,8 @@ pub mod workload;
 
 pub use address_policy::{AddressPolicy, AddressRefusal};
 pub use agreement::{
-    AgreementRecord, AgreementState, Claim, EscrowAccount, EscrowTotals, Receipt, RejectReason,
+    AgreementRecord, AgreementState, Claim, Closing, EscrowAccount, EscrowTotals, Receipt,
+    RejectReason,
 };
 pub use chain::{AgreementId, ChainAddress, ChainId, Hash32, OfferId, ReservationId, Signature};
 pub use conditions::{
@@ -31,7 +32,8 @@ pub use iep::{IepId, IepOrigin, ListedSite};
 pub use ipnet::IpNet;
 pub use money::{Amount, Asset, MoneyError};
 pub use offer::{
-    Confirmation, Guarantee, HardwareProfile, Offer, Preferences, Settlement, SlaTerms, Slot,
+    Acceptance, Confirmation, Guarantee, HardwareProfile, Offer, Preferences, Settlement, SlaTerms,
+    Slot,
 };
 pub use path::{Hop, HopReply, PathEnd, PathObservation};
 pub use prefix::PrefixGrouping;

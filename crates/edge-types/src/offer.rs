@@ -57,6 +57,16 @@ pub struct HardwareProfile {
     pub pids: u32,
 }
 
+impl Settlement {
+    /// Is the money, or the account of it, nowhere but in the two parties' own books?
+    pub const fn is_local(&self) -> bool {
+        match self {
+            Self::Contact(_) | Self::Allowance => true,
+            Self::Escrow { .. } => false,
+        }
+    }
+}
+
 impl HardwareProfile {
     /// Is every part at least as large as in `need`?
     pub const fn covers(&self, need: &Self) -> bool {
@@ -78,6 +88,8 @@ pub enum Settlement {
         /// Its address there.
         contract: ChainAddress,
     },
+    /// Out of what the buyer paid this provider in advance, outside ExEC; each keeps its own book of it.
+    Allowance,
 }
 
 /// The service level that is promised, and what the payment depends on.
@@ -116,6 +128,16 @@ pub struct Confirmation {
     /// Last second in which the money can come.
     pub until: UtcTime,
     /// The provider's EIP-712 signature over offer, buyer and `until`.
+    pub signature: Signature,
+}
+
+/// The buyer's signed word that it takes an offer up on the provider's confirmation. Where no chain holds the money, the two
+/// signatures are the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acceptance {
+    /// The provider's word that this rests on.
+    pub confirmation: Confirmation,
+    /// The buyer's EIP-712 signature over offer and [`Confirmation::until`].
     pub signature: Signature,
 }
 

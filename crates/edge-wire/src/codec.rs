@@ -212,7 +212,8 @@ mod seconds {
     }
 }
 
-/// A settlement: `{"kind": "contact", "contact": …}` or `{"kind": "escrow", "chain": …, "contract": …}`.
+/// A settlement: `{"kind": "contact", "contact": …}`, `{"kind": "escrow", "chain": …, "contract": …}` or
+/// `{"kind": "allowance"}`.
 mod settlement {
     use edge_types::ChainAddress;
 
@@ -229,6 +230,7 @@ mod settlement {
             #[serde(with = "as_text")]
             contract: ChainAddress,
         },
+        Allowance {},
     }
 
     pub(super) fn serialize<S: Serializer>(value: &Settlement, to: S) -> Result<S::Ok, S::Error> {
@@ -240,6 +242,7 @@ mod settlement {
                 chain: chain.0,
                 contract: *contract,
             },
+            Settlement::Allowance => Json::Allowance {},
         }
         .serialize(to)
     }
@@ -251,6 +254,7 @@ mod settlement {
                 chain: ChainId(chain),
                 contract,
             },
+            Json::Allowance {} => Settlement::Allowance,
         })
     }
 }

@@ -18,6 +18,7 @@
 //! ```
 
 mod codec;
+pub mod contract;
 #[doc(hidden)]
 pub mod fuzzing;
 mod limits;

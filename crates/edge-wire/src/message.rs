@@ -12,6 +12,7 @@ use crate::codec::{
     IepIdJson, ImageJson, LimitsJson, OfferJson, PreferencesJson, SlotJson, UtcTimeJson,
     WorkloadStateJson, as_text, egress, environment, optional_confirmation,
 };
+use crate::contract::{AcceptanceMessage, ClosingMessage};
 use crate::limits::{self, require};
 use crate::problem::ProblemJson;
 use crate::{Message, Problem, WireError};
@@ -38,7 +39,7 @@ pub struct Greeting {
     /// The chain that it settles on; 0 for none.
     #[serde(with = "ChainIdJson")]
     pub chain: ChainId,
-    /// `contact`, `escrow`.
+    /// `contact`, `escrow`, `allowance`.
     pub settlements: Vec<String>,
     /// `oci`.
     pub runtimes: Vec<String>,
@@ -176,20 +177,27 @@ impl Message for Reservation {
     }
 }
 
-/// Body of `POST /agreements`, the paper's positive acknowledgment: the money for this offer is in escrow.
+/// Body of `POST /agreements`, the paper's positive acknowledgment: the money for this offer is in escrow, or here is the
+/// buyer's signature where no chain holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgreementRequest {
     /// The offer taken up; its id is the agreement's.
     pub offer: OfferMessage,
-    /// The reservation that held the slot until now.
+    /// The reservation that held the slot until now; of a contract that people made, nothing is asked about it.
     #[serde(with = "as_text")]
     pub reservation: ReservationId,
+    /// The buyer's acceptance, for an offer that no chain holds the money of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acceptance: Option<AcceptanceMessage>,
 }
 
 impl Message for AgreementRequest {
     fn validate(&self) -> Result<(), WireError> {
-        self.offer.validate()
+        self.offer.validate()?;
+        self.acceptance
+            .as_ref()
+            .map_or(Ok(()), AcceptanceMessage::validate)
     }
 }
 
@@ -212,6 +220,9 @@ pub struct AgreementView {
     /// Why it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ProblemJson>,
+    /// How the provider divided the deposit for good, in its signed words, where no chain shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closing: Option<ClosingMessage>,
 }
 
 impl AgreementView {

@@ -100,7 +100,7 @@ const CALLS: &[Call] = &[
     signed(
         ("post", "/agreements"),
         "acknowledge",
-        "The money for an offer is in escrow",
+        "The money for an offer is in escrow, or the buyer's acceptance where no chain holds it",
         Some("AgreementRequest"),
         "AgreementView",
     ),
@@ -334,6 +334,7 @@ fn schemas() -> Value {
         "Settlement": { "oneOf": [
             object(&[("kind", json!({ "const": "contact" })), ("contact", text_of(256))], &[], false),
             object(&[("kind", json!({ "const": "escrow" })), ("chain", number(0, WHOLE)), ("contract", reference("Address"))], &[], false),
+            object(&[("kind", json!({ "const": "allowance" }))], &[], false),
         ] },
         "Conditions": object(&[
             ("region", country.clone()),
@@ -403,14 +404,22 @@ fn schemas() -> Value {
         "AgreementRequest": object(&[
             ("offer", reference("Offer")),
             ("reservation", reference("Hash")),
-        ], &[], true),
+            ("acceptance", object(&[
+                ("confirmation", reference("Confirmation")),
+                ("signature", reference("Signature")),
+            ], &[], true)),
+        ], &["acceptance"], true),
         "AgreementView": object(&[
             ("id", reference("Hash")),
             ("state", word(&["proposed", "confirmed", "claimed", "disputed", "rejected", "expired", "settled"])),
             ("slot", reference("Slot")),
             ("due", reference("Amount")),
             ("problem", reference("Problem")),
-        ], &["problem"], false),
+            ("closing", object(&[
+                ("due", reference("Amount")),
+                ("signature", reference("Signature")),
+            ], &[], false)),
+        ], &["problem", "closing"], false),
         "Deployment": object(&[
             ("generation", number(1, WHOLE)),
             ("image", object(&[

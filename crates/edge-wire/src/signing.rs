@@ -3,7 +3,8 @@
 //! ## Rule
 //! A digest is `keccak256(0x19 0x01 ‖ domain ‖ struct)`; a struct is `keccak256(type hash ‖ one 32-octet word per field)`
 //! with text and octets replaced by their keccak-256. Money is signed in the domain `("ExEC", "1", chain, escrow contract)`,
-//! requests in `("ExEC API", "1", chain, 0)`. Contact offers have chain and contract 0, so that no contract accepts them.
+//! requests in `("ExEC API", "1", chain, 0)`. Contact offers have chain and contract 0, so that no contract accepts them; those
+//! out of an allowance have chain 0 and the provider's own address, so that no other provider does either.
 //!
 //! ## Limits
 //! Only recoverable secp256k1 signatures with v 27 or 28 and s in the lower half count (EIP-2): each message then has
@@ -14,7 +15,7 @@
 
 use alloy_primitives::{B256, U256, keccak256};
 use edge_types::{
-    AgreementId, Amount, Asset, ChainAddress, ChainId, Confirmation, HardwareProfile, Hash32,
+    Acceptance, AgreementId, Amount, Asset, ChainAddress, ChainId, Confirmation, HardwareProfile, Hash32,
     IepId, Offer, OfferId, Receipt, Settlement, Signature, SiteConditions, UtcTime,
 };
 
@@ -22,6 +23,7 @@ const DOMAIN_TYPE: &str =
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
 const OFFER_TYPE: &str = "Offer(address provider,address buyer,bytes32 site,uint64 slotStart,uint64 slotEnd,bytes32 hardware,bytes32 sla,uint64 receiptInterval,uint64 notice,uint64 answerTime,address asset,uint256 pricePerSecond,uint256 stake,address arbiter,uint64 expires,bytes32 nonce)";
 const CONFIRMATION_TYPE: &str = "Confirmation(bytes32 agreement,address buyer,uint64 until)";
+const ACCEPTANCE_TYPE: &str = "Acceptance(bytes32 agreement,uint64 until)";
 const CLOSING_TYPE: &str = "Closing(bytes32 agreement,uint256 due)";
 const RECEIPT_TYPE: &str = "Receipt(bytes32 agreement,uint256 due)";
 const REQUEST_TYPE: &str = "Request(string method,string path,bytes32 bodyHash,bytes32 nonce,uint64 expires,address provider)";
@@ -120,7 +122,7 @@ pub fn sla_hash(offer: &Offer) -> Hash32 {
     let sla = &offer.sla;
     let contact = match &offer.settlement {
         Settlement::Contact(contact) => keccak256(contact),
-        Settlement::Escrow { .. } => B256::ZERO,
+        Settlement::Escrow { .. } | Settlement::Allowance => B256::ZERO,
     };
     let mut words = vec![
         word(sla.text_hash),
@@ -160,16 +162,18 @@ fn conditions_hash(conditions: &SiteConditions) -> B256 {
     keccak256(words.concat())
 }
 
-const fn escrow_of(settlement: &Settlement) -> (ChainId, ChainAddress) {
-    match settlement {
+/// Chain and contract of the domain in which everything about an offer's money is signed.
+pub const fn domain_of(offer: &Offer) -> (ChainId, ChainAddress) {
+    match &offer.settlement {
         Settlement::Contact(_) => (ChainId(0), ChainAddress([0; 20])),
         Settlement::Escrow { chain, contract } => (*chain, *contract),
+        Settlement::Allowance => (ChainId(0), offer.provider),
     }
 }
 
 /// What the provider signs, and the offer's id: everything but `id` and `signature`.
 pub fn offer_digest(offer: &Offer) -> OfferId {
-    let (chain, contract) = escrow_of(&offer.settlement);
+    let (chain, contract) = domain_of(offer);
     let asset = match offer.price_per_second.asset {
         Asset::Native => ChainAddress([0; 20]),
         Asset::Token(token) => token,
@@ -221,7 +225,7 @@ pub fn confirmation_digest(offer: &Offer, buyer: ChainAddress, until: UtcTime) -
         CONFIRMATION_TYPE,
         &[B256::new(offer.id.0), account(buyer), number(until.0)],
     );
-    let (chain, contract) = escrow_of(&offer.settlement);
+    let (chain, contract) = domain_of(offer);
     digest(money_domain(chain, contract), message)
 }
 
@@ -233,6 +237,24 @@ pub fn verify_confirmation(
 ) -> Result<(), SignatureError> {
     let digest = confirmation_digest(offer, buyer, confirmation.until);
     expect_signer(digest, &confirmation.signature, offer.provider)
+}
+
+/// What the buyer signs to take an offer up on the provider's confirmation until `until`, where no chain holds the money.
+pub fn acceptance_digest(offer: &Offer, until: UtcTime) -> Hash32 {
+    let message = hash_struct(ACCEPTANCE_TYPE, &[B256::new(offer.id.0), number(until.0)]);
+    let (chain, contract) = domain_of(offer);
+    digest(money_domain(chain, contract), message)
+}
+
+/// Checks that the offer's provider confirmed it to `buyer`, and that `buyer` accepted that.
+pub fn verify_acceptance(
+    acceptance: &Acceptance,
+    offer: &Offer,
+    buyer: ChainAddress,
+) -> Result<(), SignatureError> {
+    verify_confirmation(&acceptance.confirmation, offer, buyer)?;
+    let digest = acceptance_digest(offer, acceptance.confirmation.until);
+    expect_signer(digest, &acceptance.signature, buyer)
 }
 
 /// What both parties sign to divide the deposit for good, whatever was claimed or disputed: `due` to the provider.
@@ -359,6 +381,7 @@ mod tests {
 
     /// The account of the private key 0x11…11, with which eth-account 0.14 made the signatures below.
     const SIGNER: &str = "0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a";
+    const ZERO_ID: &str = "0x0000000000000000000000000000000000000000000000000000000000000000";
     const ESCROW_SIGNATURE: &str = "0x843cff3d69ed7afc5eb5b2389cc0397a7ea8e130ee1d0a4ee643208988d892ae6ae2eddc376ad8ba3dcb1cd1cacfa1c85bf4909d638c6f58fd2db748ca280b6b1c";
 
     fn offer(settlement: Settlement, id: &str, signature: &str) -> Offer {
@@ -466,6 +489,40 @@ mod tests {
         };
         assert_eq!(signer(77), SIGNER.parse().ok());
         assert_ne!(signer(78), SIGNER.parse().ok());
+    }
+
+    /// Security: what is signed about one provider's allowance is worth nothing to another, nor to any contract.
+    #[test]
+    fn what_is_paid_out_of_an_allowance_is_signed_for_its_provider_alone() {
+        let allowance = || {
+            let unsigned = offer(Settlement::Allowance, ZERO_ID, ESCROW_SIGNATURE);
+            sign_offer(unsigned, |_| Signature([1; 65]))
+        };
+        let (ours, mut theirs) = (allowance(), allowance());
+        theirs.provider = ChainAddress([9; 20]);
+        assert_eq!(domain_of(&ours), (ChainId(0), ours.provider));
+        let contact = Offer {
+            settlement: Settlement::Contact(String::new()),
+            ..ours.clone()
+        };
+        assert_ne!(offer_digest(&ours), offer_digest(&theirs));
+        assert_ne!(offer_digest(&ours), offer_digest(&contact));
+        let until = UtcTime(1_799_999_980);
+        let said = acceptance_digest(&ours, until);
+        assert_ne!(said, acceptance_digest(&theirs, until));
+        assert_ne!(said, acceptance_digest(&ours, UtcTime(1_799_999_981)));
+        assert_ne!(said, confirmation_digest(&ours, ours.provider, until));
+        let receipt = |offer: &Offer| {
+            let (chain, contract) = domain_of(offer);
+            let receipt = Receipt {
+                agreement: ours.id.into(),
+                due: Amount::wei(1),
+                signature: Signature([0; 65]),
+            };
+            receipt_digest(&receipt, chain, contract)
+        };
+        assert_ne!(receipt(&ours), receipt(&theirs));
+        assert_ne!(receipt(&ours), receipt(&contact));
     }
 
     #[test]

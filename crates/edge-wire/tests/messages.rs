@@ -4,12 +4,14 @@
 
 use edge_types::{
     AgreementId, AgreementState, Amount, Asset, ChainAddress, Confirmation, Generation,
-    HealthCheck, ImageDigest, ImageReference, Preferences, RejectReason, ResourceLimits, Signature,
+    HealthCheck, ImageDigest, ImageReference, Preferences, RejectReason, ResourceLimits, Settlement, Signature,
     Slot, UtcTime, WantedConditions, Workload, WorkloadState,
 };
+use edge_wire::contract::{AcceptanceMessage, ClosingMessage, ContractFile};
 use edge_wire::message::{
-    AgreementRequest, AgreementView, ClientRoundTrip, CloseRequest, Deployment, DeploymentView,
-    Greeting, Hello, OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest,
+    AgreementRequest, AgreementView, ClientRoundTrip, CloseRequest, ConfirmationMessage,
+    Deployment, DeploymentView, Greeting, Hello, OfferMessage, Offers, ReceiptMessage, Reservation,
+    ReservationRequest,
 };
 use edge_wire::problem::ProblemJson;
 use edge_wire::{MAX_BODY_BYTES, Message, Problem, WireError, decode, encode};
@@ -99,7 +101,39 @@ fn messages_survive_the_wire() {
     round_trip(&AgreementRequest {
         offer: offer.clone(),
         reservation: edge_types::ReservationId([7; 32]),
+        acceptance: None,
     });
+    let confirmation = ConfirmationMessage(Confirmation {
+        until: UtcTime(1_800_000_000),
+        signature: Signature([6; 65]),
+    });
+    let paid_ahead = OFFER.replace(
+        r#""kind":"escrow","chain":1337,"contract":"0x0404040404040404040404040404040404040404""#,
+        r#""kind":"allowance""#,
+    );
+    let paid_ahead: OfferMessage = decode(paid_ahead.as_bytes()).unwrap();
+    assert_eq!(paid_ahead.0.settlement, Settlement::Allowance);
+    round_trip(&AgreementRequest {
+        offer: paid_ahead.clone(),
+        reservation: edge_types::ReservationId([7; 32]),
+        acceptance: Some(AcceptanceMessage {
+            confirmation,
+            signature: Signature([5; 65]),
+        }),
+    });
+    let mut contract = ContractFile {
+        exec_contract: 1,
+        offer: paid_ahead,
+        confirmation,
+        acceptance: None,
+    };
+    round_trip(&contract);
+    assert_eq!(contract.signed(), None);
+    contract.acceptance = Some(Signature([5; 65]));
+    round_trip(&contract);
+    assert!(contract.signed().is_some());
+    contract.exec_contract = 2;
+    assert!(decode::<ContractFile>(&encode(&contract)).is_err());
     round_trip(&Hello(Preferences {
         application: "shop".to_owned(),
         buyer: ChainAddress([9; 20]),
@@ -171,6 +205,10 @@ fn views_survive_the_wire() {
         problem: Some(ProblemJson::from(&Problem::Rejected(
             RejectReason::SlotTaken,
         ))),
+        closing: Some(ClosingMessage {
+            due: Amount::wei(7),
+            signature: Signature([6; 65]),
+        }),
     };
     round_trip(&view);
     assert_eq!(view.reject_reason(), Some(RejectReason::SlotTaken));

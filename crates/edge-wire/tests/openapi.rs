@@ -271,6 +271,9 @@ fn the_document_is_true_of_every_message() {
     let mut by_contact = offer.clone();
     by_contact["settlement"] = json!({ "kind": "contact", "contact": "mailto:noc@isp.example" });
     holds::<OfferMessage>("Offer", &by_contact);
+    let mut out_of_allowance = offer.clone();
+    out_of_allowance["settlement"] = json!({ "kind": "allowance" });
+    holds::<OfferMessage>("Offer", &out_of_allowance);
     holds::<ReservationRequest>("ReservationRequest", &json!({ "offer": offer }));
     holds::<Reservation>(
         "Reservation",
@@ -280,7 +283,10 @@ fn the_document_is_true_of_every_message() {
     );
     holds::<AgreementRequest>(
         "AgreementRequest",
-        &json!({ "offer": offer, "reservation": hash }),
+        &json!({
+            "offer": offer, "reservation": hash,
+            "acceptance": { "confirmation": { "until": 1_800_000_000, "signature": signature }, "signature": signature },
+        }),
     );
     let problem = Problem::Rejected(RejectReason::SlotTaken);
     let problem: Value = serde_json::from_slice(&write_problem(&problem)).unwrap();
@@ -288,6 +294,7 @@ fn the_document_is_true_of_every_message() {
         "AgreementView",
         &json!({
             "id": hash, "state": "disputed", "slot": slot, "due": amount, "problem": problem,
+            "closing": { "due": amount, "signature": signature },
         }),
     );
     holds::<Deployment>(
