@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("edge-wire", 1),
     ("edge-ports", 1),
     ("edge-journal", 2),
+    ("edge-ledger", 2),
     ("edge-probe", 2),
     ("edge-resolver", 2),
     ("edge-chain", 2),
@@ -44,6 +45,8 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("exec-edge", "edge-studies"),
     ("edge-placement", "edge-topology"),
     ("edge-ports", "edge-discovery"),
+    ("edge-ledger", "edge-journal"),
+    ("edge-chain", "edge-ledger"),
     ("edge-runtime", "edge-image"),
     ("edge-runtime", "edge-http"),
 ];

@@ -7,6 +7,7 @@
 )]
 
 mod npm;
+mod suite;
 mod support;
 
 use std::net::TcpListener;
@@ -137,6 +138,34 @@ async fn peer_anvil_takes_what_the_client_sends() {
     let ledger = |key: &LocalKey| EthLedger::new(anvil.config(contract), key.clone()).unwrap();
     let (buyer, provider) = (ledger(&buyer_key), ledger(&provider_key));
     agree_settle_and_withdraw((&buyer, &buyer_key), (&provider, &provider_key)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peer_anvil_does_what_every_ledger_does() {
+    let anvil = Anvil::start();
+    let contract = anvil.escrow().await;
+    let keys = Anvil::keys();
+    let ledger = |key: &LocalKey| {
+        let ledger = EthLedger::new(anvil.config(contract), key.clone()).unwrap();
+        Box::new(ledger) as Box<dyn Ledger>
+    };
+    let ledgers = [ledger(&keys[0]), ledger(&keys[1])];
+    let settlement = Settlement::Escrow {
+        chain: CHAIN,
+        contract,
+    };
+    let (http, url) = (anvil.http.clone(), anvil.url.clone());
+    let market = suite::Market::new(ledgers, keys, settlement, move |seconds| {
+        let body =
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "evm_increaseTime", "params": [seconds] });
+        let request = http.post(&url).header("content-type", "application/json");
+        let request = request.body(body.to_string());
+        Box::pin(async move {
+            let answer = request.send().await.unwrap().text().await.unwrap();
+            assert!(answer.contains("result"), "{answer}");
+        })
+    });
+    suite::whole(&market).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

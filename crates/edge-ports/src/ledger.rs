@@ -1,4 +1,4 @@
-//! The chain as a ledger: who holds which money under which agreement.
+//! The ledger: who holds which money under which agreement, by a chain or by a party's own book.
 
 use std::fmt;
 
@@ -137,6 +137,15 @@ pub enum LedgerError {
         found: ChainId,
         /// What was configured.
         expected: ChainId,
+    },
+    /// The party's own book could not be written: nothing was done.
+    #[error("the book could not be written while {attempted}")]
+    Unwritten {
+        /// What was being done.
+        attempted: &'static str,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The offer is not one that this ledger can pay: another chain, contract or asset, or a price out of range.
     #[error("the offer cannot be paid here: {detail}")]
