@@ -1,7 +1,7 @@
 //! Is an offer fair? (paper section 2.3: "whether the orchestrator accepts the contract and finds offer by IEP fair, it
 //! green-lists the IEP").
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edge_types::{
     Amount, ChainAddress, ChainId, ConditionMismatch, HardwareProfile, Hash32, IepId, Offer,
@@ -41,8 +41,12 @@ pub struct GreenListPolicy {
     pub need: HardwareProfile,
     /// The most that a second of the wanted period may cost, and times its seconds the most that the slot may cost.
     pub price_ceiling_per_second: Amount,
-    /// The escrow that we pay into.
-    pub escrow: (ChainId, ChainAddress),
+    /// The escrow that we pay into, if any.
+    pub escrow: Option<(ChainId, ChainAddress)>,
+    /// Providers that we paid in advance, and how much in all, smallest units of the ceiling's asset. Their keys are known.
+    pub partners: BTreeMap<ChainAddress, u128>,
+    /// Are offers fair that people have to talk about first?
+    pub accepts_contact: bool,
     /// Least promised availability, parts per million.
     pub min_availability_ppm: u32,
     /// A round trip of at most this many milliseconds has to be promised; 0: none.
@@ -74,13 +78,15 @@ impl GreenListPolicy {
         wanted: Slot,
         need: HardwareProfile,
         price_ceiling_per_second: Amount,
-        escrow: (ChainId, ChainAddress),
+        escrow: Option<(ChainId, ChainAddress)>,
     ) -> Self {
         Self {
             wanted,
             need,
             price_ceiling_per_second,
             escrow,
+            partners: BTreeMap::new(),
+            accepts_contact: false,
             min_availability_ppm: 900_000,
             max_round_trip_ms: 0,
             max_notice_seconds: 60,
@@ -131,11 +137,22 @@ pub enum GreenListRefusal {
     /// It is to be paid into an escrow other than ours.
     #[error("the offer is for another escrow")]
     OtherEscrow,
+    /// It is to be paid out of what was paid in advance, and nothing was.
+    #[error("paid out of an allowance, and no partner with one is configured for {0}")]
+    NoAllowance(ChainAddress),
+    /// It costs more than was ever paid in advance.
+    #[error("{price} units to pay out of an allowance of {allowance}")]
+    AllowanceTooSmall {
+        /// Of the whole slot.
+        price: u128,
+        /// Paid in advance in all.
+        allowance: u128,
+    },
     /// It is made to somebody else.
     #[error("the offer is made to {0}")]
     OtherBuyer(ChainAddress),
-    /// The escrow would take a fee and refuse it.
-    #[error("the escrow takes no offer whose {0}")]
+    /// The ledger would refuse it, a chain for a fee.
+    #[error("no ledger takes an offer whose {0}")]
     NotPayable(&'static str),
     /// The slot does not cover the wanted period.
     #[error("the slot does not cover the wanted period")]
@@ -239,16 +256,19 @@ pub fn green_list(
         });
     }
     match &offer.settlement {
-        Settlement::Contact(_) => return Err(Refusal::ContactOnly),
-        Settlement::Escrow { chain, contract } if (*chain, *contract) != policy.escrow => {
+        Settlement::Contact(_) if !policy.accepts_contact => return Err(Refusal::ContactOnly),
+        Settlement::Escrow { chain, contract } if policy.escrow != Some((*chain, *contract)) => {
             return Err(Refusal::OtherEscrow);
         }
-        Settlement::Escrow { .. } => {}
+        Settlement::Escrow { .. } | Settlement::Contact(_) => {}
+        Settlement::Allowance => covered(&offer, policy)?,
     }
+    // Who was paid in advance is known by its key, and people look whom they deal with.
+    let is_known = offer.settlement.is_local();
     if let Some(other) = offer.buyer.filter(|other| *other != buyer) {
         return Err(Refusal::OtherBuyer(other));
     }
-    if evidence.key_binding < policy.min_key_binding {
+    if !is_known && evidence.key_binding < policy.min_key_binding {
         return Err(Refusal::KeyNotBound {
             found: evidence.key_binding,
             required: policy.min_key_binding,
@@ -350,6 +370,25 @@ pub fn green_list(
     Ok(GreenListed(offer))
 }
 
+/// Can an offer out of an allowance be paid out of ours?
+fn covered(offer: &Offer, policy: &GreenListPolicy) -> Result<(), GreenListRefusal> {
+    use GreenListRefusal as Refusal;
+    let allowance = policy.partners.get(&offer.provider);
+    let allowance = *allowance.ok_or(Refusal::NoAllowance(offer.provider))?;
+    if offer.guarantee.answer_seconds != 0 {
+        return Err(Refusal::NotPayable("answer comes after the payment"));
+    }
+    if offer.guarantee.stake != 0 {
+        return Err(Refusal::NotPayable("stake nobody holds"));
+    }
+    let price = offer.price_per_second.times(offer.slot.seconds());
+    let price = price.map_or(u128::MAX, |price| price.units);
+    if price > allowance {
+        return Err(Refusal::AllowanceTooSmall { price, allowance });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use edge_types::{Asset, Guarantee, OfferId, Signature, SiteConditions, SlaTerms};
@@ -409,7 +448,7 @@ mod tests {
     fn policy() -> GreenListPolicy {
         GreenListPolicy {
             accepted_texts: Some(BTreeSet::from([Hash32([3; 32])])),
-            ..GreenListPolicy::new(offer().slot, need(), Amount::wei(10), ESCROW)
+            ..GreenListPolicy::new(offer().slot, need(), Amount::wei(10), Some(ESCROW))
         }
     }
 
@@ -446,8 +485,13 @@ mod tests {
             check(|o, _, _| o.settlement = Settlement::Contact("us".to_owned())),
             Err(R::ContactOnly)
         );
+        let by_contact = check(|o, _, p| {
+            o.settlement = Settlement::Contact("us".to_owned());
+            p.accepts_contact = true;
+        });
+        assert_eq!(by_contact, Ok(()), "people may talk about it");
         assert_eq!(
-            check(|_, _, p| p.escrow.0 = ChainId(1)),
+            check(|_, _, p| p.escrow = Some((ChainId(1), ESCROW.1))),
             Err(R::OtherEscrow)
         );
         assert_eq!(
@@ -592,6 +636,39 @@ mod tests {
         let year = 900 + MAX_HORIZON_SECONDS;
         assert_eq!(free(year), Ok(()));
         assert!(matches!(free(year + 1), Err(R::NotPayable(_))));
+    }
+
+    #[test]
+    fn an_allowance_pays_only_a_partner_and_only_what_it_covers() {
+        use GreenListRefusal as R;
+        let provider = offer().provider;
+        let check = |paid: Option<u128>, change: fn(&mut Offer)| {
+            check(|o, e, p| {
+                o.settlement = Settlement::Allowance;
+                e.key_binding = KeyBinding::None;
+                p.escrow = None;
+                p.partners.extend(paid.map(|units| (provider, units)));
+                change(o);
+            })
+        };
+        assert_eq!(check(None, |_| {}), Err(R::NoAllowance(provider)));
+        assert_eq!(check(Some(1_000), |_| {}), Ok(()));
+        let (price, allowance) = (1_000, 999);
+        assert_eq!(
+            check(Some(999), |_| {}),
+            Err(R::AllowanceTooSmall { price, allowance })
+        );
+        let answers_later = check(Some(1_000), |o| o.guarantee.answer_seconds = 1);
+        assert!(matches!(answers_later, Err(R::NotPayable(_))));
+        let staked = check(Some(1_000), |o| o.guarantee.stake = 1);
+        assert!(matches!(staked, Err(R::NotPayable(_))));
+        let on_chain = check(Some(1_000), |o| {
+            o.settlement = Settlement::Escrow {
+                chain: ESCROW.0,
+                contract: ESCROW.1,
+            };
+        });
+        assert_eq!(on_chain, Err(R::OtherEscrow), "no chain, no escrow");
     }
 
     /// Security rule 6: over plain DNS the default refuses, and an operator can say otherwise.

@@ -4,6 +4,7 @@
 //! Idle -> HelloSent -> Offered -> Reserving -> Reserved -> Proposed -> Acknowledged -> Confirmed -> Deploying
 //!      -> Running -> Draining -> Settling -> Settled
 //! before money: -> Failed, Rejected, Expired        after money: -> Rejected, Expired, Settled by the ledger's word
+//! contact offers: Offered -> AwaitingContract -> Expired, since a contract that people made is another negotiation
 //! ```
 //!
 //! ## Rule
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use edge_types::{
     AgreementId, Confirmation, MonotonicTime, Offer, Preferences, RejectReason, ReservationId,
-    UtcTime,
+    Settlement, UtcTime,
 };
 
 use crate::escrow::{ARBITRATION_SECONDS, CHALLENGE_WINDOW_SECONDS};
@@ -196,16 +197,23 @@ impl Negotiation {
 
     /// A plan wants this site: from here on it costs money.
     pub fn select(&mut self, now: Now) {
-        if self.state == NegotiationState::Offered {
-            self.enter(NegotiationState::Reserving, now);
+        if self.state != NegotiationState::Offered {
+            return;
         }
+        let by_contact = |offer: &Offer| matches!(offer.settlement, Settlement::Contact(_));
+        let next = if self.offer().is_some_and(by_contact) {
+            NegotiationState::AwaitingContract
+        } else {
+            NegotiationState::Reserving
+        };
+        self.enter(next, now);
     }
 
     /// No plan wants this site any more. Money in escrow is still followed to its end.
     pub fn abandon(&mut self, now: Now) {
         use NegotiationState as S;
         match self.state {
-            S::Idle | S::HelloSent | S::Offered | S::Reserving => {
+            S::Idle | S::HelloSent | S::Offered | S::AwaitingContract | S::Reserving => {
                 self.fail(NegotiationFailure::Abandoned, now);
             }
             S::Reserved if !self.was_paid => self.fail(NegotiationFailure::Abandoned, now),
@@ -232,10 +240,12 @@ impl Negotiation {
         for (offer, evidence) in offers {
             match green_list(offer, &evidence, policy, preferences.buyer, now.utc) {
                 Ok(fair) => {
+                    // What can be had at once comes before what people have to talk about.
                     let price = |listed: &GreenListed| {
                         let offer = listed.offer();
                         let seconds = offer.slot.seconds().into();
-                        offer.price_per_second.units.saturating_mul(seconds)
+                        let price = offer.price_per_second.units.saturating_mul(seconds);
+                        (matches!(offer.settlement, Settlement::Contact(_)), price)
                     };
                     if best.as_ref().is_none_or(|best| price(&fair) < price(best)) {
                         best = Some(fair);
@@ -321,9 +331,14 @@ impl Negotiation {
         match self.state {
             S::HelloSent | S::Reserving if !may_pass => self.enter(S::Rejected(reason), now),
             // Its node is behind ours, and will show what ours shows.
-            S::Proposed if reason == RejectReason::NotFunded => {
+            S::Proposed if reason == RejectReason::NotFunded && !self.is_local() => {
                 self.rejection = Some(reason);
                 self.handle_failed(now);
+            }
+            // Our own book shows what it confirmed, and will show nothing else.
+            S::Proposed if self.is_local() => {
+                self.rejection = Some(reason);
+                self.end_service(Some(NegotiationFailure::NotHonoured), now);
             }
             S::Proposed => {
                 self.rejection = Some(reason);
@@ -435,6 +450,11 @@ impl Negotiation {
         match self.state {
             S::HelloSent => self.fail(no_answer("hello"), now),
             S::Reserving => self.fail(no_answer("reservation"), now),
+            // Nobody but we can tell it, before the slot is over.
+            S::Proposed if self.is_local() => {
+                self.step.failures = 0;
+                self.step.not_before = now.monotonic.after(self.pace.action_timeout);
+            }
             S::Proposed => self.enter(S::Acknowledged, now),
             S::Deploying => self.end_service(Some(no_answer("deployment")), now),
             S::Settling => {
@@ -474,7 +494,10 @@ impl Negotiation {
             }
             (S::Proposed, Some(offer)) => Action::Acknowledge {
                 offer: offer.offer().clone(),
-                reservation: self.reservation?.0,
+                // A contract that people made has none.
+                reservation: self
+                    .reservation
+                    .map_or(ReservationId([0; 32]), |(id, _)| id),
             },
             (S::Acknowledged | S::Settling, _) if self.time_is_up => Action::CloseOnLedger(id?),
             (S::Deploying, _) if !self.was_deployed => Action::Deploy(id?),
@@ -501,6 +524,7 @@ impl Negotiation {
             S::Idle => return None,
             _ if self.state.is_final() => return None,
             S::Offered => until(offer.expires.plus_seconds(1)),
+            S::AwaitingContract => until(offer.slot.end),
             S::Confirmed => until(self.deploy_at()),
             S::Draining => until(self.ends_at()?),
             S::Deploying | S::Running => {
@@ -531,6 +555,10 @@ impl Negotiation {
             {
                 self.enter(S::Expired, now);
             }
+            S::AwaitingContract if now.utc >= offer.slot.end => self.enter(S::Expired, now),
+            S::Proposed if self.is_local() && now.utc >= offer.slot.end => {
+                self.end_service(Some(NegotiationFailure::NotHonoured), now);
+            }
             S::Confirmed if now.utc >= self.deploy_at() => self.enter(S::Deploying, now),
             _ => {}
         }
@@ -551,6 +579,12 @@ impl Negotiation {
         if self.was_paid && !self.state.is_final() && now.utc >= hopeless {
             self.fail(NegotiationFailure::LedgerSilent, now);
         }
+    }
+
+    /// Is there nothing but the parties' own books?
+    fn is_local(&self) -> bool {
+        self.offer()
+            .is_some_and(|offer| offer.settlement.is_local())
     }
 
     fn end_service(&mut self, failure: Option<NegotiationFailure>, now: Now) {

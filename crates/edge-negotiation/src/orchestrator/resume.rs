@@ -14,7 +14,7 @@ use crate::green_list::GreenListed;
 /// carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NegotiationRecord {
-    /// Where it stands; from `Reserving` on.
+    /// Where it stands; from `AwaitingContract` or `Reserving` on.
     pub state: NegotiationState,
     /// The offer, which was green-listed before it came here.
     pub offer: Offer,
@@ -40,6 +40,27 @@ pub struct NegotiationRecord {
     pub good_at: Option<UtcTime>,
     /// The latest receipt intervals, oldest first.
     pub intervals: Vec<Interval>,
+}
+
+impl NegotiationRecord {
+    /// A contract that people made and both signed: the provider has yet to be told. The caller has verified the signatures.
+    pub const fn of_contract(offer: Offer, confirmation: Confirmation) -> Self {
+        Self {
+            state: NegotiationState::Proposed,
+            offer,
+            reservation: None,
+            confirmation: Some(confirmation),
+            was_paid: true,
+            was_deployed: false,
+            receipt_sent: false,
+            stops_at: None,
+            rejection: None,
+            failure: None,
+            served: Duration::ZERO,
+            good_at: None,
+            intervals: Vec::new(),
+        }
+    }
 }
 
 impl Negotiation {

@@ -70,6 +70,8 @@ pub enum NegotiationState {
     HelloSent,
     /// An offer is green-listed; waiting to be selected by a plan.
     Offered,
+    /// Selected; waiting for the contract that people make.
+    AwaitingContract,
     /// Selected; asking for a reservation.
     Reserving,
     /// The slot is held; the money may move.
@@ -112,6 +114,7 @@ impl NegotiationState {
         match self {
             Self::Idle | Self::HelloSent => "greeting",
             Self::Offered => "offered",
+            Self::AwaitingContract => "awaiting contract",
             Self::Reserving => "reserving",
             Self::Reserved if was_paid => "paying",
             Self::Reserved => "reserved",
@@ -180,6 +183,9 @@ pub enum NegotiationFailure {
     /// The ledger took the money under another id than the offer's: not our escrow.
     #[error("paid under another id than the offer's")]
     WrongAgreement,
+    /// Without a chain, the provider did not take what it had confirmed.
+    #[error("the provider does not take what it confirmed")]
+    NotHonoured,
     /// The workload never served.
     #[error("the workload did not become healthy")]
     NeverHealthy,

@@ -1,8 +1,9 @@
 //! How much hardware of a site is free, and when.
 
-use edge_types::{HardwareProfile, IepId, IpNet, Offer, RejectReason, Slot, UtcTime};
+use edge_types::agreement::detail;
+use edge_types::{ChainAddress, HardwareProfile, IepId, IpNet, Offer, RejectReason, Slot, UtcTime};
 
-use super::{ProviderBook, Reservation, SiteTerms};
+use super::{ProviderBook, Reservation, SiteTerms, for_buyer, policy, unexpired};
 
 impl ProviderBook {
     /// May one more unfunded reservation hold this? All together hold a share of the site in any period, and those of one
@@ -60,6 +61,36 @@ impl ProviderBook {
             .chain(agreements)
             .filter(move |(offer, _)| offer.site == *site)
             .map(|(offer, end)| (Slot { end, ..offer.slot }, offer.hardware))
+    }
+
+    /// Could this be an agreement of `buyer` now? For where nothing shows that it is one before we say so.
+    pub fn has_room(
+        &self,
+        offer: &Offer,
+        buyer: ChainAddress,
+        now: UtcTime,
+    ) -> Result<(), RejectReason> {
+        let terms = self.terms(&offer.site)?;
+        for_buyer(offer, buyer)?;
+        if self.agreements.len() >= self.limits.agreements {
+            return Err(policy(detail::FULL));
+        }
+        let held = self.reservations.get(&offer.id);
+        if held.is_some_and(|held| held.buyer == buyer && held.until > now) {
+            return Ok(());
+        }
+        if !terms.accepts {
+            return Err(policy(detail::ACCEPTS_NOBODY));
+        }
+        unexpired(offer, now)?;
+        self.check_free(terms, offer, now)
+    }
+
+    /// Offers that `buyer` holds without having taken them up.
+    pub fn reserved_by(&self, buyer: ChainAddress, now: UtcTime) -> impl Iterator<Item = &Offer> {
+        let held = self.reservations.values();
+        let held = held.filter(move |held| held.buyer == buyer && held.until > now);
+        held.map(|held| &held.offer)
     }
 
     pub(super) fn check_free(

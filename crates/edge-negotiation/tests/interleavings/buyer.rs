@@ -28,7 +28,7 @@ fn reserving(answer_seconds: u32) -> Negotiation {
     offer.id = OfferId([1; 32]);
     let policy = GreenListPolicy {
         min_key_binding: KeyBinding::Dns,
-        ..GreenListPolicy::new(wanted, LEASE, Amount::wei(100), ESCROW)
+        ..GreenListPolicy::new(wanted, LEASE, Amount::wei(100), Some(ESCROW))
     };
     let evidence = Evidence {
         signature_verified: true,

@@ -113,7 +113,7 @@ impl World {
                 min_key_binding: KeyBinding::Dns,
                 accepted_arbiters: [ARBITER].into(),
                 min_receipt_interval_seconds: 10,
-                ..GreenListPolicy::new(slot, LEASE, Amount::wei(100), ESCROW)
+                ..GreenListPolicy::new(slot, LEASE, Amount::wei(100), Some(ESCROW))
             };
             (policy, preferences(buyer, slot))
         });
