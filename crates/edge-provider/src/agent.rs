@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use edge_journal::{JournalError, Texts, crash};
+use edge_ledger::{Ledgers, LocalLedger, book_file};
 use edge_negotiation::{Answer, Division, ProviderAction, ProviderBook, Stage};
 use edge_ports::LedgerError;
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, AgreementRecord, AgreementState, Asset, ChainAddress, Generation, Hash32, IepId,
+    Acceptance, AgreementId, AgreementRecord, AgreementState, Asset, ChainAddress, Generation, Hash32, IepId,
     Offer, RejectReason, Rtt, UtcTime, WorkloadState,
 };
 use edge_wire::Problem;
@@ -18,6 +19,8 @@ use edge_wire::message::{ClientRoundTrip, Deployment};
 use edge_wire::prose::Prose;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
+
+mod own_book;
 
 use crate::journal::{Recovered, Written};
 use crate::{ProviderConfig, ProviderPorts};
@@ -38,6 +41,7 @@ pub(crate) struct Agent {
     pub(crate) ports: ProviderPorts,
     /// What offers name, those of earlier configurations too.
     texts: Texts,
+    pub(crate) ledgers: Ledgers,
     book: Mutex<ProviderBook>,
     /// Locked after the book, and only together with it, so that decisions are written in their order.
     written: Mutex<Written>,
@@ -72,11 +76,18 @@ impl Deployed {
 
 impl Agent {
     pub(crate) fn new(config: ProviderConfig, ports: ProviderPorts) -> Result<Self, JournalError> {
+        let own_book = LocalLedger::open(
+            &book_file(&config.state_directory),
+            Arc::clone(&ports.signer),
+            Arc::clone(&ports.clock),
+            config.allowances.clone(),
+        )?;
+        let own_book = Arc::new(own_book);
         let provider = ports.signer.address();
         let terms = config
             .sites
             .iter()
-            .map(|site| site.terms(provider, &config.ledger));
+            .map(|site| site.terms(provider, config.ledger.as_ref()));
         let mut book = ProviderBook::new(config.limits, terms);
         let (mut written, recovered) = Written::open(&config.state_directory)?;
         let texts = Texts::below(&config.state_directory);
@@ -92,6 +103,11 @@ impl Agent {
             deployments,
         } = recovered;
         book.resume(reservations, agreements, ports.clock.utc());
+        own_book::import(&config.state_directory, &own_book, provider);
+        own_book::take_up_agreed(&mut book, &own_book, ports.clock.utc());
+        for change in book.take_changes() {
+            written.write(&change)?;
+        }
         // The runtime has swept what an earlier process ran; what is to run still starts again when it is compared.
         let serves = |id| book.agreement(id).is_some_and(|it| it.is_serving());
         for id in deployments.keys().filter(|id| !serves(**id)) {
@@ -115,6 +131,7 @@ impl Agent {
             written: Mutex::new(written),
             wake: Notify::new(),
             texts,
+            ledgers: Ledgers::new(ports.ledger.clone(), Some(own_book)),
             config,
             ports,
         })
@@ -176,7 +193,11 @@ impl Agent {
         &self,
         offer: Offer,
         buyer: ChainAddress,
+        acceptance: Option<Acceptance>,
     ) -> Result<AgreementState, Problem> {
+        if let Some(own_book) = self.ledgers.book_of(&offer) {
+            return self.take_up(own_book, &offer, buyer, acceptance);
+        }
         let record = self.wait_for_funding(&offer).await;
         let record = record.map_err(|error| unavailable(&error))?;
         let now = self.ports.clock.utc();
@@ -203,15 +224,21 @@ impl Agent {
         crash::point("before an answer on the ledger");
         let told = match answer {
             Answer::Known(state) => return Some(*state),
-            Answer::Confirm => self.ports.ledger.confirm(offer).await,
-            Answer::Reject(_) => self.ports.ledger.reject(offer).await,
+            Answer::Confirm => match self.ledgers.of(offer) {
+                Ok(ledger) => ledger.confirm(offer).await,
+                Err(error) => Err(error),
+            },
+            Answer::Reject(_) => match self.ledgers.of(offer) {
+                Ok(ledger) => ledger.reject(offer).await,
+                Err(error) => Err(error),
+            },
         };
         crash::point("after an answer on the ledger");
         if let Err(error) = &told {
             tracing::warn!(agreement = %id, %error, "telling the ledger our answer failed");
         }
         // Whatever the call said, the ledger's state is what counts.
-        let record = self.ports.ledger.agreement(offer).await;
+        let record = self.on_ledger(offer).await;
         let state = record.ok().flatten().map(|record| record.state);
         self.note(|book, now| book.handle_answered(id, state, now));
         tracing::info!(agreement = %id, ?answer, ?state, "answered an agreement");
@@ -225,14 +252,19 @@ impl Agent {
         self.wake();
     }
 
+    async fn on_ledger(&self, offer: &Offer) -> Result<Option<AgreementRecord>, LedgerError> {
+        self.ledgers.of(offer)?.agreement(offer).await
+    }
+
     async fn wait_for_funding(
         &self,
         offer: &Offer,
     ) -> Result<Option<AgreementRecord>, LedgerError> {
-        let interval = self.config.ledger.poll_interval;
+        let ledger = self.config.ledger.as_ref();
+        let interval = ledger.map_or(FUNDING_PATIENCE, |ledger| ledger.poll_interval);
         let started = self.ports.clock.monotonic();
         loop {
-            let record = self.ports.ledger.agreement(offer).await;
+            let record = self.on_ledger(offer).await;
             let is_over = self.ports.clock.monotonic().since(started) >= FUNDING_PATIENCE;
             if is_over || matches!(record, Ok(Some(_))) {
                 return record;
@@ -363,7 +395,7 @@ impl Agent {
             }
         }
         let Some(offer) = self.offer(id) else { return };
-        match self.ports.ledger.agreement(&offer).await {
+        match self.on_ledger(&offer).await {
             Ok(record) => {
                 self.note(|book, now| book.handle_ledger(id, record.as_ref(), now));
             }
@@ -487,27 +519,35 @@ impl Agent {
     }
 
     async fn settle(&self, id: AgreementId, division: Division) {
-        let ledger = &self.ports.ledger;
         let Some(offer) = self.offer(id) else { return };
         crash::point("before settling");
-        let outcome = match division {
-            Division::ByReceipt(receipt) => ledger.settle(&offer, receipt).await,
-            Division::Claim { amount, receipt } => ledger.claim(&offer, amount, receipt).await,
-            Division::Dispute => ledger.dispute(&offer).await,
-            Division::ByTime => ledger.close(&offer).await,
-        };
-        if let Err(error) = outcome {
+        if let Err(error) = self.divide(&offer, division).await {
             tracing::warn!(agreement = %id, ?division, error = chain_text(&error), "settling failed");
         }
         crash::point("after settling");
         self.look(&offer).await;
     }
 
+    async fn divide(&self, offer: &Offer, division: Division) -> Result<(), LedgerError> {
+        let ledger = self.ledgers.of(offer)?;
+        match division {
+            Division::ByReceipt(receipt) => ledger.settle(offer, receipt).await,
+            Division::Claim { amount, receipt } => ledger.claim(offer, amount, receipt).await,
+            Division::Dispute => ledger.dispute(offer).await,
+            Division::ByTime => ledger.close(offer).await,
+        }
+    }
+
     /// Looks how the ledger has the money, and fetches what is ours once it is divided.
     async fn look(&self, offer: &Offer) {
-        let (ledger, id) = (&self.ports.ledger, AgreementId::from(offer.id));
-        let (record, chain_now) = tokio::join!(ledger.agreement(offer), ledger.now());
-        let seen = record.ok().zip(chain_now.ok());
+        let id = AgreementId::from(offer.id);
+        let seen = match self.ledgers.of(offer) {
+            Ok(ledger) => {
+                let (record, chain_now) = tokio::join!(ledger.agreement(offer), ledger.now());
+                record.ok().zip(chain_now.ok())
+            }
+            Err(_) => None,
+        };
         let state = seen
             .as_ref()
             .and_then(|(record, _)| Some(record.as_ref()?.state));
@@ -517,12 +557,17 @@ impl Agent {
         });
         if state == Some(AgreementState::Settled) {
             tracing::info!(agreement = %id, "settled");
-            self.withdraw(offer.price_per_second.asset).await;
+            if !offer.settlement.is_local() {
+                self.withdraw(offer.price_per_second.asset).await;
+            }
         }
     }
 
     async fn withdraw(&self, asset: Asset) {
-        match self.ports.ledger.withdraw(asset).await {
+        let Some(escrow) = self.ledgers.escrow() else {
+            return;
+        };
+        match escrow.withdraw(asset).await {
             Ok(amount) if amount.units == 0 => {}
             Ok(amount) => tracing::info!(%amount, "withdrawn"),
             // The credit stays ours; the next settlement withdraws it too, and so does the next process.

@@ -30,8 +30,10 @@ pub const SLA_TEXT: &str = include_str!("sla.txt");
 pub struct ProviderConfig {
     /// File with the key that signs and is paid.
     pub key_file: PathBuf,
-    /// The ledger.
-    pub ledger: LedgerSettings,
+    /// The chain, unless there is none: then agreements are in the parties' own books.
+    pub ledger: Option<LedgerSettings>,
+    /// What buyers paid in advance, smallest units.
+    pub allowances: BTreeMap<ChainAddress, u128>,
     /// Where images and containers are kept.
     pub state_directory: PathBuf,
     /// Which registries and egress addresses workloads may use (security rules 4 and 14).
@@ -88,8 +90,8 @@ pub struct SiteConfig {
     pub conditions: SiteConditions,
     /// The texts that its offers name: the agreement's, and the content policy's if it has one.
     pub texts: Vec<Prose>,
-    /// Contact information, for a site that wants people to talk first; `None` settles by escrow.
-    pub contact: Option<String>,
+    /// How it is paid.
+    pub settlement: SiteSettlement,
     /// False: rejects every agreement.
     pub accepts: bool,
     /// Files of the certificate and key with which the API is served over TLS; `None` serves plain HTTP. Workloads are served as
@@ -97,6 +99,17 @@ pub struct SiteConfig {
     pub tls: Option<TlsFiles>,
     /// What clients nearby are told about if they ask; `None` if the owner tells nobody.
     pub listing: Option<Vec<ServiceListing>>,
+}
+
+/// How a site is paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SiteSettlement {
+    /// Into the escrow of [`ProviderConfig::ledger`].
+    Escrow,
+    /// Out of what the buyer paid in advance.
+    Allowance,
+    /// People talk first: how to reach them.
+    Contact(String),
 }
 
 /// PEM files for TLS. They may be replaced while the agent runs.
@@ -116,7 +129,11 @@ impl SiteConfig {
         usize::from(last - first) + 2
     }
 
-    pub(crate) fn terms(&self, provider: ChainAddress, ledger: &LedgerSettings) -> SiteTerms {
+    pub(crate) fn terms(
+        &self,
+        provider: ChainAddress,
+        ledger: Option<&LedgerSettings>,
+    ) -> SiteTerms {
         SiteTerms {
             site: self.id.clone(),
             provider,
@@ -125,14 +142,20 @@ impl SiteConfig {
             sla: self.sla,
             guarantee: self.guarantee,
             conditions: self.conditions.clone(),
-            settlement: self.contact.clone().map_or(
-                Settlement::Escrow {
-                    chain: ledger.chain,
-                    contract: ledger.contract,
-                },
-                Settlement::Contact,
-            ),
+            settlement: self.settlement(ledger),
             accepts: self.accepts,
+        }
+    }
+
+    /// How its offers are paid. A site that is paid by escrow has a ledger: the configuration was checked.
+    pub(crate) fn settlement(&self, ledger: Option<&LedgerSettings>) -> Settlement {
+        match (&self.settlement, ledger) {
+            (SiteSettlement::Contact(contact), _) => Settlement::Contact(contact.clone()),
+            (SiteSettlement::Escrow, Some(ledger)) => Settlement::Escrow {
+                chain: ledger.chain,
+                contract: ledger.contract,
+            },
+            (SiteSettlement::Allowance | SiteSettlement::Escrow, _) => Settlement::Allowance,
         }
     }
 }
@@ -175,15 +198,13 @@ impl ProviderConfig {
         if file.site.is_empty() || file.site.len() > 256 {
             return Err(refuse("[[site]]", "1 to 256 sites are needed"));
         }
-        let contract =
-            file.ledger.contract.parse().map_err(|_| {
-                refuse("ledger.contract", "not an address of 40 hexadecimal digits")
-            })?;
-        if file.ledger.confirmations == 0 {
-            return Err(refuse("ledger.confirmations", "at least 1"));
-        }
-        if file.ledger.max_fee_gwei == 0 {
-            return Err(refuse("ledger.max_fee_gwei", "at least 1"));
+        let ledger = file.ledger.map(Ledger::check).transpose()?;
+        let mut allowances = BTreeMap::new();
+        for allowance in &file.allowance {
+            let (buyer, units) = allowance.check()?;
+            if allowances.insert(buyer, units).is_some() {
+                return Err(refuse("[[allowance]]", "a buyer has one"));
+            }
         }
         let allowed = file
             .allow_addresses
@@ -194,7 +215,7 @@ impl ProviderConfig {
         let sites = file
             .site
             .into_iter()
-            .map(|site| site.check(file.relay))
+            .map(|site| site.check(file.relay, ledger.is_some()))
             .collect::<Result<Vec<_>, _>>()?;
         let (mut ids, mut listens) = (BTreeSet::new(), BTreeSet::new());
         for site in &sites {
@@ -207,15 +228,8 @@ impl ProviderConfig {
         }
         let config = Self {
             key_file: file.key_file,
-            ledger: LedgerSettings {
-                rpc_url: file.ledger.rpc_url,
-                second_rpc_url: file.ledger.second_rpc_url,
-                chain: ChainId(file.ledger.chain_id),
-                contract,
-                confirmations: file.ledger.confirmations,
-                poll_interval: Duration::from_millis(file.ledger.poll_interval_ms.max(10)),
-                max_fee_gwei: file.ledger.max_fee_gwei,
-            },
+            ledger,
+            allowances,
             state_directory: file.state_directory,
             addresses: AddressPolicy::new(allowed),
             limits: BookLimits {
@@ -243,6 +257,12 @@ impl ProviderConfig {
             }
         }
         Ok(config)
+    }
+
+    /// The chain on which its key is known, for lists and records; 0 if it uses none.
+    pub fn chain(&self) -> ChainId {
+        let ledger = self.ledger.as_ref();
+        ledger.map_or(ChainId(0), |ledger| ledger.chain)
     }
 
     /// What a relay makes reachable: own service by public port, which is the one that the site has itself.
@@ -284,8 +304,39 @@ struct File {
     time_to_commit_seconds: u64,
     #[serde(default = "defaults::missed_receipts")]
     missed_receipts: u32,
-    ledger: Ledger,
+    #[serde(default)]
+    ledger: Option<Ledger>,
+    #[serde(default)]
+    allowance: Vec<Allowance>,
     site: Vec<Site>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Allowance {
+    buyer: String,
+    units: String,
+}
+
+impl Allowance {
+    fn check(&self) -> Result<(ChainAddress, u128), ConfigError> {
+        let refuse = |setting: &str, problem| ConfigError::Setting {
+            setting: setting.to_owned(),
+            problem,
+        };
+        let buyer = self
+            .buyer
+            .parse()
+            .map_err(|_| refuse("allowance.buyer", "not an address of 40 hexadecimal digits"))?;
+        let units = decimal(&self.units)
+            .ok_or_else(|| refuse("allowance.units", "not a decimal string of smallest units"))?;
+        Ok((buyer, units))
+    }
+}
+
+fn decimal(text: &str) -> Option<u128> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_decimal)
 }
 
 #[derive(Deserialize)]
@@ -302,6 +353,34 @@ struct Ledger {
     poll_interval_ms: u64,
     #[serde(default = "defaults::max_fee_gwei")]
     max_fee_gwei: u32,
+}
+
+impl Ledger {
+    fn check(self) -> Result<LedgerSettings, ConfigError> {
+        let refuse = |setting: &str, problem| ConfigError::Setting {
+            setting: setting.to_owned(),
+            problem,
+        };
+        let contract = self
+            .contract
+            .parse()
+            .map_err(|_| refuse("ledger.contract", "not an address of 40 hexadecimal digits"))?;
+        if self.confirmations == 0 {
+            return Err(refuse("ledger.confirmations", "at least 1"));
+        }
+        if self.max_fee_gwei == 0 {
+            return Err(refuse("ledger.max_fee_gwei", "at least 1"));
+        }
+        Ok(LedgerSettings {
+            rpc_url: self.rpc_url,
+            second_rpc_url: self.second_rpc_url,
+            chain: ChainId(self.chain_id),
+            contract,
+            confirmations: self.confirmations,
+            poll_interval: Duration::from_millis(self.poll_interval_ms.max(10)),
+            max_fee_gwei: self.max_fee_gwei,
+        })
+    }
 }
 
 mod defaults {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use edge_http::api::{IepService, Reply};
 use edge_types::agreement::detail;
 use edge_types::{
-    AgreementId, ChainAddress, ChainId, Confirmation, Generation, Hash32, IepId, Offer,
+    Acceptance, AgreementId, ChainAddress, ChainId, Confirmation, Generation, Hash32, IepId, Offer,
     Preferences, PrefixGrouping, Receipt, RejectReason, ReservationId, Settlement, UtcTime,
     WorkloadState,
 };
+use edge_wire::contract::ClosingMessage;
 use edge_wire::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting,
     OfferMessage, Offers, ReceiptMessage, Reservation, ReservationRequest, VERSION,
@@ -31,15 +32,13 @@ pub(crate) struct SiteApi {
 
 impl SiteApi {
     pub(crate) fn new(agent: Arc<Agent>, site: IepId) -> Self {
-        let is_contact = agent
-            .config
-            .sites
-            .iter()
-            .any(|known| known.id == site && known.contact.is_some());
-        let (kind, chain) = if is_contact {
-            ("contact", ChainId(0))
-        } else {
-            ("escrow", agent.config.ledger.chain)
+        let config = &agent.config;
+        let known = config.sites.iter().find(|known| known.id == site);
+        let settlement = known.map(|known| known.settlement(config.ledger.as_ref()));
+        let (kind, chain) = match settlement {
+            Some(Settlement::Escrow { chain, .. }) => ("escrow", chain),
+            Some(Settlement::Allowance) => ("allowance", ChainId(0)),
+            Some(Settlement::Contact(_)) | None => ("contact", ChainId(0)),
         };
         let greeting = Greeting {
             protocol: "exec".to_owned(),
@@ -75,8 +74,8 @@ impl SiteApi {
         }
     }
 
-    /// Our word that the offer is the buyer's if the money comes until then, unless we answer on the ledger or there is
-    /// none.
+    /// Our word that the offer is the buyer's if the money comes until then, unless we answer on the ledger or people talk
+    /// first.
     fn confirmation(
         &self,
         offer: &Offer,
@@ -84,7 +83,7 @@ impl SiteApi {
         until: UtcTime,
     ) -> Option<Confirmation> {
         let is_wanted = offer.guarantee.answer_seconds == 0
-            && matches!(offer.settlement, Settlement::Escrow { .. });
+            && !matches!(offer.settlement, Settlement::Contact(_));
         is_wanted.then(|| Confirmation {
             until,
             signature: self
@@ -107,7 +106,14 @@ impl SiteApi {
                 .reason
                 .clone()
                 .map(|reason| ProblemJson::from(&Problem::Rejected(reason))),
+            closing: self.closing(id, &agreement.offer),
         })
+    }
+
+    /// How we divided what no chain shows.
+    fn closing(&self, id: AgreementId, offer: &Offer) -> Option<ClosingMessage> {
+        let own_book = self.agent.ledgers.book_of(offer)?;
+        own_book.closing(id).map(ClosingMessage::from)
     }
 
     fn deployment_view(
@@ -141,16 +147,14 @@ impl SiteApi {
         message: ReceiptMessage,
     ) -> Result<(), Problem> {
         let receipt = Receipt::from(message);
-        let ledger = &self.agent.config.ledger;
         let now = self.agent.ports.clock.utc();
-        let buyer = self
-            .agent
-            .book()
-            .read(id, caller)
-            .map_err(Problem::Rejected)?
-            .buyer;
+        let (buyer, (chain, contract)) = {
+            let book = self.agent.book();
+            let agreement = book.read(id, caller).map_err(Problem::Rejected)?;
+            (agreement.buyer, signing::domain_of(&agreement.offer))
+        };
         if receipt.agreement != id
-            || signing::verify_receipt(&receipt, ledger.chain, ledger.contract, buyer).is_err()
+            || signing::verify_receipt(&receipt, chain, contract, buyer).is_err()
         {
             return Err(Problem::Rejected(RejectReason::NotAuthorised {
                 detail: detail::RECEIPT,
@@ -220,7 +224,15 @@ impl IepService for SiteApi {
             let now = self.agent.ports.clock.utc();
             let (id, expires) = self
                 .agent
-                .decide(|book| book.handle_reservation(&offer, caller, source, id, now))?
+                .decide(|book| {
+                    // Who has our confirmation can accept without asking again.
+                    if offer.settlement == Settlement::Allowance
+                        && !self.agent.covers(book, &offer, caller)
+                    {
+                        return Err(RejectReason::NotFunded);
+                    }
+                    book.handle_reservation(&offer, caller, source, id, now)
+                })?
                 .map_err(Problem::Rejected)?;
             Ok(Reservation {
                 id,
@@ -240,9 +252,11 @@ impl IepService for SiteApi {
             self.check_own(&offer)?;
             let id = AgreementId::from(offer.id);
             let slot = offer.slot;
+            let acceptance = request.acceptance.map(Acceptance::from);
             let agent = self.agent.clone();
             // A task of its own: a buyer who hangs up must not leave the ledger half told.
-            let answered = tokio::spawn(async move { agent.answer(offer, caller).await });
+            let answered =
+                tokio::spawn(async move { agent.answer(offer, caller, acceptance).await });
             let state = answered.await.map_err(|_| Problem::Unavailable {
                 detail: "the agent is ending".to_owned(),
             })??;
@@ -253,6 +267,7 @@ impl IepService for SiteApi {
                 slot,
                 due: edge_types::Amount::wei(0),
                 problem: None,
+                closing: None,
             }))
         })
     }

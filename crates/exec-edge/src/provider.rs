@@ -3,6 +3,7 @@
 mod certificate;
 mod dns_records;
 mod doctor;
+mod offer;
 mod well_known;
 
 use std::path::{Path, PathBuf};
@@ -11,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use edge_chain::EthLedger;
 use edge_chain::client::{GWEI, LedgerConfig};
+use edge_chain::{EthLedger, LocalKey};
 use edge_http::relay::{RelayAgent, RelayError};
-use edge_ports::SystemClock;
-use edge_provider::config::{ConfigError, TEMPLATE};
+use edge_ports::{Ledger, SystemClock};
+use edge_provider::config::{ConfigError, LedgerSettings, TEMPLATE};
 use edge_provider::{Listening, Provider, ProviderConfig, ProviderError, ProviderPorts};
 use edge_runtime::{OciRuntime, RuntimeConfig};
 
@@ -44,6 +45,8 @@ enum Command {
     DnsRecords(dns_records::Args),
     /// Print the list of the sites of a configuration, for `https://domain/.well-known/exec-edge` or an aggregator.
     WellKnown(well_known::Args),
+    /// Print a contract without a chain that people agreed on, signed by the provider, for the buyer to sign.
+    Offer(offer::Args),
     /// Look at a provider from outside: its records, and what answers where they lead.
     Doctor(doctor::Args),
 }
@@ -61,6 +64,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         }
         Some(Command::DnsRecords(args)) => return dns_records::run(&args),
         Some(Command::WellKnown(args)) => return well_known::run(&args),
+        Some(Command::Offer(args)) => return offer::run(&args),
         Some(Command::Doctor(args)) => return doctor::run(&args),
         None => {}
     }
@@ -97,19 +101,11 @@ fn read_config(path: &Path) -> Result<ProviderConfig, Failure> {
 
 async fn serve(config: ProviderConfig) -> Result<(), Failure> {
     let key = read_key(&config.key_file)?;
-    let settings = &config.ledger;
-    let ledger = LedgerConfig {
-        second_rpc_url: settings.second_rpc_url.clone(),
-        poll_interval: settings.poll_interval,
-        max_fee_per_gas: u128::from(settings.max_fee_gwei) * GWEI,
-        ..LedgerConfig::public(
-            settings.rpc_url.clone(),
-            settings.chain,
-            settings.contract,
-            settings.confirmations,
-        )
-    };
-    let ledger = EthLedger::new(ledger, key.clone()).map_err(Failure::usage)?;
+    let ledger = config
+        .ledger
+        .as_ref()
+        .map(|settings| on_chain(settings, &key));
+    let ledger = ledger.transpose()?;
     let runtime = RuntimeConfig::new(config.state_directory.clone(), config.addresses.clone());
     let clock = Arc::new(SystemClock::start());
     let relay = config.relay.map(|relay| {
@@ -122,7 +118,7 @@ async fn serve(config: ProviderConfig) -> Result<(), Failure> {
     let tokens = runtime.clone();
     let ports = ProviderPorts {
         signer: Arc::new(key),
-        ledger: Arc::new(ledger),
+        ledger: ledger.map(|ledger| Arc::new(ledger) as Arc<dyn Ledger>),
         runtime,
         set_image_token: Arc::new(move |id, token| tokens.set_image_token(id, token)),
         clock,
@@ -142,6 +138,22 @@ async fn serve(config: ProviderConfig) -> Result<(), Failure> {
         () = relayed => {}
     }
     Ok(())
+}
+
+/// The escrow that a configuration names.
+fn on_chain(settings: &LedgerSettings, key: &LocalKey) -> Result<EthLedger, Failure> {
+    let ledger = LedgerConfig {
+        second_rpc_url: settings.second_rpc_url.clone(),
+        poll_interval: settings.poll_interval,
+        max_fee_per_gas: u128::from(settings.max_fee_gwei) * GWEI,
+        ..LedgerConfig::public(
+            settings.rpc_url.clone(),
+            settings.chain,
+            settings.contract,
+            settings.confirmations,
+        )
+    };
+    EthLedger::new(ledger, key.clone()).map_err(Failure::usage)
 }
 
 /// Says when the sites become reachable through the relay, and when they no longer are.

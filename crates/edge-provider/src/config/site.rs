@@ -14,7 +14,7 @@ use edge_wire::prose::Prose;
 use edge_wire::services::{ServiceListing, Services};
 use serde::Deserialize;
 
-use super::{ConfigError, SLA_TEXT, SiteConfig, TlsFiles};
+use super::{ConfigError, SLA_TEXT, SiteConfig, SiteSettlement, TlsFiles, decimal};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +37,8 @@ pub(super) struct Site {
     asset: Option<String>,
     #[serde(default)]
     contact: Option<String>,
+    #[serde(default)]
+    settlement: Option<Kind>,
     #[serde(default)]
     accept: Accept,
     #[serde(default)]
@@ -81,6 +83,14 @@ enum Accept {
     #[default]
     Confirm,
     Reject,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Escrow,
+    Allowance,
+    Contact,
 }
 
 #[derive(Deserialize)]
@@ -182,7 +192,57 @@ impl Site {
         })
     }
 
-    pub(super) fn check(self, relay: Option<SocketAddr>) -> Result<SiteConfig, ConfigError> {
+    /// How it is paid, if it says so or it can be known.
+    const fn kind(&self) -> Kind {
+        match (self.settlement, &self.contact) {
+            (Some(kind), _) => kind,
+            (None, Some(_)) => Kind::Contact,
+            (None, None) => Kind::Escrow,
+        }
+    }
+
+    fn settlement(
+        &self,
+        guarantee: &Guarantee,
+        has_ledger: bool,
+    ) -> Result<SiteSettlement, ConfigError> {
+        let refuse = |setting: &str, problem| ConfigError::Setting {
+            setting: format!("site {}: {setting}", self.host),
+            problem,
+        };
+        let settlement = match (self.kind(), &self.contact) {
+            (Kind::Contact, Some(text)) if text.len() <= 256 => {
+                SiteSettlement::Contact(text.clone())
+            }
+            (Kind::Contact, Some(_)) => return Err(refuse("contact", "at most 256 octets")),
+            (Kind::Contact, None) => return Err(refuse("contact", "missing")),
+            (Kind::Escrow | Kind::Allowance, Some(_)) => {
+                return Err(refuse("settlement", "with contact, it is \"contact\""));
+            }
+            (Kind::Escrow, None) if has_ledger => SiteSettlement::Escrow,
+            (Kind::Escrow, None) => {
+                return Err(refuse(
+                    "settlement",
+                    "\"escrow\" needs a [ledger]; without a chain, set \"allowance\" or a contact",
+                ));
+            }
+            (Kind::Allowance, None) => SiteSettlement::Allowance,
+        };
+        let is_local = settlement != SiteSettlement::Escrow;
+        if is_local && (guarantee.answer_seconds != 0 || guarantee.stake != 0) {
+            return Err(refuse(
+                "answer_seconds, stake",
+                "0: there is no ledger to answer on or to stake in",
+            ));
+        }
+        Ok(settlement)
+    }
+
+    pub(super) fn check(
+        self,
+        relay: Option<SocketAddr>,
+        has_ledger: bool,
+    ) -> Result<SiteConfig, ConfigError> {
         let refuse = |setting: &str, problem| ConfigError::Setting {
             setting: format!("site {}: {setting}", self.host),
             problem,
@@ -228,9 +288,7 @@ impl Site {
                 (None, Some(text)) => (units.0, text),
                 (None, None) => return Ok(None),
             };
-            Some(text)
-                .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|text| text.parse::<u128>().ok())
+            decimal(text)
                 .map(Some)
                 .ok_or_else(|| refuse(setting, "not a decimal string of smallest units, e.g. wei"))
         };
@@ -242,8 +300,8 @@ impl Site {
         let stake = money(("stake_wei", &self.stake_wei), ("stake", &self.stake))?;
         // Who says no has to say it on the ledger; who says yes does it by signature, which costs nothing.
         let answer_seconds = self.answer_seconds.unwrap_or(match self.accept {
-            Accept::Confirm => 0,
-            Accept::Reject => 120,
+            Accept::Reject if self.kind() == Kind::Escrow => 120,
+            Accept::Confirm | Accept::Reject => 0,
         });
         if answer_seconds > 600 {
             return Err(refuse("answer_seconds", "at most 600"));
@@ -264,9 +322,7 @@ impl Site {
         if self.receipt_interval_seconds == 0 {
             return Err(refuse("receipt_interval_seconds", "at least 1"));
         }
-        if self.contact.as_ref().is_some_and(|text| text.len() > 256) {
-            return Err(refuse("contact", "at most 256 octets"));
-        }
+        let settlement = self.settlement(&guarantee, has_ledger)?;
         let sla_text = match &self.sla_text {
             Some(path) => self.prose("sla_text", path)?,
             None => Prose {
@@ -323,7 +379,7 @@ impl Site {
                 .into_iter()
                 .flatten()
                 .collect(),
-            contact: self.contact,
+            settlement,
             accepts: self.accept == Accept::Confirm,
             tls: self.tls,
             listing: self.listing.then_some(services),

@@ -85,7 +85,8 @@ async fn hardware_that_is_taken_back_is_drained_and_settled_pro_rata() {
     let mut negotiation = running(&world, 60).await;
     let offer = negotiation.offer().unwrap().clone();
     let stop = world.clock.utc().plus_seconds(6);
-    world.ports.ledger.give_notice(&offer, stop).await.unwrap();
+    let ledger = world.ports.ledger.as_ref().unwrap();
+    ledger.give_notice(&offer, stop).await.unwrap();
     world
         .drive(&mut negotiation, |state| {
             *state == NegotiationState::Draining

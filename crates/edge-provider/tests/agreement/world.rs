@@ -232,7 +232,7 @@ async fn build(promises: &str, site_settings: &str, in_token: bool) -> World {
     });
     let provider_address = provider_key.address();
     let ports = ProviderPorts {
-        ledger: Arc::new(ledger(&provider_key)),
+        ledger: Some(Arc::new(ledger(&provider_key))),
         signer: Arc::new(provider_key.clone()),
         runtime: runtime.clone(),
         set_image_token: Arc::new(|_, _| {}),
@@ -410,7 +410,7 @@ impl World {
                 preferences.slot,
                 NEED,
                 preferences.price_ceiling_per_second,
-                (CHAIN, self.escrow),
+                Some((CHAIN, self.escrow)),
             )
         }
     }

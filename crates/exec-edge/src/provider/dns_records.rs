@@ -128,7 +128,7 @@ fn zones(
         };
         by_zone.entry(zone).or_default().push(site);
     }
-    let key = format!("key=eip155:{}:{account}", config.ledger.chain.0);
+    let key = format!("key=eip155:{}:{account}", config.chain().0);
     by_zone
         .into_iter()
         .map(|(zone, sites)| {

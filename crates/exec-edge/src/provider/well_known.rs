@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         sites.push(ListedSite {
             id: site.id.clone(),
             addresses: vec![dns_records::address(site)],
-            key: Some((config.ledger.chain, account)),
+            key: Some((config.chain(), account)),
             tls: certificate.is_some(),
         });
     }

@@ -415,7 +415,7 @@ fn start_provider(
         ));
     }
     let ports = ProviderPorts {
-        ledger: Arc::new(ledger(rpc, key.clone())),
+        ledger: Some(Arc::new(ledger(rpc, key.clone()))),
         signer: Arc::new(key),
         runtime: Arc::new(Listeners {
             running: Mutex::default(),
