@@ -15,6 +15,7 @@ use edge_chain::{EthLedger, LocalKey};
 use edge_discovery::IepCandidate;
 use edge_http::client::{ClientTimeouts, ContactBudget, IepClient};
 use edge_http::entry_tls::{RootCertStore, TlsPolicy};
+use edge_ledger::Ledgers;
 use edge_negotiation::{GreenListPolicy, KeyBinding, Pace, Spending, SpendingCaps};
 use edge_orchestrator::agreements::{Agreements, Book};
 use edge_orchestrator::journal::AgreementStore;
@@ -43,11 +44,12 @@ async fn main() -> Outcome<()> {
     let settings = Arc::new(Settings::parse(&std::fs::read_to_string(config)?)?);
     let key = LocalKey::read_plain(Path::new(key))?;
     let clock = SystemClock::start();
+    let (chain, escrow) = settings.escrow.ok_or("no chain")?;
     let ledger = Arc::new(EthLedger::new(
         LedgerConfig::dev(
-            format!("http://{}", settings.config.wallet.rpc),
-            settings.chain,
-            settings.escrow,
+            format!("http://{}", settings.config.wallet.rpc.ok_or("no chain")?),
+            chain,
+            escrow,
         ),
         key.clone(),
     )?);
@@ -58,7 +60,7 @@ async fn main() -> Outcome<()> {
     greet(&inquirer, &sites, clock).await?;
     let (store, _) = AgreementStore::open(&settings.config.state_directory)?;
     let agreements = Arc::new(Agreements {
-        ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
+        ledgers: Ledgers::on_chain(Arc::clone(&ledger) as Arc<dyn Ledger>),
         signer: Arc::new(key),
         paths: Arc::new(NoPaths),
         pace: Pace::default(),
@@ -162,7 +164,6 @@ fn inquirer(settings: &Settings, key: &LocalKey, clock: SystemClock) -> Inquirer
         start: UtcTime(0),
         end: UtcTime(0),
     };
-    let escrow = (settings.chain, settings.escrow);
     Inquirer {
         application: settings.config.application.name.clone(),
         signer: Arc::new(key.clone()),
@@ -171,7 +172,7 @@ fn inquirer(settings: &Settings, key: &LocalKey, clock: SystemClock) -> Inquirer
         price_ceiling,
         policy: GreenListPolicy {
             min_key_binding: KeyBinding::Dns,
-            ..GreenListPolicy::new(any_slot, needs, price_ceiling, escrow)
+            ..GreenListPolicy::new(any_slot, needs, price_ceiling, settings.escrow)
         },
         pace: Pace::default(),
         contacts: ContactBudget::default(),

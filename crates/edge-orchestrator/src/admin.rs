@@ -2,20 +2,24 @@
 //!
 //! `GET /status`, `GET /tree`, `GET /plan`; `POST /wind-down` stops new agreements and lets the open ones run out, which is also the
 //! kill switch for spending (security rule 13) and holds after a restart; `POST /resume` allows spending again;
-//! `POST /agreements/{id}/close` ends an agreement before its time.
+//! `POST /agreements/{id}/close` ends an agreement before its time; `POST /agreements/import`, with an `?address=` of the site where
+//! none is configured, takes up a contract that people made.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::extract::{Path as InPath, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path as InPath, RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use edge_wire::MAX_BODY_BYTES;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
 
 use crate::agreements::Agreements;
 use crate::plan_report::PlanReport;
+use crate::sites::with_cause;
 use crate::status::{Status, StatusReport, TreeReport};
 
 /// What the admin interface acts on.
@@ -54,6 +58,10 @@ pub async fn serve(socket: &Path, admin: Admin) -> std::io::Result<()> {
         .route("/wind-down", post(wind_down))
         .route("/resume", post(resume))
         .route("/agreements/{id}/close", post(close))
+        .route(
+            "/agreements/import",
+            post(import).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)),
+        )
         .with_state(admin);
     axum::serve(listener, router).await
 }
@@ -103,4 +111,25 @@ async fn close(
     } else {
         Err(StatusCode::NOT_FOUND)
     }
+}
+
+async fn import(
+    State(admin): State<Admin>,
+    RawQuery(query): RawQuery,
+    contract: Bytes,
+) -> Result<Json<String>, (StatusCode, String)> {
+    let query = query.unwrap_or_default();
+    let address = match query.strip_prefix("address=").map(str::parse) {
+        None => None,
+        Some(Ok(address)) => Some(address),
+        Some(Err(_)) => {
+            let problem = "the address is not IP:PORT".to_owned();
+            return Err((StatusCode::BAD_REQUEST, problem));
+        }
+    };
+    let taken = admin.agreements.import(&contract, address);
+    admin.wake.notify_one();
+    taken
+        .map(|id| Json(id.to_string()))
+        .map_err(|error| (StatusCode::BAD_REQUEST, with_cause(&error)))
 }

@@ -12,15 +12,16 @@ use edge_discovery::TlsPin;
 use edge_http::entry_tls::TlsPolicy;
 use edge_http::front_end::ClientWord;
 use edge_journal::JournalError;
+use edge_ledger::Ledgers;
 use edge_negotiation::{
     Heard, Negotiation, NegotiationState, Now, Pace, Spending, SpendingRefusal,
 };
 use edge_placement::{Candidate, Trust, Whereabouts};
-use edge_ports::{Clock, Ledger, PathSource, Signer, TracePriority};
+use edge_ports::{Clock, PathSource, Signer, TracePriority};
 use edge_topology::{AggregateTree, Attachment};
 use edge_types::{
     AgreementId, Amount, Asset, ChainAddress, IepId, MonotonicTime, Offer, OfferId,
-    PathObservation, UtcTime,
+    PathObservation, Settlement, UtcTime,
 };
 use tokio::sync::Notify;
 
@@ -30,8 +31,11 @@ use crate::measured::{Measured, Usable};
 use crate::sites::{Inquiry, KnownSite, PathToSite, with_cause};
 use crate::status::{AgreementStatus, Status};
 
+mod contracts;
 mod driver;
+mod own_book;
 
+pub use contracts::ImportRefusal;
 use driver::Driver;
 
 /// The way to a site that an earlier process rented is looked for this often …
@@ -85,8 +89,8 @@ pub struct Agreements {
     pub settings: Arc<Settings>,
     /// The paying key.
     pub signer: Arc<dyn Signer>,
-    /// Its account on the chain.
-    pub ledger: Arc<dyn Ledger>,
+    /// Its account on the chain, and our own book of agreements without one.
+    pub ledgers: Ledgers,
     /// Who is spoken to over TLS.
     pub tls: TlsPolicy,
     /// Paths to sites that an earlier process rented.
@@ -150,6 +154,8 @@ struct Open {
     serving: Option<Serving>,
     /// The provider takes its hardware back: it serves on for a while, and no plan can count on it.
     leaves: bool,
+    /// Nothing is agreed before people have made the contract.
+    waits: bool,
     /// The TLS keys that DNS named for it last; none before that.
     pins: Vec<TlsPin>,
     /// The operator wants it closed.
@@ -223,9 +229,9 @@ impl Agreements {
     pub fn open(&self) -> usize {
         let now = self.clock.utc();
         let book = self.book();
-        book.open
-            .values()
-            .filter(|open| !open.ends_soon(now))
+        let lasting = book.open.values();
+        lasting
+            .filter(|open| !open.ends_soon(now) && !open.waits)
             .count()
     }
 
@@ -253,11 +259,16 @@ impl Agreements {
         self.book().open.is_empty()
     }
 
-    /// Sites that rejected or failed within the last `time`.
+    /// Sites that rejected or failed within the last `time`, or wait for people.
     pub fn failed_within(&self, now: MonotonicTime, time: Duration) -> BTreeSet<IepId> {
         let book = self.book();
         let recent = book.failed.iter().filter(|(_, at)| now.since(**at) < time);
-        recent.map(|(site, _)| site.clone()).collect()
+        let waiting = book.open.iter().filter(|(_, open)| open.waits);
+        let waiting = waiting.map(|((site, _), _)| site.clone());
+        recent
+            .map(|(site, _)| site.clone())
+            .chain(waiting)
+            .collect()
     }
 
     /// What may still be put into escrow now: the least that the hourly and the daily cap leave.
@@ -295,7 +306,7 @@ impl Agreements {
     /// Sites with an agreement that plans can count on, as candidates that cost nothing more.
     pub fn as_candidates(&self, tree: &AggregateTree) -> Vec<Candidate> {
         let now = self.clock.utc();
-        self.candidates(tree, |open| !open.ends_soon(now))
+        self.candidates(tree, |open| !open.ends_soon(now) && !open.waits)
     }
 
     /// Sites that serve now, as candidates, with their addresses.
@@ -468,14 +479,23 @@ impl Agreements {
             if book.holds(&offer.site, now) || book.open.contains_key(&key) {
                 return Ok(());
             }
-            book.spending.check(deposit.units, now)?;
-            book.check_provider(&offer, deposit.units, self.settings.units_per_new_provider)?;
-            book.spending.count(deposit.units, now, now);
+            if spends(&offer) {
+                book.spending.check(deposit.units, now)?;
+            }
+            // What was paid in advance is there already, however new the provider is.
+            if !offer.settlement.is_local() {
+                let cap = self.settings.units_per_new_provider;
+                book.check_provider(&offer, deposit.units, cap)?;
+            }
+            if spends(&offer) {
+                book.spending.count(deposit.units, now, now);
+            }
             let open = Open {
                 offer: offer.clone(),
                 path: Some(path),
                 serving: None,
                 leaves: false,
+                waits: matches!(offer.settlement, Settlement::Contact(_)),
                 pins: Vec::new(),
                 close: Arc::clone(&close),
                 heard: Vec::new(),
@@ -520,6 +540,7 @@ impl Agreements {
             // The caps are of what is paid in now.
             if let Ok(deposit) = deposit
                 && deposit.asset == self.settings.asset
+                && spends(&offer)
             {
                 let mut book = self.book();
                 book.spending.count(deposit.units, written.began, utc);
@@ -537,6 +558,7 @@ impl Agreements {
                 path: None,
                 serving: None,
                 leaves: written.record.stops_at.is_some(),
+                waits: state == NegotiationState::AwaitingContract,
                 pins: Vec::new(),
                 close: Arc::clone(&close),
                 heard: Vec::new(),
@@ -582,7 +604,10 @@ impl Agreements {
 
     /// Fetches our credit. If that fails, the end of the next agreement fetches it, or the next process.
     async fn withdraw(self: Arc<Self>, asset: Asset) {
-        if let Err(error) = self.ledger.withdraw(asset).await {
+        let Some(escrow) = self.ledgers.escrow() else {
+            return;
+        };
+        if let Err(error) = escrow.withdraw(asset).await {
             tracing::warn!(error = %with_cause(&error), "our credit stays in the escrow for now");
         }
     }
@@ -629,4 +654,9 @@ impl Agreements {
     fn at_ms(&self) -> u64 {
         u64::try_from(self.clock.monotonic().0.as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// Is it for the program to spend? What people agree on, they pay.
+const fn spends(offer: &Offer) -> bool {
+    !matches!(offer.settlement, Settlement::Contact(_))
 }

@@ -38,6 +38,9 @@ pub struct Config {
     pub wallet: Wallet,
     /// How much may be spent.
     pub budget: Budget,
+    /// Providers that were paid in advance, outside ExEC.
+    #[serde(default)]
+    pub partner: Vec<Partner>,
     /// What is acceptable.
     #[serde(default)]
     pub policy: Policy,
@@ -232,15 +235,18 @@ pub enum Validation {
 pub struct Wallet {
     /// File with the key.
     pub key_file: PathBuf,
-    /// The chain that it pays on.
-    pub chain_id: u64,
+    /// The chain that it pays on. Without chain, node and escrow, only partners are paid, and what people agree on.
+    #[serde(default)]
+    pub chain_id: Option<u64>,
     /// JSON-RPC endpoint of a node of that chain.
-    pub rpc: SocketAddr,
+    #[serde(default)]
+    pub rpc: Option<SocketAddr>,
     /// A second node, of another operator: where one is named, what both say alike counts (security rule 10).
     #[serde(default)]
     pub second_rpc: Option<SocketAddr>,
     /// The escrow contract that is used there. Its code is checked before money moves.
-    pub escrow: String,
+    #[serde(default)]
+    pub escrow: Option<String>,
     /// Blocks on top of a transaction before it counts, itself included.
     #[serde(default = "one")]
     pub confirmations: u64,
@@ -248,6 +254,16 @@ pub struct Wallet {
     /// is for the fees beside them.
     #[serde(default = "max_fee_gwei")]
     pub max_fee_gwei: u32,
+}
+
+/// A provider that was paid in advance. Offers out of an allowance are accepted from partners only.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partner {
+    /// The account of its key.
+    pub provider: String,
+    /// How much it was paid in all, smallest units.
+    pub allowance: String,
 }
 
 /// Spending caps (security rule 13).
@@ -341,10 +357,10 @@ pub struct Settings {
     pub grouping: PrefixGrouping,
     /// Grouping of router addresses.
     pub router_grouping: PrefixGrouping,
-    /// Chain of the wallet.
-    pub chain: ChainId,
-    /// Escrow contract of the wallet.
-    pub escrow: ChainAddress,
+    /// Chain and escrow contract of the wallet, if it uses any.
+    pub escrow: Option<(ChainId, ChainAddress)>,
+    /// What was paid to providers in advance, smallest units.
+    pub partners: BTreeMap<ChainAddress, u128>,
     /// What is paid in; all sums are its smallest units.
     pub asset: Asset,
     /// Hourly cap.
@@ -543,12 +559,8 @@ impl Settings {
             grouping,
             router_grouping,
             asset,
-            chain: ChainId(config.wallet.chain_id),
-            escrow: config
-                .wallet
-                .escrow
-                .parse()
-                .map_err(|error| value("wallet.escrow", &format!("{error}")))?,
+            escrow: config.wallet.escrow()?,
+            partners: partners(&config.partner)?,
             units_per_hour: units("budget.units_per_hour", &config.budget.units_per_hour)?,
             units_per_day,
             units_per_new_provider,
@@ -613,6 +625,39 @@ impl Settings {
     pub fn resolver_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.config.resolver.addresses.iter().map(SocketAddr::ip)
     }
+}
+
+impl Wallet {
+    /// Chain and escrow: all that belongs to them, or nothing.
+    fn escrow(&self) -> Result<Option<(ChainId, ChainAddress)>, ConfigError> {
+        let (chain, contract) = match (self.chain_id, self.rpc, &self.escrow) {
+            (None, None, None) => return Ok(None),
+            (Some(chain), Some(_), Some(contract)) => (ChainId(chain), contract),
+            _ => {
+                let problem = "all three, or none for a wallet without a chain";
+                return Err(value("wallet.chain_id, wallet.rpc, wallet.escrow", problem));
+            }
+        };
+        let contract = contract
+            .parse()
+            .map_err(|error| value("wallet.escrow", &format!("{error}")))?;
+        Ok(Some((chain, contract)))
+    }
+}
+
+fn partners(named: &[Partner]) -> Result<BTreeMap<ChainAddress, u128>, ConfigError> {
+    let mut partners = BTreeMap::new();
+    for partner in named {
+        let provider = partner
+            .provider
+            .parse()
+            .map_err(|error| value("partner.provider", &format!("{error}")))?;
+        let allowance = units("partner.allowance", &partner.allowance)?;
+        if partners.insert(provider, allowance).is_some() {
+            return Err(value("partner.provider", "named twice"));
+        }
+    }
+    Ok(partners)
 }
 
 fn countries(policy: &Policy) -> Result<Option<BTreeSet<Country>>, ConfigError> {

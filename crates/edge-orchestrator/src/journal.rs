@@ -142,6 +142,11 @@ impl AgreementStore {
         Ok((Self { store }, recovered))
     }
 
+    /// Is anything written down of this agreement?
+    pub fn knows(&self, id: AgreementId) -> bool {
+        self.store.get(&id.to_string()).is_some()
+    }
+
     /// Writes one agreement down.
     pub fn write(&mut self, written: &Written) -> Result<(), JournalError> {
         let entry = Entry::Agreement(Box::new(AgreementEntry::of(written)));
@@ -219,10 +224,11 @@ struct AgreementEntry {
     intervals: Vec<IntervalEntry>,
 }
 
-/// Where it stands; from `Reserving` on.
+/// Where it stands, once it was selected.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
+    Awaiting,
     Reserving,
     Reserved,
     Proposed,
@@ -250,6 +256,7 @@ impl State {
         use NegotiationState as S;
         match state {
             S::Idle | S::HelloSent | S::Offered | S::Reserving => Self::Reserving,
+            S::AwaitingContract => Self::Awaiting,
             S::Reserved => Self::Reserved,
             S::Proposed => Self::Proposed,
             S::Acknowledged => Self::Acknowledged,
@@ -268,6 +275,7 @@ impl State {
     fn read(self) -> Option<NegotiationState> {
         use NegotiationState as S;
         Some(match self {
+            Self::Awaiting => S::AwaitingContract,
             Self::Reserving => S::Reserving,
             Self::Reserved => S::Reserved,
             Self::Proposed => S::Proposed,

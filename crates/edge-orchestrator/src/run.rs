@@ -12,6 +12,7 @@ use edge_http::client::ContactBudget;
 use edge_http::entry_tls::TlsPolicy;
 use edge_http::front_end::{BounceSettings, FrontEnd, FrontEndConfig, FrontEndCounters};
 use edge_journal::JournalError;
+use edge_ledger::{Ledgers, LocalLedger, book_file};
 use edge_negotiation::{GreenListPolicy, Pace, Spending, SpendingCaps};
 use edge_ports::{Clock, Ledger, NameLookup, PathSource, PrefixOwner, Signer, SiteList};
 use edge_types::{AddressPolicy, Amount, Asset, DnsNameError, Slot, UtcTime};
@@ -51,8 +52,8 @@ pub struct Adapters {
     pub places: Places,
     /// Who holds the addresses of routers without names.
     pub owners: Option<Arc<dyn PrefixOwner>>,
-    /// Money.
-    pub ledger: Arc<dyn Ledger>,
+    /// Money, where there is a chain.
+    pub ledger: Option<Arc<dyn Ledger>>,
     /// The paying key.
     pub signer: Arc<dyn Signer>,
     /// The registry of the edge service's image.
@@ -107,6 +108,12 @@ pub async fn run(
     let address_policy = AddressPolicy::new(policy.allowed_prefixes.clone());
     let status = Arc::new(Status::default());
     let (store, recovered) = AgreementStore::open(&settings.config.state_directory)?;
+    let own_book = LocalLedger::open(
+        &book_file(&settings.config.state_directory),
+        Arc::clone(&adapters.signer),
+        Arc::clone(&adapters.clock),
+        settings.partners.clone(),
+    )?;
     let (wake, serving_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let table = Arc::new(ArcSwap::from_pointee(DispatchTable::empty()));
     let (sightings, sightings_seen) = mpsc::channel(MOST_SIGHTINGS);
@@ -143,7 +150,7 @@ pub async fn run(
     let agreements = Arc::new(Agreements {
         settings: Arc::clone(&settings),
         signer: Arc::clone(&adapters.signer),
-        ledger: Arc::clone(&adapters.ledger),
+        ledgers: Ledgers::new(adapters.ledger.clone(), Some(Arc::new(own_book))),
         tls: adapters.tls.clone(),
         images: Arc::clone(&adapters.images),
         clock: Arc::clone(&adapters.clock),
@@ -160,6 +167,7 @@ pub async fn run(
         store: Mutex::new(store),
     });
     agreements.resume(recovered);
+    agreements.take_up_contracts();
     let mut discovery = DiscoveryConfig::new(
         &settings.config.discovery.service,
         &adapters.control_label,
@@ -315,7 +323,6 @@ fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
         start: UtcTime(0),
         end: UtcTime(0),
     };
-    let escrow = (settings.chain, settings.escrow);
     Inquirer {
         application: settings.config.application.name.clone(),
         signer: Arc::clone(&adapters.signer),
@@ -329,7 +336,14 @@ fn inquirer(settings: &Settings, adapters: &Adapters) -> Inquirer {
             min_stake: settings.backing.min_stake,
             accepted_arbiters: settings.backing.arbiters.clone(),
             accepted_texts: settings.backing.texts.clone(),
-            ..GreenListPolicy::new(any_slot, settings.edge_service.needs, price_ceiling, escrow)
+            partners: settings.partners.clone(),
+            accepts_contact: policy.contact_offers,
+            ..GreenListPolicy::new(
+                any_slot,
+                settings.edge_service.needs,
+                price_ceiling,
+                settings.escrow,
+            )
         },
         pace: negotiation_pace(settings),
         contacts: ContactBudget::default(),

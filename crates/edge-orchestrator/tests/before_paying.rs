@@ -14,6 +14,7 @@ use edge_chain::{EthLedger, LocalKey};
 use edge_discovery::IepCandidate;
 use edge_http::client::{ClientTimeouts, ContactBudget, IepClient};
 use edge_http::entry_tls::{RootCertStore, TlsPolicy, Transport};
+use edge_ledger::Ledgers;
 use edge_negotiation::{
     GreenListPolicy, KeyBinding, NegotiationState, Pace, Spending, SpendingCaps, SpendingRefusal,
 };
@@ -147,7 +148,7 @@ async fn world(sites: u8, of_site: &str, of_budget: &str) -> World {
     let text = provider_config(folder.path(), rpc, &addresses, of_site);
     let config = ProviderConfig::parse(&text).unwrap();
     let ports = ProviderPorts {
-        ledger: ledger(&provider),
+        ledger: Some(ledger(&provider)),
         signer: Arc::new(provider.clone()),
         runtime: Arc::new(NoRuntime),
         set_image_token: Arc::new(|_, _| {}),
@@ -241,7 +242,7 @@ impl World {
             settings: Arc::clone(&self.settings),
             tls: tls(),
             signer,
-            ledger: Arc::clone(&self.ledger) as Arc<dyn Ledger>,
+            ledgers: Ledgers::on_chain(Arc::clone(&self.ledger) as Arc<dyn Ledger>),
             paths: Arc::new(NoPaths),
             pace: Pace::default(),
             images: Arc::new(NoImages),
@@ -269,7 +270,6 @@ impl World {
             start: UtcTime(0),
             end: UtcTime(0),
         };
-        let escrow = (settings.chain, settings.escrow);
         let inquirer = Inquirer {
             application: "shop".to_owned(),
             tls: tls(),
@@ -279,7 +279,7 @@ impl World {
             price_ceiling,
             policy: GreenListPolicy {
                 min_key_binding: KeyBinding::Dns,
-                ..GreenListPolicy::new(any_slot, needs, price_ceiling, escrow)
+                ..GreenListPolicy::new(any_slot, needs, price_ceiling, settings.escrow)
             },
             pace: Pace::default(),
             contacts: ContactBudget::default(),

@@ -25,8 +25,7 @@ use edge_ports::{
 };
 use edge_resolver::{Limited, PlainHttp, Registries};
 use edge_types::{
-    AddressPolicy, ChainId, Hop, HopReply, IepId, IepOrigin, ListedSite, PathEnd, PathObservation,
-    Rtt,
+    AddressPolicy, Hop, HopReply, IepId, IepOrigin, ListedSite, PathEnd, PathObservation, Rtt,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -206,8 +205,8 @@ async fn watch(
     let settings = settings(home.path());
     let socket = home.path().join("admin");
     let key = LocalKey::generate().unwrap();
-    let chain = ChainId(1337);
-    let ledger = LedgerConfig::dev("http://127.0.0.1:9".to_owned(), chain, settings.escrow);
+    let (chain, escrow) = settings.escrow.unwrap();
+    let ledger = LedgerConfig::dev("http://127.0.0.1:9".to_owned(), chain, escrow);
     let clock = SystemClock::start();
     let adapters = Adapters {
         paths: Arc::new(Paths(clock)),
@@ -216,7 +215,7 @@ async fn watch(
         lists,
         places: Places::default(),
         owners: owners.map(|owners| Arc::new(owners) as _),
-        ledger: Arc::new(EthLedger::new(ledger, key.clone()).unwrap()),
+        ledger: Some(Arc::new(EthLedger::new(ledger, key.clone()).unwrap())),
         signer: Arc::new(key),
         images: Arc::new(NoImages),
         clock: Arc::new(clock),

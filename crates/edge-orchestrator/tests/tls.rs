@@ -129,7 +129,7 @@ async fn ask(site: &KnownSite, require_tls: bool) -> Inquiry {
         needs,
         lease: Duration::from_secs(60),
         price_ceiling: Amount::wei(1),
-        policy: GreenListPolicy::new(slot, needs, Amount::wei(1), escrow),
+        policy: GreenListPolicy::new(slot, needs, Amount::wei(1), Some(escrow)),
         pace: Pace::default(),
         contacts: ContactBudget::default(),
         tls: TlsPolicy::new(RootCertStore::empty(), !require_tls),

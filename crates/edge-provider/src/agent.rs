@@ -11,8 +11,8 @@ use edge_negotiation::{Answer, Division, ProviderAction, ProviderBook, Stage};
 use edge_ports::LedgerError;
 use edge_types::agreement::detail;
 use edge_types::{
-    Acceptance, AgreementId, AgreementRecord, AgreementState, Asset, ChainAddress, Generation, Hash32, IepId,
-    Offer, RejectReason, Rtt, UtcTime, WorkloadState,
+    Acceptance, AgreementId, AgreementRecord, AgreementState, Asset, ChainAddress, Generation,
+    Hash32, IepId, Offer, RejectReason, Rtt, UtcTime, WorkloadState,
 };
 use edge_wire::Problem;
 use edge_wire::message::{ClientRoundTrip, Deployment};

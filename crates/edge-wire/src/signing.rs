@@ -15,8 +15,8 @@
 
 use alloy_primitives::{B256, U256, keccak256};
 use edge_types::{
-    Acceptance, AgreementId, Amount, Asset, ChainAddress, ChainId, Confirmation, HardwareProfile, Hash32,
-    IepId, Offer, OfferId, Receipt, Settlement, Signature, SiteConditions, UtcTime,
+    Acceptance, AgreementId, Amount, Asset, ChainAddress, ChainId, Confirmation, HardwareProfile,
+    Hash32, IepId, Offer, OfferId, Receipt, Settlement, Signature, SiteConditions, UtcTime,
 };
 
 const DOMAIN_TYPE: &str =

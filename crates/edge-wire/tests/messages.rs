@@ -4,8 +4,8 @@
 
 use edge_types::{
     AgreementId, AgreementState, Amount, Asset, ChainAddress, Confirmation, Generation,
-    HealthCheck, ImageDigest, ImageReference, Preferences, RejectReason, ResourceLimits, Settlement, Signature,
-    Slot, UtcTime, WantedConditions, Workload, WorkloadState,
+    HealthCheck, ImageDigest, ImageReference, Preferences, RejectReason, ResourceLimits,
+    Settlement, Signature, Slot, UtcTime, WantedConditions, Workload, WorkloadState,
 };
 use edge_wire::contract::{AcceptanceMessage, ClosingMessage, ContractFile};
 use edge_wire::message::{

@@ -23,7 +23,17 @@ pub(crate) struct Socket {
 impl Socket {
     /// One exchange; the status of the answer and its body.
     pub(crate) fn ask(&self, method: &str, path: &str) -> Result<(u16, String), Failure> {
-        exchange(&self.path, method, path)
+        self.send(method, path, &[])
+    }
+
+    /// The same, with a body.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<(u16, String), Failure> {
+        exchange_with(&self.path, method, path, body)
             .with_context(|| format!("asking the orchestrator at {}", self.path.display()))
             .map_err(|error| {
                 Failure::runtime(error).with_hint(
@@ -35,13 +45,20 @@ impl Socket {
 
 /// One exchange with the socket; the status of the answer and its body.
 pub(crate) fn exchange(socket: &Path, method: &str, path: &str) -> Result<(u16, String)> {
+    exchange_with(socket, method, path, &[])
+}
+
+fn exchange_with(socket: &Path, method: &str, path: &str, body: &[u8]) -> Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     // In one piece: whoever answers early may not want the rest.
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
+    let mut request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend(body);
+    stream.write_all(&request)?;
     let mut answer = String::new();
     stream.take(LARGEST).read_to_string(&mut answer)?;
     let (head, body) = answer

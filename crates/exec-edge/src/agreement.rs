@@ -1,5 +1,6 @@
 //! `exec-edge agreement`: what an orchestrator or a provider agreed to, by its journal, and what to do about it.
 
+mod contract;
 mod levels;
 mod on_ledger;
 mod ruling;
@@ -61,6 +62,10 @@ enum Command {
     Rule(ruling::Args),
     /// As the provider: take the hardware back before the end of the slot, after the agreed notice.
     Reclaim(on_ledger::ReclaimArgs),
+    /// As the buyer: sign a contract that people made without a chain, and print it.
+    Sign(contract::SignArgs),
+    /// Have a running orchestrator take up a contract that both signed.
+    Import(contract::ImportArgs),
     /// Stop all spending of a running orchestrator, also after a restart; open agreements run out.
     Stop {
         #[command(flatten)]
@@ -121,6 +126,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         Command::Rule(args) => ruling::rule(args),
         Command::Reclaim(args) => on_ledger::reclaim(args),
+        Command::Sign(args) => contract::sign(args),
+        Command::Import(args) => contract::import(args),
         Command::Stop { admin } => ask(admin, "/wind-down"),
         Command::Resume { admin } => ask(admin, "/resume"),
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use edge_chain::LocalKey;
 use edge_chain::client::{EthLedger, GWEI, LedgerConfig};
 use edge_discovery::{OriginRanges, OriginTable};
 use edge_http::entry_tls::TlsPolicy;
@@ -89,21 +90,7 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
         listeners.push(listen(*address, "application.listen").await?);
     }
     let key = read_key(&config.wallet.key_file)?;
-    let ledger = EthLedger::new(
-        LedgerConfig {
-            second_rpc_url: config.wallet.second_rpc.map(|rpc| format!("http://{rpc}")),
-            max_fee_per_gas: u128::from(config.wallet.max_fee_gwei) * GWEI,
-            ..LedgerConfig::public(
-                format!("http://{}", config.wallet.rpc),
-                settings.chain,
-                settings.escrow,
-                config.wallet.confirmations,
-            )
-        },
-        key.clone(),
-    )
-    .context("wallet")
-    .map_err(Failure::usage)?;
+    let ledger = on_chain(&settings, &key)?;
     let clock = SystemClock::start();
     let origins: Option<Arc<OriginRanges>> =
         table("policy.origins", &settings.config.policy.origins)?;
@@ -119,13 +106,8 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
     let lists = sources.site_lists(fetcher.as_ref(), clock);
     let owners = sources.owners(origins.clone(), &lookup, fetcher, clock)?;
     let control_label = random_label().context("drawing a random label")?;
-    match ledger.verify_contract().await {
-        Ok(()) => {}
-        // The check is repeated before any money moves; an outage must not keep the cloud from serving.
-        Err(error @ LedgerError::Unreachable { .. }) => {
-            tracing::warn!(%error, "starting without the chain")
-        }
-        Err(error) => return Err(Failure::usage(anyhow::Error::new(error).context("wallet"))),
+    if let Some(ledger) = &ledger {
+        verify(ledger).await?;
     }
     let access = ReadAccess::by_token();
     let adapters = Adapters {
@@ -142,7 +124,7 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
             )?,
         },
         owners,
-        ledger: Arc::new(ledger),
+        ledger: ledger.map(|ledger| Arc::new(ledger) as Arc<dyn Ledger>),
         signer: Arc::new(key),
         clock: Arc::new(clock),
         control_label,
@@ -161,6 +143,38 @@ async fn serve_on(settings: Settings, recorder: Option<Recorder>) -> Result<(), 
         remembered.write()?;
     }
     Ok(())
+}
+
+/// The escrow that the wallet names, if any.
+fn on_chain(settings: &Settings, key: &LocalKey) -> Result<Option<EthLedger>, Failure> {
+    let wallet = &settings.config.wallet;
+    let (Some(rpc), Some((chain, contract))) = (wallet.rpc, settings.escrow) else {
+        return Ok(None);
+    };
+    let config = LedgerConfig {
+        second_rpc_url: wallet.second_rpc.map(|rpc| format!("http://{rpc}")),
+        max_fee_per_gas: u128::from(wallet.max_fee_gwei) * GWEI,
+        ..LedgerConfig::public(
+            format!("http://{rpc}"),
+            chain,
+            contract,
+            wallet.confirmations,
+        )
+    };
+    let ledger = EthLedger::new(config, key.clone()).context("wallet");
+    ledger.map(Some).map_err(Failure::usage)
+}
+
+async fn verify(ledger: &EthLedger) -> Result<(), Failure> {
+    match ledger.verify_contract().await {
+        Ok(()) => Ok(()),
+        // The check is repeated before any money moves; an outage must not keep the cloud from serving.
+        Err(error @ LedgerError::Unreachable { .. }) => {
+            tracing::warn!(%error, "starting without the chain");
+            Ok(())
+        }
+        Err(error) => Err(Failure::usage(anyhow::Error::new(error).context("wallet"))),
+    }
 }
 
 /// Never ends.

@@ -8,10 +8,10 @@ use edge_http::entry_tls::Transport;
 use edge_http::front_end::REPORTS_PATH;
 use edge_journal::{Texts, crash};
 use edge_negotiation::{Action, Heard, Negotiation, NegotiationFailure, NegotiationState};
-use edge_ports::LedgerError;
+use edge_ports::{Ledger, LedgerError};
 use edge_types::{
     AgreementId, Amount, Confirmation, Generation, HealthCheck, ImageReference, Offer, Receipt,
-    ResourceLimits, Rtt, Signature, Workload, WorkloadState,
+    ResourceLimits, Rtt, Settlement, Signature, Workload, WorkloadState,
 };
 use edge_wire::message::Deployment;
 use edge_wire::signing::{self, receipt_digest};
@@ -34,10 +34,10 @@ const UNWRITTEN_PAUSE: Duration = Duration::from_secs(2);
 /// One agreement's task.
 #[derive(Debug)]
 pub(super) struct Driver {
-    shared: Arc<Agreements>,
-    client: BuyerClient,
-    negotiation: Negotiation,
-    offer: Offer,
+    pub(super) shared: Arc<Agreements>,
+    pub(super) client: BuyerClient,
+    pub(super) negotiation: Negotiation,
+    pub(super) offer: Offer,
     /// Index in the report.
     report: usize,
     /// As it is to be written down.
@@ -170,13 +170,13 @@ impl Driver {
             } => self.propose(offer.offer(), confirmation).await,
             Action::ReadLedger(_) => self.read_ledger().await,
             Action::Acknowledge { offer, reservation } => {
-                let outcome = self.client.acknowledge(&offer, reservation).await;
-                outcome
-                    .map(|_| self.negotiation.handle_acknowledged(self.shared.now()))
-                    .map_err(Failure::Http)
+                self.acknowledge(&offer, reservation).await
             }
             Action::CloseOnLedger(_) => {
-                let closed = self.shared.ledger.close(&self.offer).await;
+                let closed = match self.ledger() {
+                    Ok(ledger) => ledger.close(&self.offer).await,
+                    Err(error) => Err(error),
+                };
                 self.on_ledger(closed)
             }
             Action::Deploy(id) => self.deploy(id).await,
@@ -200,14 +200,20 @@ impl Driver {
             }
             Action::Dispute(_) => {
                 crash::point("before a dispute");
-                let disputed = self.shared.ledger.dispute(&self.offer).await;
+                let disputed = match self.ledger() {
+                    Ok(ledger) => ledger.dispute(&self.offer).await,
+                    Err(error) => Err(error),
+                };
                 crash::point("after a dispute");
                 self.on_ledger(disputed)
             }
             Action::SettleOnLedger(id, due) => {
                 let receipt = self.receipt(id, due);
                 crash::point("before settling");
-                let settled = self.shared.ledger.settle(&self.offer, receipt).await;
+                let settled = match self.ledger() {
+                    Ok(ledger) => ledger.settle(&self.offer, receipt).await,
+                    Err(error) => Err(error),
+                };
                 crash::point("after settling");
                 self.on_ledger(settled)
             }
@@ -228,6 +234,11 @@ impl Driver {
                 None => self.negotiation.handle_failed(now),
             }
         }
+    }
+
+    /// Where this agreement's money is.
+    fn ledger(&self) -> Result<&dyn Ledger, LedgerError> {
+        self.shared.ledgers.of(&self.offer)
     }
 
     /// The site no longer proves itself as it did: if DNS names other TLS keys for it by now, these count from here on. Nothing
@@ -312,8 +323,8 @@ impl Driver {
             return Ok(None);
         }
         let asset = offer.price_per_second.asset;
-        let ledger = &self.shared.ledger;
-        let free = ledger.free_stake(offer.provider, asset).await?.units;
+        let free = self.ledger()?.free_stake(offer.provider, asset).await?;
+        let free = free.units;
         let missing = NegotiationFailure::StakeMissing { promised, free };
         Ok((free < promised).then_some(missing))
     }
@@ -328,9 +339,11 @@ impl Driver {
             self.negotiation.handle_not_proposed(why, self.shared.now());
             return Ok(());
         }
-        let ledger = Arc::clone(&self.shared.ledger);
         crash::point("before a deposit");
-        let proposed = ledger.propose(offer, confirmation.as_ref()).await;
+        let proposed = match self.ledger() {
+            Ok(ledger) => ledger.propose(offer, confirmation.as_ref()).await,
+            Err(error) => Err(error),
+        };
         crash::point("after a deposit");
         match proposed {
             Ok(id) => self.negotiation.handle_proposed(id, self.shared.now()),
@@ -346,7 +359,10 @@ impl Driver {
     }
 
     async fn read_ledger(&mut self) -> Result<(), Failure> {
-        let ledger = Arc::clone(&self.shared.ledger);
+        if *self.negotiation.state() == NegotiationState::Settling {
+            self.hear_closing().await;
+        }
+        let ledger = self.ledger()?;
         let (record, chain_now) = tokio::join!(ledger.agreement(&self.offer), ledger.now());
         let was_reclaimed = self.negotiation.is_reclaimed();
         self.negotiation
@@ -498,11 +514,8 @@ impl Driver {
             due,
             signature: Signature([0; 65]),
         };
-        let digest = receipt_digest(
-            &unsigned,
-            self.shared.settings.chain,
-            self.shared.settings.escrow,
-        );
+        let (chain, contract) = signing::domain_of(&self.offer);
+        let digest = receipt_digest(&unsigned, chain, contract);
         Receipt {
             signature: self.shared.signer.sign_digest(digest),
             ..unsigned
@@ -560,8 +573,10 @@ impl Driver {
             self.shared.images.revoke(token);
         }
         self.shared.serving_changed.notify_one();
-        let asset = self.offer.price_per_second.asset;
-        Arc::clone(&self.shared).withdraw(asset).await;
+        if !self.offer.settlement.is_local() {
+            let asset = self.offer.price_per_second.asset;
+            Arc::clone(&self.shared).withdraw(asset).await;
+        }
         self.shared.plan_again.notify_one();
     }
 
@@ -575,6 +590,10 @@ impl Driver {
             .serves_until()
             .is_some_and(|until| self.shared.now().utc >= until);
         let reason = match state {
+            NegotiationState::AwaitingContract => match &self.offer.settlement {
+                Settlement::Contact(contact) => Some(format!("contact {contact}")),
+                Settlement::Escrow { .. } | Settlement::Allowance => None,
+            },
             NegotiationState::Rejected(reason) => Some(with_cause(reason)),
             NegotiationState::Failed(failure) => Some(with_cause(failure)),
             _ => self
@@ -623,7 +642,7 @@ impl Driver {
         if is_new
             && matches!(
                 word,
-                "confirmed" | "rejected" | "expired" | "failed" | "settled"
+                "awaiting contract" | "confirmed" | "rejected" | "expired" | "failed" | "settled"
             )
         {
             self.shared
@@ -646,13 +665,13 @@ fn client(shared: &Agreements, written: &Written) -> BuyerClient {
         Arc::clone(&shared.signer),
         Arc::clone(&shared.clock),
         offer.provider,
-        shared.settings.chain,
+        signing::domain_of(offer).0,
     )
 }
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("asking the entry point failed")]
     Http(#[source] ClientError),
     #[error("the ledger failed")]

@@ -70,6 +70,10 @@ pub struct ConfiguredSite {
     /// `eip155:<chain>:<0xaddress>` of the key that signs its offers.
     #[serde(default)]
     pub key: Option<String>,
+    /// A file with a contract that was made with the site's owner and that both signed: it is taken up at the start, without
+    /// any discovery. Needs `addresses`. Default: none.
+    #[serde(default)]
+    pub contract: Option<PathBuf>,
     /// It is spoken to over TLS, with a certificate for its host from an authority. Default: no.
     #[serde(default)]
     pub tls: bool,
@@ -122,6 +126,10 @@ impl Lists {
             };
             if site.port == 0 {
                 return Err(value("discovery.sites.port", "1 to 65535"));
+            }
+            if site.contract.is_some() && site.addresses.is_empty() {
+                let problem = "with a contract, the site's addresses have to be known";
+                return Err(value("discovery.sites.addresses", problem));
             }
             Ok(ListedSite {
                 id: IepId {

@@ -26,6 +26,9 @@ pub struct Policy {
     /// Highest price of a second, smallest units.
     #[serde(alias = "price_ceiling_wei_per_s")]
     pub price_ceiling_units_per_s: String,
+    /// Plan with sites whose owners want to be contacted. One that a plan selects waits, to be seen in the status, for the
+    /// contract that people make and `exec-edge agreement import` brings. Default: no.
+    pub contact_offers: bool,
     /// How a provider's key must be bound to its zone: `dnssec`, or `dns` where the resolver and the way to it are trusted.
     pub key_binding: String,
     /// Least trust with which an entry point is greeted: `unverified`, `measured` (something that its owner cannot make up
@@ -129,6 +132,7 @@ impl Default for Policy {
             lease_s: 3600,
             min_saving_ms: 5,
             price_ceiling_units_per_s: "1000000000000".to_owned(),
+            contact_offers: false,
             key_binding: "dnssec".to_owned(),
             contact: "unverified".to_owned(),
             trial: "measured".to_owned(),

@@ -10,6 +10,8 @@
 
 mod judge;
 mod parts;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
 
 use std::process::ExitCode;

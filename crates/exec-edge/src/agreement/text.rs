@@ -34,6 +34,10 @@ impl Told {
     pub(super) fn of_buyer(written: &Written) -> Self {
         let record = &written.record;
         let reason = match &record.state {
+            NegotiationState::AwaitingContract => match &record.offer.settlement {
+                Settlement::Contact(contact) => Some(format!("contact {contact}")),
+                Settlement::Escrow { .. } | Settlement::Allowance => None,
+            },
             NegotiationState::Rejected(reason) => Some(reason.to_string()),
             NegotiationState::Failed(failure) => Some(failure.to_string()),
             _ => record.failure.as_ref().map(ToString::to_string),
@@ -197,6 +201,7 @@ impl Told {
             "settled",
             match &offer.settlement {
                 Settlement::Contact(contact) => format!("by people: {contact}"),
+                Settlement::Allowance => "out of what was paid in advance".to_owned(),
                 Settlement::Escrow { chain, contract } => {
                     format!("by escrow {contract} on chain {}", chain.0)
                 }

@@ -149,6 +149,7 @@ fn offer(
         },
         sla: site.sla,
         guarantee: Guarantee::default(),
+        conditions: site.conditions.clone(),
         settlement: Settlement::Contact(contact),
         expires: now.plus_seconds(args.valid).min(UtcTime(slot.end.0 - 1)),
         nonce,
