@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use edge_types::{ChainAddress, UtcTime};
 
+use crate::contract::ContractFile;
 use crate::listing::{WellKnown, read_feed};
 use crate::message::{
     AgreementRequest, AgreementView, CloseRequest, Deployment, DeploymentView, Greeting, Hello,
@@ -32,6 +33,7 @@ pub fn messages(body: &[u8]) {
     again::<DeploymentView>(body);
     again::<ReceiptMessage>(body);
     again::<CloseRequest>(body);
+    again::<ContractFile>(body);
     again::<ProblemJson>(body);
     again::<Services>(body);
     again::<WellKnown>(body);
