@@ -30,7 +30,7 @@ use crate::predeployed::{Predeployed, Watch};
 use crate::record::Recorder;
 use crate::sites::Inquirer;
 use crate::status::{Status, StatusReport};
-use crate::topology_task::{TopologySettings, TopologySnapshot, TopologyTask};
+use crate::topology_task::{Domains, TopologySettings, TopologySnapshot, TopologyTask};
 
 /// Sightings that may wait for the topology task; more are dropped and counted.
 const MOST_SIGHTINGS: usize = 65_536;
@@ -146,7 +146,11 @@ pub async fn run(
         publish,
         Arc::clone(&wake),
     )
-    .recorded(adapters.recorder.clone());
+    .recorded(adapters.recorder.clone())
+    .by_domain(policy.group_routers_by_domain.then(|| {
+        let lookup = Arc::clone(&adapters.lookup);
+        Domains::new(lookup, address_policy.clone())
+    }));
     let agreements = Arc::new(Agreements {
         settings: Arc::clone(&settings),
         signer: Arc::clone(&adapters.signer),

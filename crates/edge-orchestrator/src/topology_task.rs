@@ -1,5 +1,7 @@
 //! Algorithm 1, lines 2-6: keep the topology current, and signal when it changed a lot.
 
+mod domains;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use edge_types::{
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use self::domains::Domains;
 use crate::record::{Recorded, RecordedTree, Recorder};
 
 /// Traces running at once; the prober paces them further.
@@ -117,6 +120,8 @@ pub struct TopologyTask {
     probes_sent: u64,
     traces_refused: u64,
     recorder: Option<Recorder>,
+    /// Where routers of a domain are one node.
+    domains: Option<Domains>,
     /// Requests of each prefix since the last tree, where somebody records.
     recorded: BTreeMap<IpNet, u64>,
 }
@@ -181,6 +186,7 @@ impl TopologyTask {
             probes_sent: 0,
             traces_refused: 0,
             recorder: None,
+            domains: None,
             recorded: BTreeMap::new(),
         }
     }
@@ -189,6 +195,12 @@ impl TopologyTask {
     #[must_use]
     pub fn recorded(self, recorder: Option<Recorder>) -> Self {
         Self { recorder, ..self }
+    }
+
+    /// The same, with the routers of each domain as one node; those without go by the settings' prefixes.
+    #[must_use]
+    pub fn by_domain(self, domains: Option<Domains>) -> Self {
+        Self { domains, ..self }
     }
 
     /// Runs until the front end that sends `sightings` is gone.
@@ -230,9 +242,15 @@ impl TopologyTask {
             })
             .collect();
         self.generation = self.generation.next();
-        let tree = self
-            .observations
-            .tree(self.generation, self.settings.router_grouping, &demand);
+        let otherwise = self.settings.router_grouping;
+        let grouping = match &mut self.domains {
+            Some(domains) => {
+                domains.advance(now);
+                domains.grouping(otherwise)
+            }
+            None => otherwise.into(),
+        };
+        let tree = self.observations.tree(self.generation, grouping, &demand);
         let is_changed = change(&self.signalled, &tree) > self.settings.change_threshold;
         if self.is_alarmed(now) || is_changed {
             self.signalled = tree.clone();
@@ -369,6 +387,9 @@ impl TopologyTask {
                 state.is_unstable = before.is_some_and(|before| differs(before, &observation));
                 if let Some(recorder) = &self.recorder {
                     recorder.tell(Recorded::Path(observation.clone()));
+                }
+                if let Some(domains) = &mut self.domains {
+                    domains.see(&observation, now);
                 }
                 match self.observations.insert(&observation) {
                     Ok(()) => drop(

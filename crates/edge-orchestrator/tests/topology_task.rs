@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use edge_discovery::{Absence, Answer, AnswerName, Question, RecordData, Security};
 use edge_http::front_end::Sighting;
-use edge_orchestrator::topology_task::{TopologySettings, TopologySnapshot, TopologyTask};
-use edge_ports::{BoxFuture, Clock, PathSource, TraceError, TracePriority};
+use edge_orchestrator::topology_task::{Domains, TopologySettings, TopologySnapshot, TopologyTask};
+use edge_ports::{BoxFuture, Clock, NameLookup, PathSource, TraceError, TracePriority};
+use edge_topology::NodeId;
 use edge_types::{
-    Hop, HopReply, MonotonicTime, PathEnd, PathObservation, PrefixGrouping, Rtt, UtcTime,
+    AddressPolicy, Hop, HopReply, MonotonicTime, PathEnd, PathObservation, PrefixGrouping, Rtt,
+    UtcTime,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -87,6 +90,42 @@ impl Clock for TestClock {
     }
 }
 
+fn settings(change_threshold: f64) -> TopologySettings {
+    TopologySettings {
+        grouping: PrefixGrouping::SITE,
+        router_grouping: PrefixGrouping::new(32, 128).unwrap(),
+        max_prefixes: 100,
+        requests_before_trace: 2,
+        interval: Duration::from_millis(100),
+        change_threshold,
+        refresh_after: Duration::from_secs(60),
+    }
+}
+
+/// The name of 240.1.0.1 is in isp.example; nobody else has one.
+#[derive(Debug)]
+struct OneName;
+
+impl NameLookup for OneName {
+    fn lookup<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {
+        let security = Security::Insecure;
+        let answer = if question.name.as_str() == "1.0.1.240.in-addr.arpa" {
+            Answer::Records {
+                records: vec![RecordData::Ptr(AnswerName::parse("r1.fra.isp.example."))],
+                ttl_seconds: 60,
+                security,
+            }
+        } else {
+            Answer::Absent {
+                absence: Absence::NxDomain,
+                soa: None,
+                security,
+            }
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
 struct Bench {
     clock: TestClock,
     paths: Arc<Scripted>,
@@ -101,18 +140,14 @@ impl Bench {
     }
 
     fn start_with(change_threshold: f64) -> Self {
-        Self::start_as(TopologySettings {
-            grouping: PrefixGrouping::SITE,
-            router_grouping: PrefixGrouping::new(32, 128).unwrap(),
-            max_prefixes: 100,
-            requests_before_trace: 2,
-            interval: Duration::from_millis(100),
-            change_threshold,
-            refresh_after: Duration::from_secs(60),
-        })
+        Self::start_as(settings(change_threshold))
     }
 
     fn start_as(settings: TopologySettings) -> Self {
+        Self::start_by(settings, None)
+    }
+
+    fn start_by(settings: TopologySettings, domains: Option<Domains>) -> Self {
         let clock = TestClock(Instant::now());
         let paths = Arc::new(Scripted {
             clock,
@@ -129,7 +164,7 @@ impl Bench {
             publish,
             Arc::clone(&changed),
         );
-        tokio::spawn(task.run(seen));
+        tokio::spawn(task.by_domain(domains).run(seen));
         let signals = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&signals);
         tokio::spawn(async move {
@@ -174,6 +209,32 @@ impl Bench {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn clients_hang_on_the_domain_of_their_routers_where_that_is_wanted() {
+    let router = |bench: &Bench| {
+        let snapshot = Arc::clone(&bench.snapshots.borrow());
+        let groups = snapshot
+            .tree
+            .nodes()
+            .iter()
+            .filter_map(|node| match &node.id {
+                NodeId::Group(place) => Some(place.to_string()),
+                _ => None,
+            });
+        groups.collect::<Vec<_>>()
+    };
+    let policy = AddressPolicy::new(vec!["240.0.0.0/4".parse().unwrap()]);
+    let domains = Domains::new(Arc::new(OneName), policy);
+    for (domains, expected) in [(None, "240.1.0.1/32"), (Some(domains), "isp.example")] {
+        let bench = Bench::start_by(settings(0.02), domains);
+        for _ in 0..2 {
+            bench.request("240.2.0.8").await;
+        }
+        bench.pass(SECOND).await;
+        assert_eq!(router(&bench), [expected]);
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_prefix_is_traced_once_after_enough_requests() {

@@ -46,6 +46,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let settings = orchestrator::settings(&args.orchestrator)?;
     let scribe = Scribe::new(Anonymiser::new(key(args.key_file.as_deref())?));
     let policy = &settings.config.policy;
+    if policy.group_routers_by_domain {
+        let error =
+            anyhow!("a record has no names, by which policy.group_routers_by_domain makes trees");
+        return Err(Failure::usage(error).with_hint("switch it off to record"));
+    }
     let begin = Begin {
         routers_v4: policy.group_routers_v4,
         routers_v6: policy.group_routers_v6,

@@ -84,6 +84,10 @@ pub struct Policy {
     pub group_routers_v4: u8,
     /// Prefix length by which router addresses are grouped into nodes of the tree, IPv6.
     pub group_routers_v6: u8,
+    /// All routers whose names are in one registered domain are one node, and the clients behind them hang together on it, wherever
+    /// they are; routers without a name go by the prefixes above. For those to whom it matters whose network clients are in, more than
+    /// where: a domain's network may span continents. Default: no.
+    pub group_routers_by_domain: bool,
     /// Requests from a prefix before it is traced.
     pub requests_before_trace: u64,
     /// Most client prefixes known at once.
@@ -156,6 +160,7 @@ impl Default for Policy {
             group_v6: 48,
             group_routers_v4: 32,
             group_routers_v6: 128,
+            group_routers_by_domain: false,
             requests_before_trace: 2,
             max_prefixes: 100_000,
         }
