@@ -500,6 +500,16 @@ impl BuyerClient {
         self.client.text(hash).await
     }
 
+    /// Does the entry point send clients of this agreement back? Where that is not certain, none is sent there.
+    pub async fn bounces(&self, id: AgreementId) -> bool {
+        let path = format!("/agreements/{id}/bounce/0");
+        let answer = self.client.call::<Greeting>(Method::GET, &path, &[], None);
+        matches!(
+            answer.await,
+            Err(ClientError::Redirected { status: 302, .. })
+        )
+    }
+
     /// `POST /reservations`.
     pub async fn reserve(&self, offer: &Offer) -> Result<Reservation, ClientError> {
         let offer = OfferMessage(offer.clone());

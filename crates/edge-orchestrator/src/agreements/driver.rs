@@ -47,6 +47,8 @@ pub(super) struct Driver {
     close: Arc<Notify>,
     /// Health checks so far.
     checks: u32,
+    /// Does the entry point send clients back that bounce off it? Asked once the workload serves.
+    bounces: Option<bool>,
 }
 
 impl Driver {
@@ -66,6 +68,7 @@ impl Driver {
             offer,
             close,
             checks: 0,
+            bounces: None,
             shared,
         }
     }
@@ -120,6 +123,9 @@ impl Driver {
 
     /// How clients' distance to the site is found out.
     fn bounce(&self) -> Option<Bounce> {
+        if self.bounces != Some(true) {
+            return None;
+        }
         let entry_point = match &self.written.transport {
             Transport::Plain => format!("http://{}", self.written.entry_point),
             Transport::Authorities => {
@@ -472,6 +478,16 @@ impl Driver {
             }
             None => false,
         };
+        if is_healthy && self.bounces.is_none() {
+            let bounces = self.client.bounces(id).await;
+            self.bounces = Some(bounces);
+            if !bounces {
+                let told =
+                    "its entry point sends no clients back: how far they are is not measured";
+                let now = self.shared.clock.utc();
+                self.written.step(now, told.to_owned());
+            }
+        }
         self.negotiation
             .handle_health(is_healthy, self.shared.now());
         Ok(())

@@ -137,9 +137,13 @@ async fn an_entry_point_is_no_open_redirect() {
     };
     let not_found = ("404".to_owned(), None);
     assert_eq!(bounce(reserved.id.to_string(), "00").await, not_found);
+    let buyer = world.buyer(&world.key);
+    assert!(!buyer.bounces(reserved.id.into()).await);
     let running = |state: &NegotiationState| *state == NegotiationState::Running;
     world.drive(&mut negotiation, running).await;
-    let id = negotiation.agreement().unwrap().to_string();
+    let id = negotiation.agreement().unwrap();
+    assert!(buyer.bounces(id).await);
+    let id = id.to_string();
     let token = "0123456789abcdef";
     let back = format!("{ORIGIN}/.exec/bounced/{token}");
     assert_eq!(
