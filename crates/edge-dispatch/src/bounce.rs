@@ -11,6 +11,7 @@
 //! rest, over two, is an upper bound of the round trip to the site: the site and the client can only add to it. Over TLS there is a third
 //! round trip, and the bound is that much wider.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -115,7 +116,11 @@ impl BounceKey {
         octets.extend(ticket.agreement.0);
         octets.extend(wanted);
         octets.extend(self.tag(&octets, client));
-        Some(octets.iter().map(|octet| format!("{octet:02x}")).collect())
+        let mut token = String::with_capacity(2 * octets.len());
+        for octet in octets {
+            write!(token, "{octet:02x}").ok()?;
+        }
+        Some(token)
     }
 
     /// Reads what came back from a client.
@@ -212,7 +217,7 @@ fn unhex(token: &str) -> Option<Vec<u8>> {
     };
     digits
         .chunks_exact(2)
-        .map(|pair| Some(nibble(pair[0])? << 4 | nibble(pair[1])?))
+        .map(|pair| Some((nibble(pair[0])? << 4) | nibble(pair[1])?))
         .collect()
 }
 

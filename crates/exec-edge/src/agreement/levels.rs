@@ -28,7 +28,7 @@ fn percent(interval: &Interval) -> f64 {
 
 /// The price of the seconds that are not paid.
 fn unpaid(interval: &Interval, offer: &Offer) -> Option<Amount> {
-    let seconds = interval.served.as_secs_f64().round() as u64;
+    let seconds = (interval.served + Duration::from_millis(500)).as_secs();
     (interval.verdict == Verdict::Missed)
         .then(|| offer.price_per_second.times(seconds).ok())
         .flatten()
@@ -101,7 +101,7 @@ fn disagreements(interval: &Interval) -> Vec<String> {
 
 /// The same for machines; times in UTC seconds and microseconds.
 pub(super) fn object(interval: &Interval, offer: &Offer) -> Value {
-    let micros = |rtt: Option<Rtt>| rtt.map(|rtt| rtt.0.as_micros() as u64);
+    let micros = |rtt: Option<Rtt>| rtt.and_then(|rtt| u64::try_from(rtt.0.as_micros()).ok());
     json!({
         "from": interval.from.0,
         "until": interval.until.0,
