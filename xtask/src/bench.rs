@@ -33,7 +33,8 @@ pub(crate) struct Args {
     /// percentile. More than 2 is for noisy machines only, and is told in the result.
     #[arg(long, default_value_t = 2.0, value_name = "MS")]
     late: f64,
-    /// Of the paths bench, the folder with the files of real paths; of the placement bench, that of these and of a real router map.
+    /// Of the paths bench, the folder with the files of real paths; of the placement bench, that of these and of a real router map;
+    /// of the discovery bench, that with names of real routers.
     #[arg(long, value_name = "DIR", required_if_eq("name", "paths"))]
     data: Option<PathBuf>,
 }
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Name::Lab => ("lab", lab::run(args.runs)?, json!({})),
         Name::Demo => ("demo", demo::run(args.runs)?, json!({})),
         Name::Discovery => {
-            let report = discovery::run(args.runs, args.case.as_deref())?;
+            let report = discovery::run(args.data.as_deref(), args.runs, args.case.as_deref())?;
             ("discovery", report.rows, report.more)
         }
         Name::Paths => {

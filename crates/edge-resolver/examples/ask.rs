@@ -1,11 +1,13 @@
 //! Asks many questions and prints each answer as it comes.
 //!
 //! ```text
-//! ask [--direct] [--allow PREFIX]… [--anchors FILE] [--at-a-time N] [--per-second N] [--paths] SERVER… < questions
+//! ask [--direct] [--allow PREFIX]… [--anchors FILE] [--at-a-time N] [--per-second N] [--paths|--names] SERVER… < questions
 //! ```
 //!
 //! Questions are lines such as `PTR 4.3.2.1.in-addr.arpa` and `SRV _edge._tcp.isp.example`. With `--paths` they are addresses
 //! of routers, each path after an empty line, and what is printed are the entry points found on each path, after a line `path`.
+//! With `--names` they are addresses of routers too, and printed is what became of each of their names, separated by tabs: the address,
+//! `led-to-zones` or `refused-` and why, and the name, `-` if it cannot be shown; or `no-name` or `unanswered` in place of both.
 //! With `--direct` the servers are those of the root, and servers outside the public address space are asked only where
 //! `--allow` says so.
 
@@ -16,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge_discovery::{
-    Answer, AnswerName, Discovery, DiscoveryConfig, HopSighting, IepCandidate, Limits, Question,
-    RecordData, RecordKind,
+    AddressOutcome, Answer, AnswerName, Discovery, DiscoveryConfig, HopSighting, IepCandidate,
+    Limits, Lookup, NameRefusal, Question, RecordData, RecordKind,
 };
 use edge_ports::{Clock, NameLookup, SystemClock};
 use edge_resolver::{DNS_PORT, Resolver, ResolverConfig, drive, random_label};
@@ -33,6 +35,7 @@ type Problem = Box<dyn std::error::Error>;
 async fn main() -> Result<(), Problem> {
     let mut is_direct = false;
     let mut are_paths = false;
+    let mut are_names = false;
     let mut at_a_time = None;
     let mut per_second = 20_000;
     let mut anchor = None;
@@ -43,6 +46,7 @@ async fn main() -> Result<(), Problem> {
         match argument.as_str() {
             "--direct" => is_direct = true,
             "--paths" => are_paths = true,
+            "--names" => are_names = true,
             "--allow" => {
                 allowed.push(arguments.next().ok_or("--allow takes a prefix")?.parse()?);
             }
@@ -90,6 +94,9 @@ async fn main() -> Result<(), Problem> {
 
     if are_paths {
         return find(&*resolver, policy).await;
+    }
+    if are_names {
+        return follow_names(&*resolver, policy, all).await;
     }
     let mut questions = Vec::new();
     for line in std::io::stdin().lock().lines() {
@@ -149,6 +156,68 @@ async fn find(lookup: &dyn NameLookup, policy: AddressPolicy) -> Result<(), Prob
         };
         drive(&mut discovery, lookup, &clock, parallelism, tell).await;
     }
+    Ok(())
+}
+
+/// Follows the names of all addresses to zones, with no bound but the time that it takes.
+async fn follow_names(
+    lookup: &dyn NameLookup,
+    policy: AddressPolicy,
+    at_a_time: usize,
+) -> Result<(), Problem> {
+    let limits = Limits {
+        run_time: Duration::from_mins(1),
+        questions_per_run: usize::MAX,
+        addresses: usize::MAX,
+        names_per_address: 64,
+        ..Limits::default()
+    };
+    let token = random_label()?;
+    let config = DiscoveryConfig::new(DiscoveryConfig::SERVICE, &token, policy, limits)?;
+    let mut discovery = Discovery::new(config);
+    let clock = SystemClock::start();
+    discovery.start_run(clock.monotonic());
+    for line in std::io::stdin().lock().lines() {
+        let address = line?.parse()?;
+        let sighting = HopSighting {
+            address,
+            path: address,
+            ttl: 1,
+        };
+        discovery.observe_hop(sighting, clock.monotonic());
+    }
+    let parallelism = NonZeroUsize::new(at_a_time).ok_or("--at-a-time 0")?;
+    drive(&mut discovery, lookup, &clock, parallelism, |_| {}).await;
+    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
+    for found in discovery.trail().addresses {
+        let address = found.address;
+        let names = match found.outcome {
+            AddressOutcome::Ptr(Lookup::Records(names)) => names,
+            AddressOutcome::Ptr(Lookup::Absent { .. }) => {
+                writeln!(output, "{address}\tno-name")?;
+                continue;
+            }
+            _ => {
+                writeln!(output, "{address}\tunanswered")?;
+                continue;
+            }
+        };
+        for name in names.names {
+            let what = match &name.zones {
+                Ok(_) => "led-to-zones",
+                Err(NameRefusal::NotAHostName(_)) => "refused-not-a-host-name",
+                Err(NameRefusal::ServiceLabel(_)) => "refused-service-label",
+                Err(NameRefusal::SingleLabel) => "refused-single-label",
+                Err(NameRefusal::NumericTop(_)) => "refused-numeric-top",
+                Err(NameRefusal::SpecialTop(_)) => "refused-special-top",
+                Err(NameRefusal::Template(_)) => "refused-template",
+                Err(NameRefusal::PublicSuffix { .. }) => "refused-public-suffix",
+            };
+            let shown = name.name.as_ref().map_or("-", |name| name.as_str());
+            writeln!(output, "{address}\t{what}\t{shown}")?;
+        }
+    }
+    output.flush()?;
     Ok(())
 }
 

@@ -1,12 +1,16 @@
 //! `cargo xtask bench discovery`: the names of routers and the entry points of their zones, beside other programs that ask the
-//! same questions, in a lab with 80 ms to every name server; and what hostile zones come to.
+//! same questions, in a lab with 80 ms to every name server; what hostile zones come to; and, with `--data`, what the names of real
+//! routers come to.
 
 mod hostile;
 mod many;
 mod one_path;
+mod router_names;
 mod servers;
 mod tools;
 mod world;
+
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
@@ -21,8 +25,8 @@ pub(super) struct Report {
     pub(super) more: Value,
 }
 
-/// Runs the cases whose name starts with `case`, all without.
-pub(super) fn run(runs: u32, case: Option<&str>) -> Result<Report> {
+/// Runs the cases whose name starts with `case`, all without; that of real names only if there is a folder with them.
+pub(super) fn run(data: Option<&Path>, runs: u32, case: Option<&str>) -> Result<Report> {
     let is_wanted = |name: &str| case.is_none_or(|case| name.starts_with(case));
     let mut rows = Vec::new();
     let mut conditions = serde_json::Map::new();
@@ -41,16 +45,29 @@ pub(super) fn run(runs: u32, case: Option<&str>) -> Result<Report> {
             conditions.insert(one_path::CASE.to_owned(), json!(one_path::CONDITIONS));
         }
     }
+    if let Some(data) = data
+        && is_wanted(router_names::CASE)
+    {
+        build()?;
+        let folder = shell::target().join("bench/router-names");
+        std::fs::create_dir_all(&folder)?;
+        let names = router_names::Names::read(data)?;
+        let lab = servers::Lab::start(&names.world(), &folder)?;
+        rows.extend(router_names::run(runs, &lab, &names, &folder)?);
+        let told = router_names::conditions(&names);
+        conditions.insert(router_names::CASE.to_owned(), json!(told));
+    }
     if is_wanted(hostile::CASE) {
         rows.extend(hostile::run(runs)?);
         conditions.insert(hostile::CASE.to_owned(), json!(hostile::CONDITIONS));
     }
     if rows.is_empty() {
         bail!(
-            "no such case; there are {}, {} and {}",
+            "no such case; there are {}, {}, {} and, with --data, {}",
             many::CASE,
             one_path::CASE,
-            hostile::CASE
+            hostile::CASE,
+            router_names::CASE
         );
     }
     Ok(Report {

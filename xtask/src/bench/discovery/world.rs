@@ -86,7 +86,8 @@ fn lameness(zone: u32) -> Lame {
     }
 }
 
-fn zone(apex: &str, records: &str) -> (String, String) {
+/// A zone: its apex, with final dot, and text.
+pub(super) fn zone(apex: &str, records: &str) -> (String, String) {
     let soa = "@ 300 IN SOA ns.example. admin.example. 1 3600 600 86400 60";
     (
         apex.to_owned(),
