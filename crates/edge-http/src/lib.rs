@@ -2,6 +2,7 @@
 
 pub mod api;
 mod capped;
+pub mod challenge;
 pub mod client;
 pub mod entry_tls;
 mod exchange;

@@ -21,7 +21,7 @@ use edge_ports::{Clock, PathSource, Signer, TracePriority};
 use edge_topology::{AggregateTree, Attachment};
 use edge_types::{
     AgreementId, Amount, Asset, ChainAddress, IepId, MonotonicTime, Offer, OfferId,
-    PathObservation, Settlement, UtcTime,
+    PathObservation, Rtt, Settlement, UtcTime,
 };
 use tokio::sync::Notify;
 
@@ -49,6 +49,9 @@ const RENEWAL_SECONDS: u64 = 60;
 
 /// What clients tell of one site between two looks of its driver; more is dropped.
 const MOST_HEARD: usize = 4096;
+
+/// An answer of a container may take this longer than one of its machine.
+const CONTAINER_SLACK: Duration = Duration::from_millis(20);
 
 /// Client-facing address, and until when it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +161,8 @@ struct Open {
     waits: bool,
     /// The TLS keys that DNS named for it last; none before that.
     pins: Vec<TlsPin>,
+    /// How far its container is by what it was asked, once that is known.
+    container: Option<Rtt>,
     /// The operator wants it closed.
     close: Arc<Notify>,
     /// What clients told of it since its driver last listened.
@@ -165,6 +170,22 @@ struct Open {
 }
 
 impl Open {
+    /// Its place on the tree. A container that is farther than the address that speaks for it counts as far as it is (security rule 7).
+    fn attach(&self, tree: &AggregateTree) -> Option<Attachment> {
+        let at = tree.attach(&self.path.as_ref()?.path);
+        let further = self.container.map_or(Duration::ZERO, |container| {
+            container.0.saturating_sub(at.rtt.0)
+        });
+        if further <= CONTAINER_SLACK.max(at.rtt.0 / 4) {
+            return Some(at);
+        }
+        Some(Attachment {
+            rtt: Rtt(at.rtt.0 + further),
+            beyond: Rtt(at.beyond.0 + further),
+            ..at
+        })
+    }
+
     /// Does it end so soon that plans look beyond it?
     fn ends_soon(&self, now: UtcTime) -> bool {
         let slot = self.offer.slot;
@@ -435,7 +456,7 @@ impl Agreements {
             Some(Candidate {
                 site: site.clone(),
                 offer: Some(open.offer.id),
-                attachment: tree.attach(&open.path.as_ref()?.path),
+                attachment: open.attach(tree)?,
                 price_per_second: open.offer.price_per_second,
                 slot: open.offer.slot,
                 already_running: true,
@@ -497,6 +518,7 @@ impl Agreements {
                 leaves: false,
                 waits: matches!(offer.settlement, Settlement::Contact(_)),
                 pins: Vec::new(),
+                container: None,
                 close: Arc::clone(&close),
                 heard: Vec::new(),
             };
@@ -508,6 +530,7 @@ impl Agreements {
             transport: transport.clone(),
             serving_at: None,
             image_token: None,
+            challenge: None,
             began: now,
             steps: Vec::new(),
         };
@@ -560,6 +583,7 @@ impl Agreements {
                 leaves: written.record.stops_at.is_some(),
                 waits: state == NegotiationState::AwaitingContract,
                 pins: Vec::new(),
+                container: None,
                 close: Arc::clone(&close),
                 heard: Vec::new(),
             };

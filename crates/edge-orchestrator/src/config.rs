@@ -122,6 +122,10 @@ pub enum Service {
         port: u16,
         /// Path whose GET answers 200 when it serves.
         health: String,
+        /// Path whose GET with `?nonce=N` answers HMAC-SHA256 of N, in hexadecimal, under the key in its environment variable `CHALLENGE_KEY`
+        /// (64 hexadecimal digits). With it a site is asked now and then what only its own container can answer, and how far that is.
+        #[serde(default)]
+        challenge: Option<String>,
         /// What it needs.
         needs: Needs,
         /// Requests per second that it can serve on that; without, any number.
@@ -416,6 +420,8 @@ pub struct EdgeService {
     pub port: u16,
     /// Health path.
     pub health: String,
+    /// Where only the container itself has the answer, if the service can do that.
+    pub challenge: Option<String>,
     /// Hardware needed.
     pub needs: HardwareProfile,
     /// Most demand that it serves on that, in thousandths of a request per second.

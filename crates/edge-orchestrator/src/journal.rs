@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use edge_discovery::TlsPin;
+use edge_http::challenge::ChallengeKey;
 use edge_http::entry_tls::Transport;
 use edge_journal::{JournalError, Keep, Store, StoreLimits};
 use edge_negotiation::{NegotiationFailure, NegotiationRecord, NegotiationState};
@@ -51,6 +52,8 @@ pub struct Written {
     pub serving_at: Option<SocketAddr>,
     /// With which the site pulls the image.
     pub image_token: Option<String>,
+    /// With which its container answers challenges, once it was deployed.
+    pub challenge: Option<ChallengeKey>,
     /// When a plan selected it.
     pub began: UtcTime,
     /// How it came to be what it is, oldest first.
@@ -218,6 +221,8 @@ struct AgreementEntry {
     serving_at: Option<SocketAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     image_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    challenge: Option<String>,
     began: u64,
     steps: Vec<(u64, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -330,6 +335,7 @@ impl AgreementEntry {
             },
             serving_at: written.serving_at,
             image_token: written.image_token.clone(),
+            challenge: written.challenge.as_ref().map(ToString::to_string),
             began: written.began.0,
             steps: written
                 .steps
@@ -382,6 +388,10 @@ impl AgreementEntry {
             transport,
             serving_at: self.serving_at,
             image_token: self.image_token,
+            challenge: match self.challenge {
+                Some(key) => Some(key.parse().ok()?),
+                None => None,
+            },
             began: UtcTime(self.began),
             steps: self
                 .steps

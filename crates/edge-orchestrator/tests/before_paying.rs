@@ -380,6 +380,7 @@ async fn a_reservation_that_is_taken_up_again_is_paid_only_if_spending_is_not_st
             transport: Transport::Plain,
             serving_at: None,
             image_token: None,
+            challenge: None,
             began: now.utc,
             steps: Vec::new(),
         };
@@ -456,6 +457,7 @@ async fn a_provider_holds_little_until_it_has_served_however_many_sites_it_has()
         transport: Transport::Plain,
         serving_at: None,
         image_token: None,
+        challenge: None,
         began: now.utc,
         steps: Vec::new(),
     };

@@ -230,6 +230,7 @@ fn written(transport: Transport) -> Written {
         transport,
         serving_at: None,
         image_token: None,
+        challenge: None,
         began: UtcTime(990),
         steps: Vec::new(),
     }

@@ -22,6 +22,8 @@ pub(crate) const EDGE_PORT: u16 = 8080;
 /// Port inside the container that is carried to the cloud back end.
 pub(crate) const BACKEND_PORT: u16 = 9000;
 
+pub(crate) use server::CHALLENGE_PATH;
+
 /// Options of `exec-edge app`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {

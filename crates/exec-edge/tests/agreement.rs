@@ -88,6 +88,7 @@ fn written_of(offer: Offer, state: NegotiationState, steps: &[(u64, &str)]) -> W
         entry_point: "192.0.2.1:80".parse().unwrap(),
         serving_at: Some("192.0.2.1:20000".parse().unwrap()),
         image_token: Some("secret".to_owned()),
+        challenge: None,
         began: UtcTime(990),
         steps: steps.collect(),
     }

@@ -95,6 +95,7 @@ impl Agreements {
             serving: None,
             leaves: false,
             waits: false,
+            container: None,
             pins: Vec::new(),
             close: Arc::clone(&close),
             heard: Vec::new(),
@@ -116,6 +117,7 @@ impl Agreements {
             transport,
             serving_at: None,
             image_token: None,
+            challenge: None,
             began: now,
             steps: Vec::new(),
         };

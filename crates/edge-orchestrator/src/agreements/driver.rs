@@ -3,27 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge_http::challenge::KEY_VARIABLE;
 use edge_http::client::{BuyerClient, ClientError, ClientTimeouts, IepClient};
 use edge_http::entry_tls::Transport;
 use edge_http::front_end::REPORTS_PATH;
 use edge_journal::{Texts, crash};
-use edge_negotiation::{Action, Heard, Negotiation, NegotiationFailure, NegotiationState};
+use edge_negotiation::{Action, Negotiation, NegotiationFailure, NegotiationState};
 use edge_ports::{Ledger, LedgerError};
 use edge_types::{
     AgreementId, Amount, Confirmation, Generation, HealthCheck, ImageReference, Offer, Receipt,
-    ResourceLimits, Rtt, Settlement, Signature, Workload, WorkloadState,
+    ResourceLimits, Settlement, Signature, Workload,
 };
 use edge_wire::message::Deployment;
 use edge_wire::signing::{self, receipt_digest};
 use tokio::sync::Notify;
 
 use super::{Agreements, Bounce, Serving};
-use crate::health;
 use crate::journal::Written;
 use crate::sites::with_cause;
 
-/// Health checks for each time that a site is asked how far its clients are.
-const CHECKS_PER_REPORT: u32 = 10;
+mod serving;
+
+use serving::Challenges;
 
 /// Longest time for a text that an offer names, while its hardware is being reserved.
 const TEXT_PATIENCE: Duration = Duration::from_secs(3);
@@ -47,6 +48,7 @@ pub(super) struct Driver {
     close: Arc<Notify>,
     /// Health checks so far.
     checks: u32,
+    challenges: Challenges,
     /// Does the entry point send clients back that bounce off it? Asked once the workload serves.
     bounces: Option<bool>,
 }
@@ -68,6 +70,7 @@ impl Driver {
             offer,
             close,
             checks: 0,
+            challenges: Challenges::default(),
             bounces: None,
             shared,
         }
@@ -410,12 +413,16 @@ impl Driver {
     }
 
     async fn deploy(&mut self, id: AgreementId) -> Result<(), Failure> {
+        let key = self.challenge_key();
         let service = &self.shared.settings.edge_service;
         let mut environment: Vec<(String, String)> =
             service.environment.clone().into_iter().collect();
         let origin = self.shared.settings.origin();
         environment.push(("SITE".to_owned(), self.offer.site.host.to_string()));
         environment.push(("REPORTS".to_owned(), format!("{origin}{REPORTS_PATH}")));
+        if let Some(key) = key {
+            environment.push((KEY_VARIABLE.to_owned(), key.to_string()));
+        }
         let workload = Workload {
             generation: Generation(1),
             image: ImageReference {
@@ -452,76 +459,6 @@ impl Driver {
             .map_err(Failure::Http)?;
         self.negotiation.handle_done(self.shared.now());
         Ok(())
-    }
-
-    /// Asks through the client-facing address; the provider is asked for that address first.
-    async fn check_health(&mut self, id: AgreementId) -> Result<(), Failure> {
-        if self.written.serving_at.is_none() {
-            let view = self.client.deployment(id).await;
-            self.written.serving_at = match view.map_err(Failure::Http)?.state {
-                // A provider may name only its own entry point's address: anything else was never checked.
-                WorkloadState::Running { address }
-                    if address.ip() == self.written.entry_point.ip() =>
-                {
-                    Some(address)
-                }
-                _ => None,
-            };
-        }
-        self.checks += 1;
-        if self.checks.is_multiple_of(CHECKS_PER_REPORT) {
-            self.ask_for_distances(id).await;
-        }
-        let is_healthy = match self.written.serving_at {
-            Some(address) => {
-                health::answers(address, &self.shared.settings.edge_service.health).await
-            }
-            None => false,
-        };
-        if is_healthy && self.bounces.is_none() {
-            let bounces = self.client.bounces(id).await;
-            self.bounces = Some(bounces);
-            if !bounces {
-                let told =
-                    "its entry point sends no clients back: how far they are is not measured";
-                let now = self.shared.clock.utc();
-                self.written.step(now, told.to_owned());
-            }
-        }
-        self.negotiation
-            .handle_health(is_healthy, self.shared.now());
-        Ok(())
-    }
-
-    /// Asks the site how far its clients are. That it does not say is no failure.
-    async fn ask_for_distances(&mut self, id: AgreementId) {
-        let Ok(view) = self.client.deployment(id).await else {
-            return;
-        };
-        let reported: Vec<_> = view
-            .round_trips
-            .into_iter()
-            .map(|reported| {
-                let rtt = Rtt(Duration::from_micros(reported.micros.into()));
-                (reported.clients, rtt)
-            })
-            .collect();
-        for (clients, rtt) in &reported {
-            self.negotiation.hear(Heard::Reported {
-                network: clients.trunc(),
-                rtt: *rtt,
-            });
-        }
-        let now = self.shared.clock.monotonic();
-        let grouping = self.shared.settings.grouping;
-        let is_news = self
-            .shared
-            .book()
-            .measured
-            .report(&self.offer.site, grouping, reported, now);
-        if is_news {
-            self.shared.serving_changed.notify_one();
-        }
     }
 
     fn receipt(&self, agreement: AgreementId, due: Amount) -> Receipt {

@@ -25,6 +25,7 @@ pub(super) fn services(
                 environment,
                 port,
                 health,
+                challenge,
                 needs,
                 most_requests_per_s,
             } => {
@@ -37,6 +38,16 @@ pub(super) fn services(
                         "must be an absolute path",
                     ));
                 }
+                let is_path = |path: &String| {
+                    let printable = path.bytes().all(|octet| octet.is_ascii_graphic());
+                    path.starts_with('/') && printable && !path.contains(['?', '#'])
+                };
+                if !challenge.as_ref().is_none_or(is_path) {
+                    return Err(value(
+                        "application.services.challenge",
+                        "must be an absolute path without a query",
+                    ));
+                }
                 let capacity = most_requests_per_s.map(thousandths).transpose()?;
                 let service = EdgeService {
                     name: name.clone(),
@@ -46,6 +57,7 @@ pub(super) fn services(
                     environment: environment.clone(),
                     port: *port,
                     health: health.clone(),
+                    challenge: challenge.clone(),
                     needs: (*needs).into(),
                     capacity,
                     egress: egress(application, name)?,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 
 use edge_discovery::IepCandidate;
+use edge_http::challenge::{ChallengeKey, KEY_VARIABLE};
 use edge_http::entry_tls::{RootCertStore, TlsPolicy};
 use edge_orchestrator::ImageAccess;
 use edge_orchestrator::sites::KnownSite;
@@ -15,8 +16,8 @@ use edge_ports::{
 use edge_types::{
     AddressPolicy, IepOrigin, ListedSite, PathEnd, PathObservation, Workload, WorkloadState,
 };
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 /// Certificate authorities know nobody here.
@@ -70,17 +71,33 @@ impl ImageAccess for NoImages {
     fn admit(&self, _token: &str) {}
 }
 
-/// A workload is a listener on its service address that answers everything well.
+/// A workload is a listener on its service address that answers everything well, and with what it is asked to prove, unless it only
+/// pretends to be one.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    running: Mutex<BTreeMap<WorkloadId, (SocketAddr, AbortHandle, bool)>>,
+    pub(crate) pretends: bool,
+    pub(crate) running: Mutex<BTreeMap<WorkloadId, (SocketAddr, AbortHandle, bool)>>,
+}
+
+async fn answer(mut client: TcpStream, key: Option<ChallengeKey>) {
+    let mut request = [0; 1024];
+    let read = client.read(&mut request).await.unwrap_or(0);
+    let request = String::from_utf8_lossy(&request[..read]);
+    let nonce = request.split_once("?nonce=").map(|(_, rest)| rest);
+    let nonce = nonce.and_then(|rest| rest.split(' ').next());
+    let proof = key.zip(nonce).and_then(|(key, nonce)| key.answer(nonce));
+    let proof = proof.unwrap_or_default();
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
+    let length = proof.len();
+    let answer = format!("{head}content-length: {length}\r\n\r\n{proof}");
+    let _gone = client.write_all(answer.as_bytes()).await;
 }
 
 impl SiteRuntime for Listeners {
     fn start<'a>(
         &'a self,
         id: WorkloadId,
-        _workload: &'a Workload,
+        workload: &'a Workload,
         address: SocketAddr,
     ) -> BoxFuture<'a, Result<(), RuntimeError>> {
         Box::pin(async move {
@@ -90,13 +107,14 @@ impl SiteRuntime for Listeners {
                     .map_err(|error| RuntimeError::Start {
                         detail: error.to_string(),
                     })?;
+            let variables = workload.environment.iter();
+            let key = variables
+                .filter(|_| !self.pretends)
+                .find(|(name, _)| name == KEY_VARIABLE);
+            let key: Option<ChallengeKey> = key.map(|(_, key)| key.parse().unwrap());
             let serving = tokio::spawn(async move {
-                while let Ok((mut client, _)) = listener.accept().await {
-                    tokio::spawn(async move {
-                        let answer =
-                            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                        let _ = client.write_all(answer).await;
-                    });
+                while let Ok((client, _)) = listener.accept().await {
+                    tokio::spawn(answer(client, key.clone()));
                 }
             });
             let entry = (address, serving.abort_handle(), false);

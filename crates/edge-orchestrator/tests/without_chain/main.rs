@@ -192,3 +192,21 @@ fn a_contract_that_one_has_not_signed_is_not_taken_up() {
     let by_admin = buyer.import_by_admin(b"{}", "");
     assert!(by_admin.starts_with("HTTP/1.1 400"), "{by_admin}");
 }
+
+/// Security rule 7: a machine that answers every health check without running anything serves nobody.
+#[test]
+fn who_only_pretends_to_run_the_container_is_sent_no_clients() {
+    let mut world = World::new("settlement = \"allowance\"", PAID_AHEAD, PAID_AHEAD);
+    world.pretends = true;
+    let _provider = world.start_provider();
+    let buyer = world.start_buyer();
+    buyer.rent();
+    let refused = |written: &Written| {
+        let mut steps = written.steps.iter();
+        steps.any(|(_, step)| step.contains("has not the container's key"))
+    };
+    buyer.until(refused);
+    let left = buyer.until(|written| *state(written) == NegotiationState::Settling);
+    let ran = left.steps.iter().any(|(_, step)| step == "running");
+    assert!(!ran && left.record.served.is_zero(), "{:?}", left.steps);
+}

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) keys: [LocalKey; 2],
     provider_config: ProviderConfig,
     settings: Arc<Settings>,
+    /// The provider runs no containers, and answers as if it did.
+    pub(crate) pretends: bool,
 }
 
 /// A process; dropping it kills it.
@@ -109,7 +111,7 @@ impl World {
              [application]\nname = \"shop\"\nlisten = [\"127.0.0.1:80\"]\nhosts = [\"shop.example\"]\n\
              services = [\n\
              {{ placement = \"cloud\", name = \"origin\", address = \"127.0.0.1:8081\" }},\n\
-             {{ placement = \"edge\", name = \"objects\", image = \"/none\", digest = \"sha256:{:064}\", port = 8080, health = \"/healthz\", needs = {{ milli_cpu = 500, memory_mib = 64, pids = 32 }} }},\n\
+             {{ placement = \"edge\", name = \"objects\", image = \"/none\", digest = \"sha256:{:064}\", port = 8080, health = \"/healthz\", challenge = \"/challenge\", needs = {{ milli_cpu = 500, memory_mib = 64, pids = 32 }} }},\n\
              ]\n\
              [resolver]\naddresses = [\"127.0.0.1:53\"]\n\
              [wallet]\nkey_file = \"unused\"\n\
@@ -126,6 +128,7 @@ impl World {
             keys,
             provider_config,
             settings: Arc::new(Settings::parse(&text).unwrap()),
+            pretends: false,
         }
     }
 
@@ -194,7 +197,10 @@ impl World {
         let ports = ProviderPorts {
             signer: Arc::new(self.keys[1].clone()),
             ledger: None,
-            runtime: Arc::new(Listeners::default()),
+            runtime: Arc::new(Listeners {
+                pretends: self.pretends,
+                ..Listeners::default()
+            }),
             set_image_token: Arc::new(|_, _| {}),
             clock: Arc::new(SystemClock::start()),
         };

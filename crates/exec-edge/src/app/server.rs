@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use edge_http::challenge::{ChallengeKey, KEY_VARIABLE};
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, Limited};
@@ -28,6 +29,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const BACKEND_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKEND_BODY: usize = 1024 * 1024;
+
+/// Where it shows that it is the container that was deployed.
+pub(crate) const CHALLENGE_PATH: &str = "/.exec/challenge";
 
 /// How long browsers report, seconds.
 const REPORTS_MAX_AGE: u32 = 600;
@@ -68,13 +72,15 @@ pub(crate) enum Role {
         backend: Option<SocketAddr>,
         /// Tells browsers where to report requests that fail here, if anybody wants to know.
         reports: Option<Reports>,
+        /// With which it shows that it is the container that was deployed.
+        key: Option<ChallengeKey>,
     },
     /// Answers everything with this text.
     Report(Arc<str>),
 }
 
 impl Role {
-    /// An edge service as `SITE`, `BACKEND` and `REPORTS` say.
+    /// An edge service as `SITE`, `BACKEND`, `REPORTS` and `CHALLENGE_KEY` say.
     pub(crate) fn edge_from_environment() -> anyhow::Result<Self> {
         let site = std::env::var("SITE").unwrap_or_default();
         let backend = match std::env::var("BACKEND") {
@@ -90,6 +96,10 @@ impl Role {
             reports: std::env::var("REPORTS")
                 .ok()
                 .map(|collector| Reports::to(&collector))
+                .transpose()?,
+            key: std::env::var(KEY_VARIABLE)
+                .ok()
+                .map(|key| key.parse().context(KEY_VARIABLE))
                 .transpose()?,
         })
     }
@@ -128,16 +138,28 @@ pub(crate) async fn serve(listen: SocketAddr, role: Role) -> io::Result<()> {
 }
 
 async fn respond(role: &Role, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let (name, backend, reports) = match role {
+    let (name, backend, reports, key) = match role {
         Role::Origin => return objects::respond(request).await,
         Role::Report(text) => return Response::new(Full::new(text.to_string().into())),
         Role::Edge {
             name,
             backend,
             reports,
-        } => (name, backend, reports),
+            key,
+        } => (name, backend, reports, key),
     };
     let (path, query) = (request.uri().path(), request.uri().query());
+    if path == CHALLENGE_PATH {
+        let nonce = query.and_then(|query| query.strip_prefix("nonce="));
+        let answer = key
+            .as_ref()
+            .zip(nonce)
+            .and_then(|(key, nonce)| key.answer(nonce));
+        return match answer {
+            Some(answer) => Response::new(Full::new(answer.into())),
+            None => text(StatusCode::BAD_REQUEST, "no key, or no nonce\n"),
+        };
+    }
     let mut response = match (answer_static(request.method(), path, query), backend) {
         (Some(response), _) => response,
         (None, Some(backend)) => {

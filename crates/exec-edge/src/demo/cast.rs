@@ -225,7 +225,7 @@ impl Cast {
              [[application.services]]\nplacement = \"cloud\"\nname = \"origin\"\naddress = \"{origin}\"\n\
              public_address = \"{origin}\"\n\n\
              [[application.services]]\nplacement = \"edge\"\nname = \"{EDGE_SERVICE}\"\nimage = {layout:?}\n\
-             digest = \"{digest}\"\nport = {port}\nhealth = \"/healthz\"\n\
+             digest = \"{digest}\"\nport = {port}\nhealth = \"/healthz\"\nchallenge = \"{challenge}\"\n\
              environment = {{ BACKEND = \"127.0.0.1:{backend}\" }}\n\
              needs = {{ milli_cpu = 500, memory_mib = 64, pids = 32 }}\n\n\
              [resolver]\naddresses = [{resolvers}]\n\n\
@@ -246,6 +246,7 @@ impl Cast {
             ),
             control = control_host(host),
             backend = app::BACKEND_PORT,
+            challenge = app::CHALLENGE_PATH,
             origin = self.origin,
             digest = self.image.digest,
             port = app::EDGE_PORT,
