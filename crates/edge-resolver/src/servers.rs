@@ -35,14 +35,14 @@ pub(crate) struct Servers {
 struct State {
     known: HashMap<SocketAddr, Known>,
     lame: HashMap<(SocketAddr, Name), Instant>,
-    /// Round trip of servers in general, smoothed, and its variation.
-    typical: Option<(Duration, Duration)>,
+    /// Round trip of servers in general, smoothed.
+    typical: Option<Duration>,
 }
 
 #[derive(Debug)]
 struct Known {
     permits: Arc<Semaphore>,
-    /// Smoothed round trip and its variation.
+    /// Smoothed round trip and its variation (RFC 6298).
     rtt: Option<(Duration, Duration)>,
     silences: u32,
     silent_since: Instant,
@@ -109,10 +109,9 @@ impl Servers {
             let (expected, wait) = if let Some((smoothed, variation)) = known.rtt {
                 (smoothed, smoothed + 4 * variation)
             } else {
-                let half = self.first_timeout / 2;
-                let (typical, variation) = typical.unwrap_or((half, half));
-                // Not tried yet: before those that are known to be as fast as others, and late when nearly all others would not be.
-                (typical / 2, typical + (4 * variation).min(typical))
+                let typical = typical.unwrap_or(self.first_timeout / 2);
+                // Not tried yet: before those that are known to be as fast as others.
+                (typical / 2, 2 * typical)
             };
             let wait = if self.adapts {
                 wait.clamp(LEAST_WAIT.min(self.first_timeout), self.first_timeout)
@@ -149,10 +148,16 @@ impl Servers {
     /// A server answered, whatever it said.
     pub(crate) fn answered(&self, address: SocketAddr, rtt: Duration, now: Instant) {
         let mut state = self.state();
-        state.typical = Some(smoothed(state.typical, rtt));
+        state.typical = Some(state.typical.map_or(rtt, |typical| (typical * 7 + rtt) / 8));
         let known = state.known(address, self.max_in_flight_per_server, now);
         known.silences = 0;
-        known.rtt = Some(smoothed(known.rtt, rtt));
+        known.rtt = Some(match known.rtt {
+            None => (rtt, rtt / 2),
+            Some((smoothed, variation)) => (
+                (smoothed * 7 + rtt) / 8,
+                (variation * 3 + smoothed.abs_diff(rtt)) / 4,
+            ),
+        });
     }
 
     /// A server did not answer in the time given.
@@ -178,17 +183,6 @@ impl Servers {
         state.lame.insert((address, zone.clone()), now + LAME_FOR);
         let permits = self.max_in_flight_per_server;
         state.known(address, permits, now).is_lame = true;
-    }
-}
-
-/// A smoothed round trip and its variation with one more (RFC 6298).
-fn smoothed(known: Option<(Duration, Duration)>, rtt: Duration) -> (Duration, Duration) {
-    match known {
-        None => (rtt, rtt / 2),
-        Some((smoothed, variation)) => (
-            (smoothed * 7 + rtt) / 8,
-            (variation * 3 + smoothed.abs_diff(rtt)) / 4,
-        ),
     }
 }
 
@@ -264,23 +258,6 @@ mod tests {
                 2
             );
         }
-    }
-
-    #[test]
-    fn an_untried_server_is_late_when_nearly_all_others_would_not_be() {
-        let wait = |round_trips: &[u64]| {
-            let servers = servers(true);
-            let now = Instant::now();
-            for ms in round_trips {
-                servers.answered(address(1), Duration::from_millis(*ms), now);
-            }
-            servers.order(&[address(2)], &Name::root(), 0, now)[0].wait
-        };
-        assert_eq!(wait(&[]), Duration::from_millis(400));
-        let alike = wait(&[80; 20]);
-        assert!(alike < Duration::from_millis(85), "{alike:?}");
-        let unlike = wait(&[20, 120].repeat(10));
-        assert!(unlike > Duration::from_millis(120), "{unlike:?}");
     }
 
     #[test]
