@@ -369,10 +369,9 @@ impl TopologyTask {
                 state.done_at = Some(now);
                 let before = self.paths_seen.get(&observation.target);
                 // Routers ration what they answer, and most of all while many paths are traced at once.
-                let has_new_gaps =
-                    before.map_or_else(Vec::new, |before| gaps(before)) != gaps(&observation);
+                let silent = gaps(&observation);
                 let is_incomplete = observation.end == PathEnd::TimedOut
-                    || (has_new_gaps && !gaps(&observation).is_empty());
+                    || (!silent.is_empty() && before.is_none_or(|before| gaps(before) != silent));
                 state.cut_short = if is_incomplete {
                     state.cut_short + 1
                 } else {
